@@ -1,0 +1,31 @@
+"""The errors that halfmask raises on purpose.
+
+Every message says four things: what failed, what was got, what was expected, and what to do.
+A caller who wants to survive one bad file catches :class:`HalfmaskError`.
+"""
+
+from __future__ import annotations
+
+
+class HalfmaskError(Exception):
+    """Base of every error that halfmask raises on purpose."""
+
+
+class UsageError(HalfmaskError):
+    """The request itself makes no sense: unknown option value, clashing paths, a label file with wrong columns."""
+
+
+class PhotoError(HalfmaskError):
+    """A picture cannot be read or written: damaged, too large, of an unknown kind, no disk left."""
+
+
+class DataError(HalfmaskError):
+    """A data set, label file or cache does not hold what its layout promises."""
+
+
+class WeightsError(HalfmaskError):
+    """Weights are missing, damaged or cannot be fetched."""
+
+
+class ExtraMissingError(HalfmaskError):
+    """Something needs an optional extra (``halfmask[train]``, ``halfmask[heic]``) that is not installed."""

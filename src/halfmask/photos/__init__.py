@@ -1,0 +1,1 @@
+"""Files to pixels to faces and back: read, detect, align, paste back, write."""

@@ -1,0 +1,66 @@
+"""Find faces: box and five points, by YuNet (OpenCV Zoo, MIT)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import WeightsError
+from ..weights import store
+
+#: Longest side, in pixels, at which a photo is searched. A face of 1/60 of the photo's side is still found.
+SEARCH_SIDE = 1280
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face found in a photo.
+
+    ``box`` is (x, y, width, height) and ``points`` (5, 2), both in photo pixels: right eye, left eye, nose tip, right
+    and left mouth corner (right is the subject's right, so it stands left in the picture). ``score`` is in [0, 1].
+    """
+
+    box: tuple[float, float, float, float]
+    points: NDArray[np.float32]
+    score: float
+
+
+class Detector:
+    """YuNet with its weights loaded. Not safe to share between threads: OpenCV keeps the input size inside.
+
+    Raises :class:`~halfmask.errors.WeightsError` when the model cannot be had.
+    """
+
+    def __init__(self, threshold: float = 0.7, *, path: Path | None = None) -> None:
+        path = path or store.get("yunet")
+        try:
+            self._net = cv2.FaceDetectorYN.create(str(path), "", (320, 320), threshold, 0.3, 5000)
+        except cv2.error as error:
+            raise WeightsError(f"the face detector {path} does not load: {error}. Delete it and run again.") from error
+
+    def __call__(self, image: NDArray[np.uint8]) -> list[Face]:
+        """Faces of an RGB photo, uint8 (H, W, 3), largest first."""
+        height, width = image.shape[:2]
+        if min(height, width) < 8:
+            return []  # nothing that small holds a face, and YuNet's strides end there
+        scale = min(1.0, SEARCH_SIDE / max(height, width))
+        small = image
+        if scale < 1.0:
+            size = (max(8, round(width * scale)), max(8, round(height * scale)))
+            small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        self._net.setInputSize((small.shape[1], small.shape[0]))
+        _, rows = self._net.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
+        if rows is None:
+            return []
+        back = np.array([width / small.shape[1], height / small.shape[0]], np.float32)
+        faces = []
+        for row in np.asarray(rows, np.float32):
+            x, y = (row[:2] * back).tolist()
+            w, h = (row[2:4] * back).tolist()
+            points = row[4:14].reshape(5, 2) * back
+            faces.append(Face((x, y, w, h), points.astype(np.float32), float(row[14])))
+        return sorted(faces, key=lambda f: f.box[2] * f.box[3], reverse=True)
