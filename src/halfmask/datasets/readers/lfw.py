@@ -1,0 +1,85 @@
+"""Labeled Faces in the Wild: 13,233 photos of 5,749 people, in a folder a person.
+
+Format: http://vis-www.cs.umass.edu/lfw/README.txt (Huang et al., UMass Amherst TR 07-49, 2007). The gender lists,
+one picture name a line, are those of Afifi & Abdelhamed, AFIF4 (2019), https://github.com/mahmoudnafifi/LFW-gender.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from halfmask.datasets.readers.files import (
+    first_existing,
+    is_picture,
+    key_of,
+    list_folders,
+    list_pictures,
+    nothing_found,
+    printable,
+    text_lines,
+)
+from halfmask.datasets.table import Row, Table
+
+FOLDERS = (
+    "lfw-deepfunneled/lfw-deepfunneled",
+    "lfw-deepfunneled",
+    "lfw_funneled",
+    "lfw-funneled",
+    "lfw/lfw",
+    "lfw",
+    ".",
+)
+"""Where the folders of the people may stand, the first that is there counts: deep funneled, funneled, original."""
+_NUMBERED = re.compile(r"_\d{4}$")
+
+
+def read_lfw(root: Path) -> Table:
+    """Read LFW: the identity from the folder's name, gender from ``male_names.txt`` and ``female_names.txt``. No split.
+
+    Expects ``lfw-deepfunneled/Name/Name_0001.jpg`` (or ``lfw_funneled``, ``lfw``, or the people in the root). A line
+    of a gender list is the name of a picture. A picture in neither list has no gender, one in both neither, and is
+    named. The verification pairs are read by :func:`halfmask.datasets.lfw_pairs`.
+
+    Raises DataError when no folder holds pictures named after it.
+    """
+    pictures = _pictures(root)
+    if not pictures:
+        raise nothing_found("lfw", root, "lfw-deepfunneled/NAME/NAME_0001.jpg, one folder a person")
+    problems: list[str] = []
+    female, male = (_names(root, word, pictures, problems) for word in ("female", "male"))
+    for name in sorted(female & male):
+        problems.append(f"{printable(name)}: in both gender lists; its gender is unknown")
+    rows = []
+    for name, path in pictures.items():
+        gender = None if (name in female) == (name in male) else int(name in male)
+        rows.append(Row(key_of(root, path), path, path.parent.name, gender))
+    return Table("lfw", root, rows, problems)
+
+
+def people_folder(root: Path) -> Path:
+    """The folder that holds the folders of the people; the root itself when none of the published names is there."""
+    return first_existing(root, FOLDERS) or root
+
+
+def _pictures(root: Path) -> dict[str, Path]:
+    """File name → path of the pictures named ``NAME_NNNN`` in a folder ``NAME``."""
+    found = {}
+    for person in list_folders(people_folder(root)):
+        for name, path in list_pictures(person).items():
+            if path.stem.startswith(person.name) and _NUMBERED.fullmatch(path.stem[len(person.name) :]):
+                found[name] = path
+    return found
+
+
+def _names(root: Path, word: str, pictures: dict[str, Path], problems: list[str]) -> set[str]:
+    """The pictures that one gender list names; a line that names none is a problem."""
+    path = first_existing(root, [f"{word}_names.txt"])
+    names = set()
+    for number, line in text_lines(path) if path else ():
+        if line in pictures:
+            names.add(line)
+        else:
+            why = "there is no such picture" if is_picture(line) else "not the name of a picture"
+            problems.append(f"{word}_names.txt line {number} ({printable(line[:80])}): {why}; skipped")
+    return names
