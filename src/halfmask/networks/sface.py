@@ -25,6 +25,14 @@ _BLOCKS = (
 _SIDE = 112
 
 
+class _PReLU(nn.PReLU):
+    """``nn.PReLU`` whose gradient is cheap: torch's own backward takes 5 to 10 times as long on a CPU in bfloat16."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        rest = (1 - self.weight).to(x.dtype)[:, None, None]
+        return torch.addcmul(x, rest, (-x).relu())
+
+
 class SFace(nn.Module):
     """Faces to 128-d embeddings; cosine is the score.
 
@@ -41,11 +49,11 @@ class SFace(nn.Module):
         super().__init__()
         # The file's crop is the ArcFace crop, whose pixel p our template puts at (p - 56) * 1.75 + 112.
         self.resize = Resize(_SIDE, 1.75)
-        layers: list[nn.Module] = [nn.Conv2d(3, 32, 3, 1, 1), nn.PReLU(32)]
+        layers: list[nn.Module] = [nn.Conv2d(3, 32, 3, 1, 1), _PReLU(32)]
         width = 32
         for out, stride in _BLOCKS:
-            layers += [nn.Conv2d(width, width, 3, stride, 1, groups=width), nn.PReLU(width)]
-            layers += [nn.Conv2d(width, out, 1), nn.PReLU(out)]
+            layers += [nn.Conv2d(width, width, 3, stride, 1, groups=width), _PReLU(width)]
+            layers += [nn.Conv2d(width, out, 1), _PReLU(out)]
             width = out
         self.body = nn.Sequential(*layers)
         self.head = nn.Linear(width * 7 * 7, 128)
