@@ -1,6 +1,21 @@
 """Data sets: one reader a published layout → Table, pairs, subject-disjoint splits, and a check of what is there."""
 
-from halfmask.datasets.readers import READERS, read
+from halfmask.datasets.pairs import Pair, Pairs, lfw_pairs, read_pairs
+from halfmask.datasets.readers import READERS, read, recognise
+from halfmask.datasets.splits import subject_disjoint
 from halfmask.datasets.table import Row, Split, Table, concat
 
-__all__ = ["READERS", "Row", "Split", "Table", "concat", "read"]
+__all__ = [
+    "READERS",
+    "Pair",
+    "Pairs",
+    "Row",
+    "Split",
+    "Table",
+    "concat",
+    "lfw_pairs",
+    "read",
+    "read_pairs",
+    "recognise",
+    "subject_disjoint",
+]

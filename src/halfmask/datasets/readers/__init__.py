@@ -9,20 +9,35 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from halfmask.datasets.readers.afad import read_afad
+from halfmask.datasets.readers.allagefaces import read_allagefaces
+from halfmask.datasets.readers.arface import read_arface
+from halfmask.datasets.readers.cacd import read_cacd
 from halfmask.datasets.readers.celeba import read_celeba
 from halfmask.datasets.readers.fairface import read_fairface
+from halfmask.datasets.readers.files import NOT_NAMED
+from halfmask.datasets.readers.folder import read_folder
 from halfmask.datasets.readers.lfw import read_lfw
+from halfmask.datasets.readers.morph2 import read_morph2
+from halfmask.datasets.readers.muct import read_muct
 from halfmask.datasets.readers.utkface import read_utkface
 from halfmask.datasets.table import Table
-from halfmask.errors import UsageError
+from halfmask.errors import DataError, UsageError
 
 READERS: dict[str, Callable[[Path], Table]] = {
     "celeba": read_celeba,
     "fairface": read_fairface,
     "utkface": read_utkface,
     "lfw": read_lfw,
+    "muct": read_muct,
+    "arface": read_arface,
+    "morph2": read_morph2,
+    "afad": read_afad,
+    "cacd": read_cacd,
+    "allagefaces": read_allagefaces,
+    "folder": read_folder,
 }
-"""Layout name → reader."""
+"""Layout name → reader; ``folder`` stands last because it takes any pictures."""
 
 
 def read(layout: str, root: Path | str) -> Table:
@@ -41,3 +56,23 @@ def read(layout: str, root: Path | str) -> Table:
     if layout not in READERS:
         raise UsageError(f"unknown data set layout {layout!r}. Use one of: {', '.join(READERS)}.")
     return READERS[layout](Path(root))
+
+
+def recognise(root: Path | str) -> str:
+    """The layout of the data set in a folder: the first whose reader finds its pictures there, else ``folder``.
+
+    A layout must fit more of the file names than it does not, so that one stray name in a folder of one's own photos
+    does not decide. Raises DataError when there are no pictures at all.
+    """
+    root = Path(root)
+    for layout, reader in READERS.items():
+        if layout == "folder":
+            continue
+        try:
+            table = reader(root)
+        except DataError:
+            continue
+        if len(table) > sum(NOT_NAMED in problem for problem in table.problems):
+            return layout
+    read_folder(root)
+    return "folder"

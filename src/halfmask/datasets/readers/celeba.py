@@ -44,9 +44,9 @@ def read_celeba(root: Path) -> Table:
     if not pictures:
         raise nothing_found("celeba", root, "img_align_celeba/ with NNNNNN.jpg, and list_attr_celeba.txt")
     problems: list[str] = []
-    gender = {k: int(v == "1") for k, v in _labels(root, "list_attr_celeba", {"1", "-1"}, problems)}
-    identity = dict(_labels(root, "identity_CelebA", None, problems))
-    split = {k: _SPLITS[v] for k, v in _labels(root, "list_eval_partition", set(_SPLITS), problems)}
+    gender = {k: int(v == "1") for k, v in _labels(root, pictures, "list_attr_celeba", {"1", "-1"}, problems).items()}
+    identity = _labels(root, pictures, "identity_CelebA", None, problems)
+    split = {k: _SPLITS[v] for k, v in _labels(root, pictures, "list_eval_partition", set(_SPLITS), problems).items()}
     for name in sorted((gender.keys() | identity.keys() | split.keys()) - pictures.keys()):
         problems.append(f"{printable(name)}: named in the label files, but there is no such picture")
     rows = [
@@ -56,30 +56,37 @@ def read_celeba(root: Path) -> Table:
     return Table("celeba", root, rows, problems)
 
 
-def _labels(root: Path, stem: str, allowed: set[str] | None, problems: list[str]) -> Iterator[tuple[str, str]]:
-    """Picture name and value of each row of one label file; in the attribute list, the value of ``Male``."""
+def _labels(
+    root: Path, pictures: dict[str, Path], stem: str, allowed: set[str] | None, problems: list[str]
+) -> dict[str, str]:
+    """Picture name → value of one label file; of the attribute list, the value of ``Male``."""
     places = [f"{folder}{stem}{end}" for folder in ("", "Anno/", "Eval/") for end in (".txt", ".csv")]
     path = first_existing(root, places)
+    found: dict[str, str] = {}
     if path is None:
         problems.append(f"{stem}.txt: not there, so what it says is unknown for every picture")
-        return
+        return found
     column, width = 1, 2
     for number, cells in _cells(path):
         if stem == "list_attr_celeba" and "Male" in cells:
-            # The text file's header lacks a word for the first column, the CSV's has "image_id".
-            column, width = (
-                (cells.index("Male") + 1, len(cells) + 1)
-                if cells[0] != "image_id"
-                else (cells.index("Male"), len(cells))
-            )
+            # The text file's header lacks a word for the column of names; the CSV's has "image_id".
+            lacking = cells[0] != "image_id"
+            column, width = cells.index("Male") + lacking, len(cells) + lacking
         elif cells[0] == "image_id" or (number == 1 and len(cells) == 1):
-            continue  # the CSV's header; the text list's count of pictures
+            continue  # the CSV's header, or the count of pictures that the text list starts with
         elif len(cells) != width or (allowed is not None and cells[column] not in allowed):
+            line = printable(" ".join(cells)[:60])
+            problems.append(f"{path.name} line {number}: {line!r} is not a row of this list; skipped")
+        elif cells[0] in found:
             problems.append(
-                f"{path.name} line {number}: {printable(' '.join(cells)[:60])!r} is not a row of this list; skipped"
+                f"{path.name} line {number}: names {printable(cells[0])} a second time; the first row counts"
             )
         else:
-            yield cells[0], cells[column]
+            found[cells[0]] = cells[column]
+    without = [name for name in pictures if name not in found]
+    if without:
+        problems.append(f"{path.name}: has no row for {len(without)} pictures, the first is {printable(without[0])}")
+    return found
 
 
 def _cells(path: Path) -> Iterator[tuple[int, list[str]]]:

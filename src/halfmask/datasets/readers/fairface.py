@@ -14,6 +14,7 @@ from halfmask.datasets.readers.files import (
     key_of,
     list_pictures,
     nothing_found,
+    parse_ages,
     printable,
 )
 from halfmask.datasets.table import Row, Split, Table
@@ -21,8 +22,6 @@ from halfmask.datasets.table import Row, Split, Table
 _PICTURES = (".", "fairface-img-margin025-trainval", "fairface-img-margin125-trainval")
 _SPLITS: dict[str, Split] = {"train": "train", "val": "valid"}
 _GENDERS = {"Female": 0, "Male": 1}
-OLDEST = 120
-"""The upper end given to "more than 70", in years: no person on record passed 122."""
 
 
 def read_fairface(root: Path) -> Table:
@@ -71,21 +70,11 @@ def read_fairface(root: Path) -> Table:
             picture = pictures[part][name]
             race = cells.get("race") or None
             labels[name] = Row(key_of(root, picture), picture, None, gender, None, ages, race, split)
+        without = [name for name in pictures[part] if name not in labels]
+        if path and without:
+            problems.append(
+                f"{path.name}: has no row for {len(without)} pictures, the first is {printable(without[0])}"
+            )
         for name, picture in pictures[part].items():
             rows.append(labels.get(name) or Row(key_of(root, picture), picture, split=split))
     return Table("fairface", root, rows, problems)
-
-
-def parse_ages(text: str) -> tuple[int, int] | None:
-    """The lowest and highest age of a range in words, both included; None when it is no range.
-
-    >>> parse_ages("50-59"), parse_ages("more than 70"), parse_ages("old")
-    ((50, 59), (70, 120), None)
-    """
-    low, dash, high = text.partition("-")
-    if dash and low.strip().isdecimal() and high.strip().isdecimal() and int(low) <= int(high):
-        return int(low), int(high)
-    last = text.rpartition(" ")[2]
-    if text.lower().startswith("more than ") and last.isdecimal():
-        return int(last), OLDEST
-    return None

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from halfmask.errors import DataError
 
-PICTURE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".gif", ".tif", ".tiff", ".webp", ".heic", ".heif"}
-)
+PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".gif", ".tif", ".tiff", ".webp"})
+OLDEST = 120
+"""The upper end, in years, of an age that is only bounded below ("more than 70")."""
+NOT_NAMED = "not named"
+"""What the problem of a picture says whose file name is not its layout's; recognise() counts these."""
 
 
 def printable(text: str) -> str:
@@ -64,16 +67,39 @@ def list_folders(folder: Path) -> list[Path]:
     return [folder / name for name in names]
 
 
-def walk_pictures(root: Path) -> dict[str, Path]:
-    """Key → path of every picture at or below a folder, by key. Links to folders are not followed, so none can loop."""
+def walk_pictures(root: Path, problems: list[str], extra_suffix: str | None = None) -> dict[str, Path]:
+    """Key → path of every picture at or below a folder, by key; a folder that cannot be listed is named.
+
+    Links to folders are not followed, so none can loop. ``extra_suffix`` (".raw") lets one more kind of file through.
+    """
+
+    def unlisted(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError | NotADirectoryError):
+            problems.append(f"{printable(str(error.filename))}: this folder cannot be listed: {error.strerror}")
+
     found = {}
-    for here, folders, files in os.walk(root):
+    for here, folders, files in os.walk(root, onerror=unlisted):
         folders[:] = [f for f in folders if not f.startswith(".")]
         for name in files:
-            if is_picture(name):
+            if is_picture(name) or (extra_suffix and name.lower().endswith(extra_suffix)):
                 path = Path(here, name)
                 found[key_of(root, path)] = path
     return dict(sorted(found.items()))
+
+
+def match_names(
+    pictures: dict[str, Path], pattern: re.Pattern[str], shape: str, problems: list[str]
+) -> Iterator[tuple[str, Path, re.Match[str]]]:
+    """Key, path and match of each picture whose file name carries its labels; the others are named and skipped.
+
+    ``shape`` says in words how the names should look, for the message.
+    """
+    for key, path in pictures.items():
+        match = pattern.match(path.name)
+        if match is None:
+            problems.append(f"{printable(key)}: {NOT_NAMED} {shape}; skipped")
+        else:
+            yield key, path, match
 
 
 def key_of(root: Path, path: Path) -> str:
@@ -127,3 +153,22 @@ def nothing_found(layout: str, root: Path, expected: str) -> DataError:
         f"cannot read {layout}: {where} holds nothing of its layout. Expected {expected}. "
         "Give the folder as it was downloaded and unpacked."
     )
+
+
+def parse_ages(text: str) -> tuple[int, int] | None:
+    """The lowest and highest age of a range in words, both included; None when it is no range.
+
+    >>> parse_ages("50-59"), parse_ages("more than 70"), parse_ages("70+"), parse_ages("old")
+    ((50, 59), (70, 120), (70, 120), None)
+    """
+    low, dash, high = (part.strip() for part in text.partition("-"))
+    if dash and _years(low) and _years(high) and int(low) <= int(high):
+        return int(low), int(high)
+    last = text.removesuffix("+") if text.endswith("+") else text.lower().removeprefix("more than ")
+    if last != text and _years(last.strip()):
+        return int(last), OLDEST
+    return None
+
+
+def _years(text: str) -> bool:
+    return text.isascii() and text.isdigit() and int(text) <= OLDEST

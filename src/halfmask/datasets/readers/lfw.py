@@ -1,7 +1,7 @@
 """Labeled Faces in the Wild: 13,233 photos of 5,749 people, in a folder a person.
 
-Format: http://vis-www.cs.umass.edu/lfw/README.txt (Huang et al., UMass Amherst TR 07-49, 2007). The gender lists,
-one picture name a line, are those of Afifi & Abdelhamed, AFIF4 (2019), https://github.com/mahmoudnafifi/LFW-gender.
+Format: http://vis-www.cs.umass.edu/lfw/README.txt (Huang et al., UMass Amherst TR 07-49, 2007). The gender lists are
+not part of it; they hold one picture name a line.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ from halfmask.datasets.readers.files import (
     key_of,
     list_folders,
     list_pictures,
+    match_names,
     nothing_found,
     printable,
     text_lines,
 )
 from halfmask.datasets.table import Row, Table
 
-FOLDERS = (
+# The first that is there counts: deep funneled, funneled, original, the people in the root.
+_FOLDERS = (
     "lfw-deepfunneled/lfw-deepfunneled",
     "lfw-deepfunneled",
     "lfw_funneled",
@@ -30,8 +32,6 @@ FOLDERS = (
     "lfw",
     ".",
 )
-"""Where the folders of the people may stand, the first that is there counts: deep funneled, funneled, original."""
-_NUMBERED = re.compile(r"_\d{4}$")
 
 
 def read_lfw(root: Path) -> Table:
@@ -43,10 +43,10 @@ def read_lfw(root: Path) -> Table:
 
     Raises DataError when no folder holds pictures named after it.
     """
-    pictures = _pictures(root)
+    problems: list[str] = []
+    pictures = _pictures(root, problems)
     if not pictures:
         raise nothing_found("lfw", root, "lfw-deepfunneled/NAME/NAME_0001.jpg, one folder a person")
-    problems: list[str] = []
     female, male = (_names(root, word, pictures, problems) for word in ("female", "male"))
     for name in sorted(female & male):
         problems.append(f"{printable(name)}: in both gender lists; its gender is unknown")
@@ -57,18 +57,14 @@ def read_lfw(root: Path) -> Table:
     return Table("lfw", root, rows, problems)
 
 
-def people_folder(root: Path) -> Path:
-    """The folder that holds the folders of the people; the root itself when none of the published names is there."""
-    return first_existing(root, FOLDERS) or root
-
-
-def _pictures(root: Path) -> dict[str, Path]:
+def _pictures(root: Path, problems: list[str]) -> dict[str, Path]:
     """File name → path of the pictures named ``NAME_NNNN`` in a folder ``NAME``."""
     found = {}
-    for person in list_folders(people_folder(root)):
-        for name, path in list_pictures(person).items():
-            if path.stem.startswith(person.name) and _NUMBERED.fullmatch(path.stem[len(person.name) :]):
-                found[name] = path
+    for person in list_folders(first_existing(root, _FOLDERS) or root):
+        pictures = {key_of(root, path): path for path in list_pictures(person).values()}
+        pattern = re.compile(re.escape(person.name) + r"_\d{4}\.\w+$")
+        for _, path, _ in match_names(pictures, pattern, f"{printable(person.name)}_0001.jpg", problems):
+            found[path.name] = path
     return found
 
 

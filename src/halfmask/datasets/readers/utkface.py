@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from halfmask.datasets.readers.files import key_of, list_pictures, nothing_found, printable
+from halfmask.datasets.readers.files import key_of, list_pictures, match_names, nothing_found
 from halfmask.datasets.table import Row, Table
 
 _FOLDERS = ("UTKFace", "utkface_aligned_cropped/UTKFace", "crop_part1", "part1", "part2", "part3", ".")
@@ -32,13 +32,10 @@ def read_utkface(root: Path) -> Table:
     for folder in _FOLDERS:
         if folder == "." and rows:
             break  # loose pictures beside the official folders are not UTKFace's
-        for name, path in list_pictures(root / folder).items():
-            labels = _NAME.match(name)
-            if labels is None:
-                problems.append(f"{printable(key_of(root, path))}: not named AGE_GENDER_RACE_DATE.jpg; skipped")
-                continue
+        pictures = {key_of(root, path): path for path in list_pictures(root / folder).values()}
+        for key, path, labels in match_names(pictures, _NAME, "AGE_GENDER_RACE_DATE.jpg", problems):
             age, gender, race = (int(text) for text in labels.groups())
-            rows.append(Row(key_of(root, path), path, None, 1 - gender, float(age), None, _RACES[race]))
+            rows.append(Row(key, path, None, 1 - gender, float(age), None, _RACES[race]))
     if not rows:
         raise nothing_found("utkface", root, "UTKFace/ with AGE_GENDER_RACE_DATE.jpg.chip.jpg")
     return Table("utkface", root, rows, problems)
