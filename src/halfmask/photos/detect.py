@@ -37,6 +37,7 @@ class Detector:
 
     def __init__(self, threshold: float = 0.7, *, path: Path | None = None) -> None:
         path = path or store.get("yunet")
+        cv2.utils.logging.setLogLevel(2)  # errors only: OpenCV 5 warns of a target it ignores, at every start
         try:
             self._net = cv2.FaceDetectorYN.create(str(path), "", (320, 320), threshold, 0.3, 5000)
         except cv2.error as error:
@@ -51,7 +52,7 @@ class Detector:
         small = image
         if scale < 1.0:
             size = (max(8, round(width * scale)), max(8, round(height * scale)))
-            small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+            small = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
         self._net.setInputSize((small.shape[1], small.shape[0]))
         _, rows = self._net.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
         if rows is None:

@@ -1,0 +1,48 @@
+"""ONNX networks as functions of arrays: the only place where the installed core runs a network of ours."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from ..errors import WeightsError
+
+Faces = NDArray[np.float32]
+
+#: ITU-R BT.601 luma weights, the gray conversion of every SAN implementation.
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+def gray(crops: Faces) -> Faces:
+    """Luma of RGB crops: (N, 3, H, W) to (N, 1, H, W).
+
+    >>> gray(np.ones((1, 3, 2, 2), np.float32)).round(3).max().item()
+    1.0
+    """
+    return np.tensordot(LUMA, crops, (0, 1))[:, None].astype(np.float32)
+
+
+class Network:
+    """An ONNX file, loaded. ``threads`` 0 lets onnxruntime take every core.
+
+    Raises :class:`~halfmask.errors.WeightsError` when the file does not load.
+    """
+
+    def __init__(self, path: Path, threads: int = 0) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or (os.cpu_count() or 1)
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime raises classes of its own that it does not export
+            raise WeightsError(f"the network {path} does not load: {error}. Delete or reinstall it.") from error
+        self._names = [i.name for i in self._session.get_inputs()]
+
+    def __call__(self, *inputs: Faces) -> Faces:
+        """Run on arrays in the order of the network's inputs; returns its first output."""
+        feed = {name: np.ascontiguousarray(x, np.float32) for name, x in zip(self._names, inputs, strict=True)}
+        return np.asarray(self._session.run(None, feed)[0], np.float32)

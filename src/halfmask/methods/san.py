@@ -1,0 +1,59 @@
+"""SAN as a method: gray face in, gray face out, as a change of luminance that any photo can take."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import UsageError
+from ..weights import shipped
+from .runtime import Faces, Network, gray
+
+
+class San:
+    """Semi-adversarial network (Mirjalili, Raschka, Namboodiri, Ross 2018) with one set of trained weights.
+
+    ``name`` is that of the shipped weights: ``NAME.onnx`` and the prototypes of its training set, ``NAME.npz`` with
+    uint8 arrays ``female``, ``male`` (224, 224, 3) and ``male_share``, the share of men among the training faces.
+    """
+
+    hides = frozenset({"gender"})
+    prototypes = ("sm", "nt", "op")
+    needs_label = True
+
+    def __init__(self, name: str = "san", threads: int = 0) -> None:
+        self.name = name
+        self._net = Network(shipped.path(f"{name}.onnx"), threads)
+        with np.load(shipped.path(f"{name}.npz")) as kept:
+            both = np.stack([kept["female"], kept["male"]]).transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
+            share = float(kept["male_share"])
+        #: mean faces by gender label, (2, 3, 224, 224), and P_NT = alpha_F P_F + alpha_M P_M (section 3.2)
+        self.means: Faces = both
+        self.neutral: Faces = ((1 - share) * both[0] + share * both[1]).astype(np.float32)
+
+    def protected_gray(self, crops: Faces, gender: NDArray[np.integer], prototype: str = "op") -> Faces:
+        """The paper's own output: gray faces (N, 1, 224, 224) for RGB crops (N, 3, 224, 224), both in [0, 1].
+
+        ``gender`` (N,) holds 0 = female, 1 = male. Raises :class:`~halfmask.errors.UsageError` for another prototype
+        than ``sm``, ``nt`` or ``op``.
+        """
+        same = self.means[gender]
+        if prototype == "sm":
+            chosen = same
+        elif prototype == "op":
+            chosen = self.means[1 - np.asarray(gender)]
+        elif prototype == "nt":
+            chosen = np.broadcast_to(self.neutral, same.shape)
+        else:
+            raise UsageError(f"prototype {prototype!r} is unknown; use sm, nt or op")
+        return self._net(gray(crops), same, chosen)
+
+    def change(self, crops: Faces, gender: NDArray[np.integer], prototype: str = "op") -> Faces:
+        """What to add to RGB crops (N, 3, 224, 224) in [0, 1]: same shape, in [-1, 1].
+
+        The same amount in all three channels, which changes luma by exactly that amount and leaves chroma alone.
+        """
+        if not len(crops):
+            return np.zeros_like(crops)
+        difference = self.protected_gray(crops, gender, prototype) - gray(crops)
+        return np.repeat(difference, 3, 1)

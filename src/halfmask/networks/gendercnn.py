@@ -1,0 +1,69 @@
+"""The auxiliary gender classifier of the SAN paper (Mirjalili et al. 2018, section 3.3)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+#: ITU-R BT.601 luma, the gray conversion of every SAN implementation.
+LUMA = (0.299, 0.587, 0.114)
+
+
+def to_gray(faces: Tensor) -> Tensor:
+    """RGB (N, 3, H, W) to gray (N, 1, H, W); gray passes through.
+
+    >>> to_gray(torch.ones(1, 3, 2, 2)).mean().round(decimals=3).item()
+    1.0
+    """
+    if faces.shape[1] == 1:
+        return faces
+    weights = faces.new_tensor(LUMA).view(1, 3, 1, 1)
+    return (faces * weights).sum(1, keepdim=True)
+
+
+class GenderCNN(nn.Module):
+    """Six convolutions, each with leaky ReLU and max-pooling, to 4 x 4 x 256, then two fully connected layers.
+
+    The paper gives depth, the 4 x 4 x 256 and the dropout of 0.5, but no widths; these are those of the published
+    Keras code (32, 64, 64, 128, 128, 256; 5 x 5 then 3 x 3), padded so that the 4 x 4 comes out. Pooling stands before
+    the leaky ReLU: both are monotone, so the result is the same and costs a quarter. ``batch_norm`` is ours; the
+    paper's network has none.
+
+    ``forward`` takes faces (N, 1 or 3, 224, 224) in [0, 1] and returns logits (N, 2) for female, male.
+
+    >>> GenderCNN()(torch.rand(2, 3, 224, 224)).shape
+    torch.Size([2, 2])
+    """
+
+    def __init__(
+        self,
+        widths: tuple[int, ...] = (32, 64, 64, 128, 128, 256),
+        hidden: int = 256,
+        slope: float = 0.1,
+        dropout: float = 0.5,
+        batch_norm: bool = True,
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels = 1
+        for i, width in enumerate(widths):
+            kernel = 5 if i == 0 else 3
+            layers.append(nn.Conv2d(channels, width, kernel, padding=kernel // 2, bias=not batch_norm))
+            layers.append(nn.MaxPool2d(2, ceil_mode=True))
+            if batch_norm:
+                # after pooling: a quarter of the work, and pooling a positively scaled map is the same map
+                layers.append(nn.BatchNorm2d(width))
+            layers.append(nn.LeakyReLU(slope))
+            channels = width
+        self.features = nn.Sequential(*layers)
+        self.head = nn.Sequential(
+            nn.Flatten(),
+            nn.Dropout(dropout),
+            nn.Linear(channels * 16, hidden),
+            nn.LeakyReLU(slope),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, 2),
+        )
+
+    def forward(self, faces: Tensor) -> Tensor:
+        gray = (to_gray(faces) - 0.5) * 4.0
+        return self.head(self.features(gray))

@@ -1,0 +1,135 @@
+"""What recipes feed their networks: crops of several data sets in one index, and random changes to them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..datasets import read
+from ..datasets.cache import Crops, open_crops
+from ..datasets.table import Row
+from ..errors import DataError, UsageError
+
+
+class Faces:
+    """Crops of several tables behind one index, with the labels of their rows."""
+
+    def __init__(self, parts: Sequence[tuple[Crops, Sequence[int]]]) -> None:
+        self._parts = [(crops, np.asarray(chosen, np.int64)) for crops, chosen in parts]
+        self.rows: list[Row] = [crops.rows[i] for crops, chosen in self._parts for i in chosen]
+        self._part = np.concatenate([np.full(len(c), n) for n, (_, c) in enumerate(self._parts)])
+        self._place = np.concatenate([c for _, c in self._parts])
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def pixels(self, indices: NDArray[np.integer]) -> NDArray[np.uint8]:
+        """Faces as uint8 (len(indices), size, size, 3)."""
+        where = np.asarray(indices, np.int64)
+        picked: NDArray[np.uint8] | None = None
+        for n, (crops, _) in enumerate(self._parts):
+            mine = np.flatnonzero(self._part[where] == n)
+            if len(mine):
+                part = crops.take(self._place[where[mine]])
+                picked = np.empty((len(where), *part.shape[1:]), np.uint8) if picked is None else picked
+                picked[mine] = part
+        assert picked is not None, "no index was asked for"
+        return picked
+
+    def take(self, indices: NDArray[np.integer], *, gray: bool = False) -> Tensor:
+        """Faces as float32 (len(indices), 3 or 1, size, size) in [0, 1]."""
+        pixels = self.pixels(indices)
+        return to_tensor(gray_pixels(pixels) if gray else pixels)
+
+    def labels(self, column: str) -> NDArray[np.int64]:
+        """A label column as integers, -1 where unknown."""
+        return np.array([-1 if (v := getattr(r, column)) is None else int(v) for r in self.rows], np.int64)
+
+
+def open_faces(
+    sources: Sequence[Mapping[str, Any]], keep: Callable[[Row], bool] = lambda row: True, *, cache: Path | None = None
+) -> Faces:
+    """Open the data that a config names.
+
+    Each source is ``{layout, root, splits}``; a data set without an official split is split 80/10/10 by person with
+    seed 0, the same for every recipe. Rows for which ``keep`` is false are left out.
+    """
+    parts = []
+    for source in sources:
+        if unknown := set(source) - {"layout", "root", "splits"}:
+            raise UsageError(f"unknown key {sorted(unknown)} in a data source; known: layout, root, splits")
+        table = read(source["layout"], Path(source["root"]))
+        wanted = source.get("splits")
+        if wanted and all(row.split is None for row in table):
+            from ..datasets import subject_disjoint
+
+            table = subject_disjoint(table, {"train": 0.8, "valid": 0.1, "test": 0.1}, seed=0)
+        crops = open_crops(table, cache)
+        chosen = [i for i, r in enumerate(crops.rows) if (not wanted or r.split in wanted) and keep(r)]
+        parts.append((crops, chosen))
+    faces = Faces(parts)
+    if not len(faces):
+        raise DataError(f"no usable face in {list(sources)}; check splits and labels with: halfmask data check PATH")
+    return faces
+
+
+def gray_pixels(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """RGB (N, H, W, 3) to luma (N, H, W, 1), eight bits, as every reader of gray photos makes it."""
+    n, h, w, _ = pixels.shape
+    return cv2.cvtColor(pixels.reshape(n * h, w, 3), cv2.COLOR_RGB2GRAY).reshape(n, h, w, 1)
+
+
+def to_tensor(pixels: NDArray[np.uint8]) -> Tensor:
+    """uint8 (N, H, W, C) to float32 (N, C, H, W) in [0, 1], channels last in memory as the convolutions want it."""
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float().mul_(1 / 255)
+
+
+def augment(
+    pixels: NDArray[np.uint8],
+    rng: np.random.Generator,
+    *,
+    flip: bool = True,
+    rotate: float = 8.0,
+    scale: float = 0.08,
+    shift: float = 0.04,
+    light: float = 0.2,
+    blur: float = 0.3,
+) -> NDArray[np.uint8]:
+    """Random flip, similarity, brightness, contrast and low resolution, drawn per face from ``rng``.
+
+    ``pixels`` is uint8 (N, H, W, C); ``rotate`` in degrees, ``scale`` and ``shift`` as fractions of the side, ``light``
+    the largest change of gain and twice that of offset, ``blur`` the share of faces that lose resolution.
+
+    >>> faces = np.full((2, 8, 8, 1), 100, np.uint8)
+    >>> augment(faces, np.random.default_rng(0), light=0).mean()
+    np.float64(100.0)
+    """
+    n, h, w, _ = pixels.shape
+    out = np.empty_like(pixels)
+    levels = np.arange(256, dtype=np.float32)
+    for i in range(n):
+        angle, zoom = math.radians(rng.uniform(-rotate, rotate)), 1 + rng.uniform(-scale, scale)
+        mirror = -1.0 if flip and rng.random() < 0.5 else 1.0
+        a, b = zoom * math.cos(angle), zoom * math.sin(angle)
+        linear = np.array([[a * mirror, -b], [b * mirror, a]])
+        centre = np.array([w - 1, h - 1]) / 2
+        move = centre - linear @ centre + rng.uniform(-shift, shift, 2) * (w, h)
+        face = pixels[i]
+        if rng.random() < blur:
+            factor = rng.uniform(0.25, 0.75)
+            face = cv2.resize(face, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+            face = cv2.resize(face, (w, h), interpolation=cv2.INTER_LINEAR)
+        matrix = np.hstack([linear, move[:, None]])
+        face = cv2.warpAffine(face, matrix, (w, h), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+        gain, offset = 1 + rng.uniform(-light, light), rng.uniform(-light / 2, light / 2)
+        table = np.clip((levels - 127.5) * gain + 127.5 + 255 * offset + 0.5, 0, 255).astype(np.uint8)
+        out[i] = cv2.LUT(face, table).reshape(pixels.shape[1:])
+    return out

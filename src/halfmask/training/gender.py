@@ -1,0 +1,127 @@
+"""Train the auxiliary gender classifier of the SAN paper: six convolutions, two fully connected layers.
+
+Dropout acts only here; as soon as the classifier is used to train a SAN it is in eval mode and frozen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..errors import WeightsError
+from ..networks.gendercnn import GenderCNN
+from .data import Faces, augment, gray_pixels, open_faces, to_tensor
+from .loop import batch_indices, fit, make_accelerator, start_run
+
+
+@dataclass
+class GenderConfig:
+    """What can be set. ``train`` and ``valid`` are lists of ``{layout, root, splits}``."""
+
+    train: list[dict[str, Any]]
+    valid: list[dict[str, Any]]
+    epochs: int = 10
+    batch: int = 64
+    lr: float = 2e-3
+    weight_decay: float = 1e-4
+    label_smoothing: float = 0.05
+    batch_norm: bool = True
+    slope: float = 0.1
+    dropout: float = 0.5
+    widths: list[int] = field(default_factory=lambda: [32, 64, 64, 128, 128, 256])
+    augment: dict[str, float] = field(default_factory=dict)
+    precision: str = "bf16"
+    seed: int = 1
+
+
+def build(config: GenderConfig) -> GenderCNN:
+    """The network a config describes."""
+    return GenderCNN(
+        widths=tuple(config.widths), slope=config.slope, dropout=config.dropout, batch_norm=config.batch_norm
+    )
+
+
+def train_gender(config: GenderConfig, folder: Path, *, resume: bool = True) -> Path:
+    """Train, log to ``folder`` and write ``gender.safetensors``; returns its path.
+
+    The learning rate follows one cosine cycle; the last weights are kept (no choice by a validation set is made).
+    """
+    known = lambda row: row.gender is not None  # noqa: E731
+    train, valid = open_faces(config.train, known), open_faces(config.valid, known)
+    accelerator = make_accelerator(config.precision, config.seed)
+    start_run(folder, config)
+    net = build(config).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+    steps = config.epochs * (len(train) // config.batch)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, total_steps=steps + 1, pct_start=0.15)
+    net, optimizer, schedule = accelerator.prepare(net, optimizer, schedule)
+    labels = torch.from_numpy(train.labels("gender"))
+
+    def step(i: int) -> Mapping[str, Tensor]:
+        net.train()
+        chosen = batch_indices(config.seed, i, len(train), config.batch)
+        pixels = augment(gray_pixels(train.pixels(chosen)), np.random.default_rng([config.seed, i]), **config.augment)
+        faces = to_tensor(pixels).to(accelerator.device)
+        with accelerator.autocast():
+            logits = net(faces)
+        target = labels[chosen].to(accelerator.device)
+        loss = F.cross_entropy(logits.float(), target, label_smoothing=config.label_smoothing)
+        optimizer.zero_grad(set_to_none=True)
+        accelerator.backward(loss)
+        optimizer.step()
+        schedule.step()
+        return {"loss": loss.detach(), "accuracy": (logits.argmax(1) == target).float().mean()}
+
+    def evaluate(i: int) -> Mapping[str, float]:
+        p = predict(accelerator.unwrap_model(net), valid)
+        return {"valid_accuracy": float(((p > 0.5) == valid.labels("gender")).mean())}
+
+    every = len(train) // config.batch
+    fit(folder, accelerator, steps, step, evaluate=evaluate, evaluate_every=every, desc="gender classifier")
+    path = folder / "gender.safetensors"
+    state = {k: v.contiguous().float().clone() for k, v in accelerator.unwrap_model(net).state_dict().items() if v.is_floating_point()}
+    save_file(state, path, {"widths": ",".join(map(str, config.widths)), "batch_norm": str(config.batch_norm), "slope": str(config.slope)})
+    return path
+
+
+@torch.no_grad()
+def predict(net: torch.nn.Module, faces: Faces, batch: int = 128) -> np.ndarray:
+    """Probability of male for each face, float64 (N,), with the image and its mirror averaged."""
+    net.eval()
+    device = next(net.parameters()).device
+    out = []
+    for start in range(0, len(faces), batch):
+        x = faces.take(np.arange(start, min(start + batch, len(faces))), gray=True).to(device)
+        with torch.autocast(device.type, torch.bfloat16):
+            logits = net(x).float() + net(x.flip(3)).float()
+        out.append((logits / 2).softmax(1)[:, 1].double().cpu().numpy())
+    return np.concatenate(out)
+
+
+def load_gender(path: Path) -> GenderCNN:
+    """The trained classifier in eval mode, frozen. Raises :class:`~halfmask.errors.WeightsError`."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as stream:
+            about = stream.metadata() or {}
+        state = load_file(path)
+        net = GenderCNN(
+            widths=tuple(int(w) for w in about["widths"].split(",")),
+            batch_norm=about["batch_norm"] == "True",
+            slope=float(about["slope"]),
+        )
+        missing, unexpected = net.load_state_dict(state, strict=False)
+        if unexpected or [m for m in missing if not m.endswith("num_batches_tracked")]:
+            raise WeightsError(f"{path} does not fit: missing {missing}, unexpected {unexpected}")
+    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        raise WeightsError(f"the gender classifier {path} cannot be loaded: {error}") from error
+    return net.eval().requires_grad_(False)

@@ -1,0 +1,234 @@
+"""The one loop that every recipe shares: steps, log, checkpoints, resume.
+
+A recipe is a function that builds its networks, hands a ``step`` to :func:`fit` and exports the result. Devices,
+mixed precision and saving of state are Accelerate's. A batch is a function of (seed, step), and dropout's random
+state is in the checkpoint, so a run that was killed and resumed ends at the same weights as one that was not.
+
+A run folder holds ``config.yaml`` (resolved), ``versions.json``, ``log.jsonl`` (one JSON object a line),
+``losses.png`` and ``checkpoint/``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+import yaml
+from accelerate import Accelerator
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from .. import __version__
+from ..errors import UsageError
+
+Config = TypeVar("Config")
+
+
+def load_config(kind: type[Config], path: Path | None = None, **changes: Any) -> Config:
+    """Read a YAML config into a recipe's dataclass; ``changes`` win over the file, defaults fill the rest.
+
+    Raises :class:`~halfmask.errors.UsageError` naming every unknown key and what is known.
+    """
+    values: dict[str, Any] = {}
+    if path is not None:
+        try:
+            values = yaml.safe_load(path.read_text("utf-8")) or {}
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise UsageError(f"the config {path} cannot be read: {error}") from error
+        if not isinstance(values, dict):
+            raise UsageError(f"the config {path} holds a {type(values).__name__}, expected keys and values")
+    values |= changes
+    assert is_dataclass(kind)
+    known = {f.name for f in fields(kind)}
+    if unknown := sorted(set(values) - known):
+        raise UsageError(
+            f"unknown key{'s' if len(unknown) > 1 else ''} {', '.join(unknown)} in {path or 'the config'}; "
+            f"known: {', '.join(sorted(known))}"
+        )
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise UsageError(f"the config {path or ''} is not complete: {error}") from error
+
+
+def batch_indices(seed: int, step: int, count: int, batch: int) -> NDArray[np.int64]:
+    """Which of ``count`` samples step ``step`` sees: a new permutation an epoch, a function of its arguments alone.
+
+    The incomplete batch at an epoch's end is dropped.
+
+    >>> sorted(np.concatenate([batch_indices(1, s, 6, 2) for s in range(3)]).tolist())
+    [0, 1, 2, 3, 4, 5]
+    """
+    if batch > count:
+        raise UsageError(f"a batch of {batch} is larger than the {count} samples there are; lower 'batch'")
+    epoch, place = divmod(step, count // batch)
+    order = np.random.default_rng([seed, epoch]).permutation(count)
+    return order[place * batch : (place + 1) * batch]
+
+
+def make_accelerator(precision: str = "bf16", seed: int = 0, threads: int | None = None) -> Accelerator:
+    """One device or many, as Accelerate finds them; ``precision`` is ``bf16`` or ``no``."""
+    keep_memory()
+    if threads:
+        torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+    return Accelerator(mixed_precision=precision)
+
+
+def keep_memory() -> None:
+    """Tell glibc to keep freed memory: large tensors otherwise go back to the kernel and fault in again every step.
+
+    Measured on 2 cores, one step of the gender classifier at batch 64: 2.3 s without, 0.34 s with it. Elsewhere than
+    on Linux with glibc this does nothing.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(-4, 0)  # M_MMAP_MAX: never a mapping of its own for one tensor
+        libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: never give the top of the heap back
+        libc.mallopt(-2, 2**28)  # M_TOP_PAD: grow in large steps
+    except (OSError, AttributeError):
+        return
+
+
+def start_run(folder: Path, config: Any) -> None:
+    """Make a run folder with the resolved config and the versions behind it.
+
+    A folder that holds another config is refused: results of two configs must not mix.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    text = yaml.safe_dump(asdict(config), sort_keys=False)
+    old = folder / "config.yaml"
+    if old.is_file() and old.read_text("utf-8") != text and (folder / "checkpoint").exists():
+        raise UsageError(f"{folder} holds a run with another config; give another --out, or delete it")
+    old.write_text(text, "utf-8")
+    versions = {
+        "halfmask": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "threads": torch.get_num_threads(),
+    }
+    (folder / "versions.json").write_text(json.dumps(versions, indent=1), "utf-8")
+
+
+def fit(
+    folder: Path,
+    accelerator: Accelerator,
+    steps: int,
+    step: Callable[[int], Mapping[str, torch.Tensor | float]],
+    *,
+    evaluate: Callable[[int], Mapping[str, float]] | None = None,
+    evaluate_every: int = 0,
+    checkpoint_every: int = 200,
+    resume: bool = True,
+    desc: str = "training",
+) -> None:
+    """Run ``step(i)`` for i in 0..steps-1, logging what it returns, with a progress bar and an ETA.
+
+    ``evaluate(i)`` runs every ``evaluate_every`` steps and at the end. A checkpoint is written every
+    ``checkpoint_every`` steps, whole or not at all; with ``resume`` the run goes on from it.
+    """
+    checkpoint = folder / "checkpoint"
+    first = _restore(checkpoint, accelerator) if resume else 0
+    _trim_log(folder / "log.jsonl", first)
+    began = time.perf_counter()
+    sums: dict[str, float] = {}
+    count = 0
+    with (
+        open(folder / "log.jsonl", "a", encoding="utf-8") as log,
+        tqdm(total=steps, initial=first, desc=desc, unit="step", disable=not accelerator.is_main_process) as bar,
+    ):
+        for i in range(first, steps):
+            for name, value in step(i).items():
+                sums[name] = sums.get(name, 0.0) + float(value)
+            count += 1
+            bar.update()
+            done = i + 1
+            due = bool(evaluate and (done == steps or (evaluate_every and done % evaluate_every == 0)))
+            if due or done % 20 == 0 or done == steps:
+                record: dict[str, Any] = {"step": done, "seconds": round(time.perf_counter() - began, 1)}
+                record |= {k: round(v / count, 6) for k, v in sums.items()}
+                if not np.all(np.isfinite([v for v in record.values() if isinstance(v, float)])):
+                    raise FloatingPointError(f"step {done}: the loss is not finite: {record}; lower the learning rate")
+                bar.set_postfix({k: f"{v / count:.3f}" for k, v in sums.items()})
+                if due and evaluate:
+                    record |= {k: round(float(v), 6) for k, v in evaluate(done).items()}
+                log.write(json.dumps(record) + "\n")
+                log.flush()
+                sums, count = {}, 0
+            if done % checkpoint_every == 0 or done == steps:
+                _save(checkpoint, accelerator, done)
+    plot_losses(folder)
+
+
+def _save(checkpoint: Path, accelerator: Accelerator, done: int) -> None:
+    fresh = checkpoint.with_name("checkpoint.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    accelerator.save_state(str(fresh))
+    if accelerator.is_main_process:
+        (fresh / "step.json").write_text(json.dumps({"step": done}), "utf-8")
+        old = checkpoint.with_name("checkpoint.old")
+        shutil.rmtree(old, ignore_errors=True)
+        if checkpoint.exists():
+            os.replace(checkpoint, old)
+        os.replace(fresh, checkpoint)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _restore(checkpoint: Path, accelerator: Accelerator) -> int:
+    old = checkpoint.with_name("checkpoint.old")
+    if not checkpoint.exists() and old.exists():  # killed between the two renames of _save
+        os.replace(old, checkpoint)
+    if not (checkpoint / "step.json").is_file():
+        return 0
+    accelerator.load_state(str(checkpoint))
+    return int(json.loads((checkpoint / "step.json").read_text("utf-8"))["step"])
+
+
+def _trim_log(path: Path, first: int) -> None:
+    """Drop what a killed run logged after its last checkpoint, so that no step stands in the log twice."""
+    if path.is_file():
+        lines = [line for line in path.read_text("utf-8").splitlines() if line.endswith("}")]
+        kept = [line for line in lines if json.loads(line)["step"] <= first]
+        path.write_text("".join(line + "\n" for line in kept), "utf-8")
+
+
+def read_log(folder: Path) -> list[dict[str, float]]:
+    """The records of a run, in order."""
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text("utf-8").splitlines()]
+
+
+def plot_losses(folder: Path) -> None:
+    """Draw every logged figure over the steps into ``losses.png``."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    records = read_log(folder)
+    names = sorted({k for r in records for k in r} - {"step", "seconds"})
+    if not names:
+        return
+    figure, axes = plt.subplots(len(names), 1, figsize=(7, 1.8 * len(names)), sharex=True, squeeze=False)
+    for axis, name in zip(axes[:, 0], names, strict=True):
+        points = [(r["step"], r[name]) for r in records if name in r]
+        axis.plot(*zip(*points, strict=True), linewidth=1)
+        axis.set_ylabel(name)
+        axis.grid(alpha=0.3)
+    axes[-1, 0].set_xlabel("step")
+    figure.tight_layout()
+    figure.savefig(folder / "losses.png", dpi=90)
+    plt.close(figure)
