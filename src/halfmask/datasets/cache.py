@@ -23,9 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ..errors import DataError
+from ..errors import DataError, HalfmaskError
 from ..photos.align import CROP, TEMPLATE_VERSION, crop_face
 from ..photos.detect import Detector, Face
+from .readers.arface import read_raw
 from .table import Row, Table
 
 
@@ -101,6 +102,16 @@ def open_crops(
     return Crops(pixels, [table[i] for i in rows], index["problems"])
 
 
+def _decode(path: Path) -> NDArray[np.uint8]:
+    if path.suffix.lower() == ".raw":  # AR-face as first published
+        return read_raw(path)
+    data = np.fromfile(path, np.uint8)
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    if image is None:
+        raise ValueError("not a picture, or damaged")
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+
+
 def _build(table: Table, home: Path, size: int, workers: int, quiet: bool) -> None:
     home.parent.mkdir(parents=True, exist_ok=True)
     local = threading.local()
@@ -109,13 +120,9 @@ def _build(table: Table, home: Path, size: int, workers: int, quiet: bool) -> No
         if not hasattr(local, "detector"):
             local.detector = Detector()
         try:
-            data = np.fromfile(row.path, np.uint8)
-            image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-        except (OSError, cv2.error) as error:
+            rgb = _decode(row.path)
+        except (OSError, ValueError, HalfmaskError, cv2.error) as error:
             return f"{row.key}: cannot be read: {error}"
-        if image is None:
-            return f"{row.key}: not a picture, or damaged"
-        rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
         face = centred_face(local.detector(rgb), rgb.shape[1], rgb.shape[0])
         if face is None:
             return f"{row.key}: no face found"
@@ -126,7 +133,9 @@ def _build(table: Table, home: Path, size: int, workers: int, quiet: bool) -> No
         rows: list[int] = []
         problems: list[str] = []
         with open(work / "crops.u8", "wb") as out, ThreadPoolExecutor(workers) as pool:
-            todo = tqdm(pool.map(cut, table), total=len(table), desc=f"cutting {table.name}", unit="face", disable=quiet)
+            todo = tqdm(
+                pool.map(cut, table), total=len(table), desc=f"cutting {table.name}", unit="face", disable=quiet
+            )
             for i, crop in enumerate(todo):
                 if isinstance(crop, str):
                     problems.append(crop)

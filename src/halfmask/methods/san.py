@@ -17,8 +17,8 @@ class San:
     uint8 arrays ``female``, ``male`` (224, 224, 3) and ``male_share``, the share of men among the training faces.
     """
 
-    hides = frozenset({"gender"})
-    prototypes = ("sm", "nt", "op")
+    hides: frozenset[str] = frozenset({"gender"})
+    prototypes: tuple[str, ...] = ("sm", "nt", "op")
     needs_label = True
 
     def __init__(self, name: str = "san", threads: int = 0) -> None:

@@ -59,6 +59,7 @@ class SAN(nn.Module):
         """The combiner's output before the prototype is added, (N, 1, H, W)."""
         weight, bias = fold(self.dec2.weight, self.dec2.bias)
         x = F.leaky_relu(F.conv2d(self._code(face, same), weight, bias, padding=1), self.slope)
+        assert self.combine.bias is not None
         to_gray = self.combine.weight[:, :128].expand(4, -1, -1, -1)
         return F.interpolate(unfold_phases(F.conv2d(x, to_gray, self.combine.bias.expand(4), groups=4)), scale_factor=2)
 
@@ -104,11 +105,12 @@ class SANForExport(nn.Module):
         super().__init__()
         self.net = net
         weight, bias = fold(net.dec2.weight, net.dec2.bias)
-        self.folded = nn.Parameter(weight.detach().clone())
         assert bias is not None
+        assert net.combine.bias is not None
+        self.folded = nn.Parameter(weight.detach().clone())
         self.folded_bias = nn.Parameter(bias.detach().clone())
         self.to_gray = nn.Parameter(net.combine.weight[:, :128].detach().expand(4, -1, -1, -1).clone())
-        self.to_gray_bias = nn.Parameter(net.combine.bias.detach().expand(4).clone() if net.combine.bias is not None else torch.zeros(4))
+        self.to_gray_bias = nn.Parameter(net.combine.bias.detach().expand(4).clone())
         self.from_prototype = nn.Parameter(net.combine.weight[:, 128:].detach().clone())
 
     def forward(self, face: Tensor, same: Tensor, chosen: Tensor) -> Tensor:

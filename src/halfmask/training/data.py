@@ -84,7 +84,8 @@ def open_faces(
 def gray_pixels(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """RGB (N, H, W, 3) to luma (N, H, W, 1), eight bits, as every reader of gray photos makes it."""
     n, h, w, _ = pixels.shape
-    return cv2.cvtColor(pixels.reshape(n * h, w, 3), cv2.COLOR_RGB2GRAY).reshape(n, h, w, 1)
+    gray = np.asarray(cv2.cvtColor(pixels.reshape(n * h, w, 3), cv2.COLOR_RGB2GRAY), np.uint8)
+    return gray.reshape(n, h, w, 1)
 
 
 def to_tensor(pixels: NDArray[np.uint8]) -> Tensor:

@@ -19,7 +19,8 @@ from torch.nn import functional as F
 from ..errors import WeightsError
 from ..networks.gendercnn import GenderCNN
 from .data import Faces, augment, gray_pixels, open_faces, to_tensor
-from .loop import batch_indices, fit, make_accelerator, start_run
+from .export import export_gender
+from .loop import batch_indices, channels_last, fit, make_accelerator, start_run
 
 
 @dataclass
@@ -37,7 +38,7 @@ class GenderConfig:
     slope: float = 0.1
     dropout: float = 0.5
     widths: list[int] = field(default_factory=lambda: [32, 64, 64, 128, 128, 256])
-    augment: dict[str, float] = field(default_factory=dict)
+    augment: dict[str, Any] = field(default_factory=dict)
     precision: str = "bf16"
     seed: int = 1
 
@@ -50,7 +51,7 @@ def build(config: GenderConfig) -> GenderCNN:
 
 
 def train_gender(config: GenderConfig, folder: Path, *, resume: bool = True) -> Path:
-    """Train, log to ``folder`` and write ``gender.safetensors``; returns its path.
+    """Train, log to ``folder`` and write ``gender.safetensors`` and ``gender.onnx``; returns the former's path.
 
     The learning rate follows one cosine cycle; the last weights are kept (no choice by a validation set is made).
     """
@@ -58,7 +59,7 @@ def train_gender(config: GenderConfig, folder: Path, *, resume: bool = True) -> 
     train, valid = open_faces(config.train, known), open_faces(config.valid, known)
     accelerator = make_accelerator(config.precision, config.seed)
     start_run(folder, config)
-    net = build(config).to(memory_format=torch.channels_last)
+    net = channels_last(build(config))
     optimizer = torch.optim.AdamW(net.parameters(), lr=config.lr, weight_decay=config.weight_decay)
     steps = config.epochs * (len(train) // config.batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, total_steps=steps + 1, pct_start=0.15)
@@ -87,8 +88,11 @@ def train_gender(config: GenderConfig, folder: Path, *, resume: bool = True) -> 
     every = len(train) // config.batch
     fit(folder, accelerator, steps, step, evaluate=evaluate, evaluate_every=every, desc="gender classifier")
     path = folder / "gender.safetensors"
-    state = {k: v.contiguous().float().clone() for k, v in accelerator.unwrap_model(net).state_dict().items() if v.is_floating_point()}
-    save_file(state, path, {"widths": ",".join(map(str, config.widths)), "batch_norm": str(config.batch_norm), "slope": str(config.slope)})
+    trained = accelerator.unwrap_model(net).cpu()
+    state = {k: v.contiguous().float().clone() for k, v in trained.state_dict().items() if v.is_floating_point()}
+    widths = ",".join(map(str, config.widths))
+    save_file(state, path, {"widths": widths, "batch_norm": str(config.batch_norm), "slope": str(config.slope)})
+    export_gender(trained, folder / "gender.onnx")
     return path
 
 

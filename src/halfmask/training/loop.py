@@ -86,6 +86,16 @@ def make_accelerator(precision: str = "bf16", seed: int = 0, threads: int | None
     return Accelerator(mixed_precision=precision)
 
 
+Net = TypeVar("Net", bound=torch.nn.Module)
+
+
+def channels_last(net: Net, device: torch.device | str = "cpu") -> Net:
+    """Move a network to a device, its convolutions laid out channels last, which bf16 wants."""
+    net.to(device)
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return net
+
+
 def keep_memory() -> None:
     """Tell glibc to keep freed memory: large tensors otherwise go back to the kernel and fault in again every step.
 

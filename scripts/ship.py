@@ -1,0 +1,42 @@
+"""Put a run's trained weights into the package, with their card, and write the manifest's sha256.
+
+    python scripts/ship.py runs/san --as san --card docs/cards/san.md
+    python scripts/ship.py runs/gender --as gender --card docs/cards/gender.md
+
+Copies ``*.onnx``, ``*.safetensors`` and ``*.npz`` of the run folder as ``NAME.*``, and the card as ``NAME.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+from halfmask.weights.shipped import DATA
+from halfmask.weights.store import sha256_of
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--as", dest="name", required=True)
+    parser.add_argument("--card", type=Path, required=True)
+    asked = parser.parse_args()
+    DATA.mkdir(exist_ok=True)
+    path = DATA / "manifest.json"
+    manifest = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    sources = [f for f in sorted(asked.run.iterdir()) if f.suffix in {".onnx", ".safetensors", ".npz"}]
+    if not sources:
+        parser.error(f"{asked.run} holds no trained weights; did the run end?")
+    card = f"{asked.name}.md"
+    targets = [(source, f"{asked.name}{source.suffix}") for source in sources] + [(asked.card, card)]
+    for source, file in targets:
+        shutil.copyfile(source, DATA / file)
+        manifest[file] = {"sha256": sha256_of(DATA / file), "card": card}
+        print(f"{file}: {(DATA / file).stat().st_size / 1e6:.2f} MB")
+    path.write_text(json.dumps(dict(sorted(manifest.items())), indent=1) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,317 @@
+"""Train a semi-adversarial network (Mirjalili et al. 2018, section 3).
+
+Stage 1 teaches the autoencoder to give the face back from face and same-gender prototype (J_D on SM). Stage 2 freezes
+an auxiliary gender classifier and an auxiliary matcher and minimises lambda_G J_G + lambda_M J_M. What the authors'
+released code does otherwise (an L1 term throughout, the matching term on the mean descriptor of SM and OP and only
+later, no separate stage 1) is a named key of the config, as is what we add (``transforms``).
+
+Prototypes are the mean crops of the training set. All crops share one template, so they are aligned to every face.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..errors import DataError, UsageError
+from ..losses import j_d, j_g, j_m
+from ..networks.gendercnn import to_gray
+from ..networks.san import SAN
+from .data import Faces, gray_pixels, open_faces, to_tensor
+from .export import export_san
+from .gender import load_gender
+from .loop import batch_indices, channels_last, fit, make_accelerator, start_run
+
+
+@dataclass
+class SanConfig:
+    """What can be set; ``train`` and ``valid`` are lists of ``{layout, root, splits}``.
+
+    ``match_on`` is ``sm`` (paper) or ``mean`` (authors' code: mean descriptor of SM and OP). ``lambda_d`` weighs a
+    reconstruction term on SM in stage 2 (paper: 0; authors' code: 1 with ``stage2_reconstruction: l1``).
+    ``match_from`` is the step of stage 2 from which J_M counts (authors' code: after 5 epochs). ``transforms`` puts
+    random shifts, low resolution and noise before the gender classifier, which keeps the change from living in pixels
+    that only that classifier reads; not in the paper.
+    """
+
+    train: list[dict[str, Any]]
+    valid: list[dict[str, Any]]
+    gender_classifier: str
+    matcher: Literal["sface", "facenet", "vggface"] = "sface"
+    matcher_weights: str | None = None
+    pretrain_steps: int = 600
+    pretrain_loss: Literal["cross_entropy", "mse"] = "cross_entropy"
+    pretrain_lr: float = 2e-3
+    steps: int = 3000
+    batch: int = 16
+    lr: float = 5e-4
+    lambda_g: float = 1.0
+    lambda_m: float = 1.0
+    lambda_d: float = 0.0
+    stage2_reconstruction: Literal["l1", "cross_entropy", "mse"] = "l1"
+    match_on: Literal["sm", "mean"] = "sm"
+    match_from: int = 0
+    flip: bool = True
+    flip_prototypes: bool = True
+    transforms: bool = False
+    slope: float = 0.01
+    preview: int = 8
+    evaluate_every: int = 500
+    precision: str = "bf16"
+    seed: int = 1
+
+
+@dataclass(frozen=True)
+class Prototypes:
+    """Mean faces of a training set: uint8 (224, 224, 3) each, and the share of men among its faces."""
+
+    female: NDArray[np.uint8]
+    male: NDArray[np.uint8]
+    male_share: float
+
+    def means(self) -> Tensor:
+        """By gender label, float32 (2, 3, 224, 224) in [0, 1]."""
+        return to_tensor(np.stack([self.female, self.male])).contiguous()
+
+    def neutral(self) -> Tensor:
+        """P_NT = alpha_F P_F + alpha_M P_M (section 3.2), (3, 224, 224)."""
+        female, male = self.means()
+        return (1 - self.male_share) * female + self.male_share * male
+
+    def save(self, path: Path) -> None:
+        np.savez_compressed(path, female=self.female, male=self.male, male_share=np.float64(self.male_share))
+
+
+def mean_faces(faces: Faces, batch: int = 256) -> Prototypes:
+    """The prototypes of a training set. Raises :class:`~halfmask.errors.DataError` when a gender is missing."""
+    labels = faces.labels("gender")
+    sums = np.zeros((2, *faces.pixels(np.array([0])).shape[1:]), np.float64)
+    for start in range(0, len(faces), batch):
+        index = np.arange(start, min(start + batch, len(faces)))
+        pixels = faces.pixels(index)
+        for g in (0, 1):
+            sums[g] += pixels[labels[index] == g].sum(0, dtype=np.float64)
+    counts = np.array([(labels == 0).sum(), (labels == 1).sum()])
+    if not counts.all():
+        raise DataError(f"prototypes need women and men; got {counts[0]} women and {counts[1]} men")
+    female, male = (np.rint(sums[g] / counts[g]).astype(np.uint8) for g in (0, 1))
+    return Prototypes(female, male, float(counts[1] / counts.sum()))
+
+
+class Matcher(Protocol):
+    """An auxiliary matcher: faces (N, 3, 224, 224) in [0, 1] of our template to descriptors (N, D)."""
+
+    def __call__(self, faces: Tensor) -> Tensor: ...
+
+
+def load_matcher(name: str, weights: str | None = None) -> torch.nn.Module:
+    """A frozen auxiliary matcher. ``vggface``, the paper's, needs its published weights in ``weights``."""
+    if name == "sface":
+        from ..networks.sface import SFace
+
+        return SFace.load()
+    if name == "facenet":
+        from ..networks.facenet import FaceNet
+
+        return FaceNet.load()
+    if name == "vggface":
+        from ..networks.vggface import VGGFace
+
+        if not weights:
+            raise UsageError("matcher vggface needs 'matcher_weights': the path of the published VGG-Face weights")
+        return VGGFace.load(Path(weights), gray=True)
+    raise UsageError(f"matcher {name!r} is unknown; use sface, facenet or vggface")
+
+
+def random_view(faces: Tensor, generator: torch.Generator) -> Tensor:
+    """A random shift (up to 6 px), low resolution (full, half or a quarter) and noise, the same for the whole batch."""
+    dx, dy, level = torch.randint(0, 13, (3,), generator=generator).tolist()
+    out = F.pad(faces, (6, 6, 6, 6), mode="replicate")[:, :, dy : dy + faces.shape[2], dx : dx + faces.shape[3]]
+    factor = (1, 2, 4)[level % 3]
+    if factor > 1:
+        out = F.interpolate(F.avg_pool2d(out, factor), scale_factor=factor, mode="bilinear")
+    return out + 0.02 * torch.randn(out.shape, generator=generator).to(out.device)
+
+
+def train_san(config: SanConfig, folder: Path, *, resume: bool = True) -> Path:
+    """Both stages, in ``folder/pretrain`` and ``folder``; returns the path of ``san.safetensors``.
+
+    Beside it: ``san.onnx``, ``san.npz`` (the prototypes), ``strip.png`` (the same faces while
+    training: original, SM, NT, OP) and ``losses.png``.
+    """
+    known = lambda row: row.gender is not None  # noqa: E731
+    train, valid = open_faces(config.train, known), open_faces(config.valid, known)
+    start_run(folder, config)
+    prototypes = mean_faces(train)
+    prototypes.save(folder / "san.npz")
+    torch.manual_seed(config.seed)
+    net = SAN(config.slope)
+    if config.pretrain_steps:
+        _stage(config, net, train, valid, prototypes, folder / "pretrain", stage=1, resume=resume)
+    _stage(config, net, train, valid, prototypes, folder, stage=2, resume=resume)
+    path = folder / "san.safetensors"
+    net.cpu()
+    state = {k: v.detach().float().contiguous().clone() for k, v in net.state_dict().items()}
+    save_file(state, path, {"slope": str(config.slope)})
+    export_san(net, folder / "san.onnx")
+    return path
+
+
+def _stage(
+    config: SanConfig,
+    net: SAN,
+    train: Faces,
+    valid: Faces,
+    prototypes: Prototypes,
+    folder: Path,
+    *,
+    stage: int,
+    resume: bool,
+) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    accelerator = make_accelerator(config.precision, config.seed + stage)
+    device = accelerator.device
+    lr, steps = (config.pretrain_lr, config.pretrain_steps) if stage == 1 else (config.lr, config.steps)
+    channels_last(net, device)
+    optimizer = torch.optim.Adam(net.parameters(), lr=lr)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, eta_min=lr / 20)
+    wrapped, optimizer, schedule = accelerator.prepare(net, optimizer, schedule)
+    means = prototypes.means().to(device)
+    labels = torch.from_numpy(train.labels("gender")).to(device)
+    classifier = matcher = None
+    if stage == 2:
+        classifier = channels_last(load_gender(Path(config.gender_classifier)), device)
+        matcher = channels_last(load_matcher(config.matcher, config.matcher_weights), device)
+
+    def batch(i: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        chosen = batch_indices(config.seed + stage, i, len(train), config.batch)
+        face = to_tensor(gray_pixels(train.pixels(chosen))).to(device)
+        gender = labels[chosen]
+        same, opposite = means[gender], means[1 - gender]
+        if config.flip and np.random.default_rng([config.seed, stage, i]).random() < 0.5:
+            face = face.flip(3)
+            if config.flip_prototypes:
+                same, opposite = same.flip(3), opposite.flip(3)
+        return face, gender, same, opposite
+
+    def step1(i: int) -> Mapping[str, Tensor]:
+        face, _, same, _ = batch(i)
+        with accelerator.autocast():
+            (sm,) = wrapped(face, same, [same])
+        return _update({"J_D": (1.0, j_d(sm.float(), face, config.pretrain_loss))})
+
+    def step2(i: int) -> Mapping[str, Tensor]:
+        assert classifier is not None
+        assert matcher is not None
+        face, gender, same, opposite = batch(i)
+        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + i)
+        with accelerator.autocast():
+            sm, op = wrapped(face, same, [same, opposite])
+            both = torch.cat([sm, op]).float()
+            seen = random_view(both, generator) if config.transforms else both
+            logits_sm, logits_op = classifier(seen).float().chunk(2)
+        terms = {"J_G": (config.lambda_g, j_g(logits_sm, logits_op, gender))}
+        if i >= config.match_from and config.lambda_m:
+            with torch.no_grad(), accelerator.autocast():
+                wanted = matcher(face.expand(-1, 3, -1, -1)).float()
+            with accelerator.autocast():
+                shown = both if config.match_on == "mean" else sm
+                described = matcher(shown.expand(-1, 3, -1, -1)).float()
+            if config.match_on == "mean":
+                described = torch.stack(described.chunk(2)).mean(0)
+            terms["J_M"] = (config.lambda_m, j_m(described, wanted))
+        if config.lambda_d:
+            kind = config.stage2_reconstruction
+            loss = F.l1_loss(sm.float(), face) if kind == "l1" else j_d(sm.float(), face, kind)
+            terms["J_D"] = (config.lambda_d, loss)
+        return _update(terms)
+
+    def _update(terms: dict[str, tuple[float, Tensor]]) -> Mapping[str, Tensor]:
+        total = torch.stack([weight * loss for weight, loss in terms.values()]).sum()
+        optimizer.zero_grad(set_to_none=True)
+        accelerator.backward(total)
+        optimizer.step()
+        schedule.step()
+        return {"loss": total.detach()} | {name: loss.detach() for name, (_, loss) in terms.items()}
+
+    def evaluate(i: int) -> Mapping[str, float]:
+        if accelerator.is_main_process:
+            strip = preview(net, valid, prototypes, config.preview)
+            cv2.imwrite(str(folder / "strip.png"), strip)
+        return measure(net, valid, prototypes, classifier, matcher)
+
+    fit(
+        folder,
+        accelerator,
+        steps,
+        step1 if stage == 1 else step2,
+        evaluate=evaluate,
+        evaluate_every=config.evaluate_every,
+        checkpoint_every=250,
+        resume=resume,
+        desc=f"SAN stage {stage}",
+    )
+
+
+@torch.no_grad()
+def outputs(net: SAN, faces: Faces, index: NDArray[np.integer], prototypes: Prototypes) -> tuple[Tensor, ...]:
+    """The gray face and its SM, NT and OP outputs, (N, 1, 224, 224) each."""
+    device = next(net.parameters()).device
+    face = faces.take(index, gray=True).to(device)
+    gender = torch.from_numpy(faces.labels("gender")[index]).to(device)
+    means = prototypes.means().to(device)
+    neutral = prototypes.neutral().to(device).expand(len(index), -1, -1, -1)
+    return face, *net(face, means[gender], [means[gender], neutral, means[1 - gender]])
+
+
+def preview(net: SAN, faces: Faces, prototypes: Prototypes, count: int) -> NDArray[np.uint8]:
+    """The first ``count`` faces of each gender in turn, one column each: original, SM, NT, OP from the top."""
+    labels = faces.labels("gender")
+    both = [np.flatnonzero(labels == g)[: (count + 1) // 2] for g in (0, 1)]
+    index = np.concatenate(both)[:count]
+    rows = [torch.cat(list(x[:, 0]), 1) for x in outputs(net, faces, index, prototypes)]
+    return (torch.cat(rows).clamp(0, 1) * 255).round().byte().cpu().numpy()
+
+
+@torch.no_grad()
+def measure(
+    net: SAN,
+    faces: Faces,
+    prototypes: Prototypes,
+    classifier: torch.nn.Module | None,
+    matcher: torch.nn.Module | None,
+    *,
+    most: int = 256,
+    batch: int = 32,
+) -> dict[str, float]:
+    """Figures to watch while training, on validation people, by the *auxiliary* networks: no result, a progress report.
+
+    L1 to the face, gender error and cosine to the face's descriptor, for each output.
+    """
+    sums: dict[str, list[float]] = {}
+    index = np.random.default_rng(0).permutation(len(faces))[:most]
+    gender = faces.labels("gender")
+    for start in range(0, len(index), batch):
+        part = index[start : start + batch]
+        face, *made = outputs(net, faces, part, prototypes)
+        truth = torch.from_numpy(gender[part]).to(face.device)
+        wanted = matcher(face.expand(-1, 3, -1, -1)) if matcher else None
+        for name, out in zip(("sm", "nt", "op"), made, strict=True):
+            sums.setdefault(f"l1_{name}", []).extend((out - face).abs().mean((1, 2, 3)).tolist())
+            if classifier is not None:
+                wrong = classifier(to_gray(out)).argmax(1) != truth
+                sums.setdefault(f"error_{name}", []).extend(wrong.float().tolist())
+            if matcher is not None and wanted is not None:
+                cosine = F.cosine_similarity(matcher(out.expand(-1, 3, -1, -1)), wanted)
+                sums.setdefault(f"cosine_{name}", []).extend(cosine.tolist())
+    return {k: float(np.mean(v)) for k, v in sums.items()}
