@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import WeightsError
+from .gendercnn import to_gray
 from .legacy import load_legacy
 from .resize import Resize
 
@@ -28,7 +29,6 @@ PARAMETERS, PARAMETERS_GRAY = 145_002_878, 145_001_726
 _STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # width and number of the convolutions before each pooling
 _CONVS = [f"conv{s}_{i}" for s, (_, count) in enumerate(_STAGES, 1) for i in range(1, count + 1)]
 _LAYERS = [*_CONVS, "fc6", "fc7", "fc8"]
-_LUMA = (0.299, 0.587, 0.114)
 
 
 class VGGFace(nn.Module):
@@ -118,8 +118,7 @@ class VGGFace(nn.Module):
     def _first(self, pixels: Tensor) -> Tensor:
         """conv1_1 and its ReLU on 0..255 pixels, the mean subtracted."""
         if self.gray:
-            if pixels.shape[1] == 3:
-                pixels = (pixels * pixels.new_tensor(_LUMA)[:, None, None]).sum(1, keepdim=True)
+            pixels = to_gray(pixels)
             # 0..255 less half: rounding to bfloat16 then costs half as much. The rest of the mean goes into the filter.
             half = MEAN[1]
             x = torch.cat([pixels - half, torch.ones_like(pixels[:, :1])], 1)
