@@ -29,3 +29,7 @@ class WeightsError(HalfmaskError):
 
 class ExtraMissingError(HalfmaskError):
     """Something needs an optional extra (``halfmask[train]``, ``halfmask[heic]``) that is not installed."""
+
+
+class MetricError(HalfmaskError):
+    """A figure cannot be given honestly from these data: one class only, too few impostor pairs, a score missing."""
