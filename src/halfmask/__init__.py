@@ -15,20 +15,25 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-_PUBLIC = {
-    "protect": "halfmask.protect",
-    "methods": "halfmask.methods",
-    "errors": "halfmask.errors",
-}
-
-__all__ = ["__version__", "errors", "methods", "protect"]
+__all__ = ["Result", "__version__", "errors", "methods", "protect"]
 
 if TYPE_CHECKING:
     from . import errors, methods
-    from .protect import protect
+    from .protecting.api import Result, protect
+
+# The function lives in halfmask.protecting, not in a module halfmask.protect, which would take its place here as soon
+# as anything imported it.
+_PLACES = {"protect": "halfmask.protecting.api", "Result": "halfmask.protecting.api"}
+_MODULES = ("errors", "methods")
 
 
 def __getattr__(name: str) -> Any:
+    if name in _PLACES:
+        value = getattr(import_module(_PLACES[name]), name)
+        globals()[name] = value
+        return value
+    if name in _MODULES:
+        return import_module(f"halfmask.{name}")
     raise AttributeError(f"module 'halfmask' has no attribute {name!r}")
 
 

@@ -40,9 +40,7 @@ class SFace:
         found = np.concatenate([self._net(crop.transpose(2, 0, 1)[None].astype(np.float32)) for crop in crops])
         return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True), np.float32)
 
-    def match(
-        self, before: NDArray[np.uint8], after: NDArray[np.uint8], points: NDArray[np.float32]
-    ) -> float:
+    def match(self, before: NDArray[np.uint8], after: NDArray[np.uint8], points: NDArray[np.float32]) -> float:
         """Cosine between the same face in two photos of one size, in [-1, 1], higher = more alike.
 
         ``before`` and ``after`` are RGB uint8 (H, W, 3), ``points`` (5, 2) the face's points in both. OpenCV's

@@ -1,0 +1,99 @@
+"""``halfmask methods`` and ``halfmask models``: what there is to run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns as wide as their widest cell.
+
+    >>> print(table(["name", "size"], [["yunet", "0.2 MB"]]))
+    name   size
+    yunet  0.2 MB
+    """
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [head, *rows]
+    )
+
+
+#: What our own networks do; whatever else is shipped later still gets its line.
+_JOBS = {
+    "san.onnx": "SAN, hides gender",
+    "san.npz": "SAN's prototypes, mean faces",
+    "gender.onnx": "gender, when no label is given",
+}
+
+
+@click.command()
+def methods() -> None:
+    """List the methods that can change a face."""
+    from ..methods import DEFAULT, METHODS, load
+
+    rows = []
+    for name in METHODS:
+        method = load(name, threads=1)
+        rows.append(
+            (
+                name + (" (default)" if name == DEFAULT else ""),
+                ", ".join(sorted(method.hides)),
+                ", ".join(method.prototypes) or "none",
+                "given, or estimated" if method.needs_label else "not needed",
+            )
+        )
+    click.echo(table(("method", "hides", "prototypes", "gender label"), rows))
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+def models(context: click.Context) -> None:
+    """List the networks that halfmask uses, its own and those of others, and whether they are here."""
+    if context.invoked_subcommand is not None:
+        return
+    from ..weights import shipped, store
+
+    rows = []
+    for file in sorted(shipped.manifest()):
+        path = shipped.DATA / file
+        if path.suffix in (".md", ".safetensors"):
+            continue
+        here = "in the package" if path.is_file() else "MISSING"
+        size = f"{path.stat().st_size / 1e6:.1f} MB" if path.is_file() else "?"
+        rows.append((file, _JOBS.get(file, "halfmask's own"), size, "MIT", "ours", here))
+    for m in store.MODELS.values():
+        here = "yes" if store.present(m.name) else "no, fetched when needed"
+        rows.append((m.name, m.job, f"{m.size / 1e6:.1f} MB", m.licence, m.role, here))
+    click.echo(table(("name", "job", "size", "licence", "role", "here"), rows))
+    click.echo(f"\nfetched models live in {store.cache_dir() / 'models'}")
+
+
+@models.command()
+@click.argument("names", nargs=-1, required=True)
+def get(names: tuple[str, ...]) -> None:
+    """Fetch models by NAME, or "all", so that later runs need no network."""
+    from ..weights import store
+
+    for name in store.MODELS if names == ("all",) else names:
+        path = store.get(name, say=lambda line: click.echo(line, err=True))
+        click.echo(f"{name}: {path}")
+
+
+@models.command()
+def check() -> int:
+    """Compare every network that is here with its sha256; exits with 3 when one is damaged."""
+    from ..errors import WeightsError
+    from ..weights import shipped, store
+
+    code = 0
+    for name in [*sorted(shipped.manifest()), *(n for n in store.MODELS if store.present(n))]:
+        try:
+            store.get(name, fetch=False) if name in store.MODELS else shipped.path(name)
+        except WeightsError as error:
+            code = 3
+            click.echo(f"{name}: {error}")
+        else:
+            click.echo(f"{name}: whole")
+    return code

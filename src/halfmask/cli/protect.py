@@ -1,0 +1,273 @@
+"""``halfmask protect``: photos in, protected photos out."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import UsageError
+
+if TYPE_CHECKING:
+    from ..protecting.options import Options
+    from ..protecting.plan import Plan
+    from ..protecting.report import Summary
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.option(
+    "--output", "-o", metavar="OUT", help="Output file or folder; - is stdout. A name without suffix is a folder."
+)
+@click.option("--method", default="san", show_default=True, help="How faces are changed; see: halfmask methods.")
+@click.option("--hide", type=click.Choice(["gender"]), default="gender", show_default=True, help="What to hide.")
+@click.option("--gender", type=click.Choice(["female", "male"]), help="The gender of every face, if you know it.")
+@click.option(
+    "--labels",
+    metavar="CSV",
+    help="Known genders: columns file,gender, files named as they lie in the input folder. A row labels its photo's "
+    "largest face. Faces without a label are estimated.",
+)
+@click.option(
+    "--prototype",
+    type=click.Choice(["sm", "nt", "op"]),
+    default="op",
+    show_default=True,
+    help="Whose mean face is mixed in: same gender (hides least), neutral, opposite (hides most).",
+)
+@click.option("--faces", type=click.Choice(["all", "largest"]), default="all", show_default=True, help="Which faces.")
+@click.option(
+    "--if-no-face",
+    type=click.Choice(["skip", "copy", "fail"]),
+    default="skip",
+    show_default=True,
+    help="A photo in which no face is found. skip: not written, so a face that was overlooked does not get into OUT "
+    "unprotected. copy: written as it is, UNPROTECTED. fail: counts as failed.",
+)
+@click.option("--workers", type=click.IntRange(1, 256), help="Threads.  [default: one a core]")
+@click.option(
+    "--format", "format_", metavar="NAME", help="Picture format to write, such as png.  [default: the photo's]"
+)
+@click.option("--quality", type=click.IntRange(1, 100), help="For JPEG, WebP, HEIC.  [default: as the photo's]")
+@click.option(
+    "--keep-metadata", is_flag=True, help="Keep EXIF with its place and time, and XMP. They are dropped else."
+)
+@click.option("--overwrite", is_flag=True, help="Make outputs anew that are there already.")
+@click.option("--dry-run", is_flag=True, help="Only say which file would become which.")
+@click.option("--json", "json_", metavar="FILE", help="Write a report of every photo and face; - is stdout.")
+@click.option(
+    "--score",
+    is_flag=True,
+    help="Match every face before and after by SFace. It is an auxiliary, which our methods train against, so it shows "
+    "that a photo came out as intended and judges nothing.",
+)
+@click.option("--quiet", "-q", is_flag=True, help="Say nothing but what failed.")
+def protect(
+    paths: tuple[str, ...],
+    output: str | None,
+    labels: str | None,
+    format_: str | None,
+    workers: int | None,
+    overwrite: bool,
+    dry_run: bool,
+    json_: str | None,
+    quiet: bool,
+    **choices: Any,
+) -> int:
+    """Change the faces in photos so that they still match the person but no longer tell their gender.
+
+    PATH is a photo, several, a folder (with all in it), or - for one photo from stdin to stdout. The same size, mode
+    and format come out; EXIF, places and previews do not.
+
+    Run it again after an interruption: outputs that are there already are not made again, whatever options they were
+    made with, so give --overwrite after a change of options.
+
+    Exit code: 0 all done, 2 the request made no sense, 3 some failed, 130 interrupted.
+    """
+    from ..protecting.options import Options
+    from ..protecting.plan import plan
+
+    options = Options(format=format_, **choices)
+    if labels and options.gender:
+        raise UsageError("--gender and --labels both say what the faces are; give one of them")
+    if output is None:
+        if paths != ("-",):
+            raise UsageError("where to? Give -o OUT, a file or a folder")
+        output = "-"
+    if "-" in paths or output == "-":
+        if labels or dry_run or (json_ == "-" and output == "-"):
+            raise UsageError("with - for a photo neither --labels nor --dry-run, nor --json -, can be used")
+        return _one_stream(paths, output, options, overwrite, json_, quiet)
+    todo = plan([Path(p) for p in paths], output, format=format_)
+    if dry_run:
+        return _dry_run(todo, options, overwrite)
+    return _many(todo, options, labels, workers, overwrite, json_, quiet)
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _fetch(options: Options) -> None:
+    """Get what has to be fetched before anything else, with a word about it."""
+    from ..weights import store
+
+    for name in ("yunet", "sface") if options.score else ("yunet",):
+        store.get(name, say=_say)
+
+
+def _dry_run(todo: Plan, options: Options, overwrite: bool) -> int:
+    from ..protecting.plan import already_there, shown
+
+    there = 0
+    for job in todo.jobs:
+        if not overwrite and already_there(job, copies_are_fine=options.if_no_face == "copy") is not None:
+            there += 1
+        else:
+            click.echo(f"{shown(job.source)} -> {shown(job.output)}")
+    for name, reason in todo.problems:
+        click.echo(f"{name}: {reason}", err=True)
+    click.echo(
+        f"{len(todo.jobs) - there} photos would be protected, {there} are there already, "
+        f"other files ignored: {todo.ignored}; nothing was written"
+    )
+    return 3 if todo.problems else 0
+
+
+def _one_stream(
+    paths: tuple[str, ...], output: str, options: Options, overwrite: bool, json_: str | None, quiet: bool
+) -> int:
+    """One photo, from stdin or to stdout."""
+    if len(paths) > 1:
+        raise UsageError(f"- stands for one photo, but {len(paths)} inputs were given")
+    if paths == ("-",) and sys.stdin.isatty():
+        raise UsageError("- reads a photo from stdin, which is a terminal; send a file: halfmask protect - < photo.jpg")
+    if output == "-" and sys.stdout.isatty():
+        raise UsageError("the photo would go to the terminal; send it to a file: > protected.jpg, or give -o FILE")
+    from ..protecting.plan import Job, shown
+    from ..protecting.report import Report, Summary, describe
+
+    target = Path(output)
+    if output != "-":
+        if target.is_dir():
+            raise UsageError(f"{shown(target)} is a folder; a photo from stdin has no name, so give a file")
+        if target.exists() and not overwrite:
+            raise UsageError(f"{shown(target)} exists; give --overwrite to replace it")
+    name = "stdin" if paths == ("-",) else paths[0]
+    data = sys.stdin.buffer.read() if paths == ("-",) else Path(name)
+    _fetch(options)
+    from ..protecting import pipeline
+    from ..protecting.stages import run_one
+
+    began = time.perf_counter()
+    job = Job(Path(name), target, Path(name).name)
+    summary = Summary()
+    with Report(json_, options) as report:
+        stages = pipeline.load(options, workers=pipeline.cores(), photos=1)
+        try:
+            photo, faces, seconds = run_one(stages, data)
+            if not faces and options.if_no_face == "skip":
+                # In a folder the file would be absent; an empty stream would pass for a photo further down.
+                outcome = pipeline.Outcome(
+                    job, pipeline.FAILED, reason="no face was found, so nothing is written; see --if-no-face"
+                )
+            else:
+                if output == "-":
+                    sys.stdout.buffer.write(
+                        photo.encode(options.format, quality=options.quality, keep_metadata=options.keep_metadata)
+                    )
+                    sys.stdout.buffer.flush()
+                else:
+                    photo.save(
+                        target,
+                        format=options.format,
+                        quality=options.quality,
+                        keep_metadata=options.keep_metadata,
+                    )
+                status = pipeline.PROTECTED if faces else pipeline.COPIED
+                outcome = pipeline.Outcome(job, status, faces, seconds=seconds)
+        except Exception as error:
+            outcome = pipeline.failed(job, error)
+        summary.add(outcome)
+        report.add(outcome)
+        report.finish(summary)
+    if not quiet or summary.failures:
+        _say(describe(summary, options, output, time.perf_counter() - began, quiet=quiet))
+    return 3 if summary.failures else 0
+
+
+def _many(
+    todo: Plan,
+    options: Options,
+    labels: str | None,
+    workers: int | None,
+    overwrite: bool,
+    json_: str | None,
+    quiet: bool,
+) -> int:
+    from ..protecting.labels import read_labels
+    from ..protecting.report import Report, Summary, describe
+
+    known = read_labels(Path(labels), todo.jobs) if labels else {}
+    summary = Summary(ignored=todo.ignored)
+    for name, reason in todo.problems:
+        summary.fail(name, reason)
+    began = time.perf_counter()
+    stopped: str | None = None
+    with Report(json_, options) as report:
+        if todo.jobs:
+            stopped = _run(todo, options, known, workers, overwrite, quiet, report, summary)
+        report.finish(summary)
+    text = describe(summary, options, str(todo.out), time.perf_counter() - began, quiet=quiet, stopped=stopped)
+    if text:
+        click.echo(text, err=quiet or json_ == "-")
+    return 130 if stopped == "interrupted" else 3 if summary.failures or stopped else 0
+
+
+def _run(
+    todo: Plan,
+    options: Options,
+    labels: dict[str, int],
+    workers: int | None,
+    overwrite: bool,
+    quiet: bool,
+    report: Any,
+    summary: Summary,
+) -> str | None:
+    """Work through a plan; the reason why it stopped early, else None."""
+    _fetch(options)
+    from tqdm import tqdm
+
+    from ..protecting import pipeline, plan
+
+    plan.prepare(todo)
+    workers = workers or pipeline.cores()
+    stages = pipeline.load(options, workers=workers, photos=len(todo.jobs))
+    terminal = sys.stderr.isatty()
+    bar = tqdm(
+        total=len(todo.jobs),
+        unit="photo",
+        desc="protecting",
+        file=sys.stderr,
+        delay=1,  # a bar for a handful of photos is noise
+        mininterval=0.2 if terminal else 10,
+        disable=quiet,
+        smoothing=0.05,
+    )
+    outcomes = pipeline.run(todo.jobs, stages, labels=labels, workers=workers, overwrite=overwrite)
+    try:
+        for outcome in outcomes:
+            summary.add(outcome)
+            report.add(outcome)
+            bar.update()
+            if outcome.fatal:
+                return "no room or right to write, so no other photo could be written either"
+    except KeyboardInterrupt:
+        return "interrupted"
+    finally:
+        outcomes.close()
+        bar.close()
+    return None

@@ -1,0 +1,40 @@
+"""``halfmask train``: run a recipe."""
+
+from __future__ import annotations
+
+from importlib import import_module, util
+from pathlib import Path
+
+import click
+
+#: Recipe → its module in halfmask.training, config class and function.
+RECIPES = {
+    "gender": ("gender", "GenderConfig", "train_gender"),
+    "san": ("san", "SanConfig", "train_san"),
+}
+
+
+@click.command()
+@click.argument("recipe", type=click.Choice(list(RECIPES)))
+@click.option(
+    "--config", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path), help="YAML of the recipe."
+)
+@click.option("--out", "-o", required=True, type=click.Path(file_okay=False, path_type=Path), help="The run's folder.")
+@click.option("--resume/--no-resume", default=True, show_default=True, help="Go on from the folder's last checkpoint.")
+def train(recipe: str, config: Path, out: Path, resume: bool) -> None:
+    """Train a network by its RECIPE; needs halfmask[train].
+
+    The folder gets the resolved config, a log, loss plots, checkpoints and the weights. Run the same line again after
+    an interruption.
+    """
+    from ..errors import ExtraMissingError
+
+    if absent := [name for name in ("torch", "accelerate", "yaml") if util.find_spec(name) is None]:
+        raise ExtraMissingError(
+            f'training needs {", ".join(absent)}, which is not installed: pip install "halfmask[train]"'
+        )
+    module, kind, function = RECIPES[recipe]
+    training = import_module(f"halfmask.training.{module}")
+    load_config = import_module("halfmask.training.loop").load_config
+    made = getattr(training, function)(load_config(getattr(training, kind), config), out, resume=resume)
+    click.echo(f"done: {made}")

@@ -1,0 +1,105 @@
+"""``halfmask.protect``: one photo as a function call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..errors import UsageError
+from ..methods import DEFAULT
+from ..photos.files import MAX_PIXELS
+from ..photos.photo import Photo
+from .options import GENDERS, Options
+from .stages import FaceResult, Networks, Stages, run_one
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """A protected photo.
+
+    ``faces`` are all that were found, largest first, each with its box, points, gender label and where that came from,
+    its SFace match score and whether it was changed (:class:`~halfmask.protecting.stages.FaceResult`). ``timings``
+    are seconds by stage: read, detect, align, label, change, paste, score.
+    """
+
+    photo: Photo = field(repr=False)
+    faces: tuple[FaceResult, ...]
+    timings: dict[str, float]
+
+    @cached_property
+    def image(self) -> NDArray[Any]:
+        """The pixels: (H, W) gray, (H, W, 2) gray and alpha, (H, W, 3) RGB or (H, W, 4) RGBA, uint8 or uint16."""
+        return self.photo.to_array()
+
+    def to_pil(self) -> Image.Image:
+        """The photo as a Pillow image in the mode of the original."""
+        return self.photo.to_pil()
+
+    def save(
+        self,
+        target: str | Path | IO[bytes],
+        *,
+        format: str | None = None,
+        quality: int | None = None,
+        keep_metadata: bool = False,
+    ) -> None:
+        """Write the photo to a path or binary stream; see :meth:`halfmask.photos.photo.Photo.save`."""
+        self.photo.save(target, format=format, quality=quality, keep_metadata=keep_metadata)
+
+
+def protect(
+    image: str | Path | bytes | Image.Image | NDArray[Any],
+    *,
+    method: str = DEFAULT,
+    hide: str = "gender",
+    gender: str | int | None = None,
+    prototype: str = "op",
+    faces: str = "all",
+    if_no_face: str = "fail",
+    score: bool = True,
+    threads: int = 0,
+    max_pixels: int = MAX_PIXELS,
+) -> Result:
+    """Change the faces of a photo so that gender can no longer be read from them while they still match the person.
+
+    ``image`` is a path, the bytes of a picture file, a Pillow image, or an array uint8 or uint16, (H, W) gray, (H, W,
+    3) RGB or (H, W, 4) RGBA, upright. ``gender`` is "female" (0) or "male" (1) and holds for every face; None has our
+    own classifier estimate it, and each face says so. ``prototype`` is "op" (opposite gender, hides most), "nt"
+    (neutral) or "sm" (same gender, hides least); SAN paper, section 3.2. ``faces`` is "all" or "largest".
+    ``if_no_face`` is "fail" or "copy"; the latter gives back an unprotected photo, with no ``faces``. ``threads`` 0
+    takes every core.
+
+    With ``score`` each changed face gets ``match``, SFace's cosine between the face before and after (higher = more
+    alike; OpenCV calls it the same person from 0.363 on). SFace is an auxiliary, not a judge: the methods are trained
+    against it, so other matchers will see more of a difference than it does.
+
+    Raises :class:`~halfmask.errors.PhotoError` for what is no readable photo, or no face,
+    :class:`~halfmask.errors.UsageError` for an unknown option, :class:`~halfmask.errors.WeightsError` when a network
+    cannot be had.
+
+    >>> import numpy as np, halfmask
+    >>> wall = np.full((64, 64, 3), 200, np.uint8)
+    >>> result = halfmask.protect(wall, if_no_face="copy", score=False)
+    >>> result.faces, result.image.shape
+    ((), (64, 64, 3))
+    """
+    if if_no_face not in ("fail", "copy"):
+        raise UsageError(f"if_no_face is {if_no_face!r}; expected fail or copy (a single photo cannot be skipped)")
+    if isinstance(gender, int | np.integer) and not isinstance(gender, bool) and gender in (0, 1):
+        gender = GENDERS[int(gender)]
+    options = Options(method, hide, gender, prototype, faces, if_no_face, score)  # type: ignore[arg-type]
+    stages = Stages(options, _networks(method, gender is None, score, threads))
+    photo, found, seconds = run_one(stages, image, max_pixels=max_pixels)
+    return Result(photo, found, seconds)
+
+
+@lru_cache(maxsize=4)
+def _networks(method: str, estimate: bool, score: bool, threads: int) -> Networks:
+    """Kept between calls, since loading takes longer than a photo."""
+    return Networks(method, estimate=estimate, score=score, threads=threads)

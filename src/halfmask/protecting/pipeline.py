@@ -1,0 +1,193 @@
+"""Many photos through the stages, in threads.
+
+Every stage of a photo is a task of one thread pool, and each task uses one core: decoding and finding faces, a batch
+of faces through the networks, pasting and writing. The calling thread only hands them out. So all cores are busy
+whatever the mix of work, nothing waits on a queue that could fill up, and stopping means handing out no more.
+
+Memory is bounded by the pixels of the photos between their first and last task, not by their number.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Generator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+
+from ..errors import HalfmaskError, PhotoError
+from ..photos.photo import Photo
+from .options import Options
+from .plan import Job, already_there, shown
+from .stages import BATCH, Changed, FaceResult, Found, Networks, Stages
+
+#: Pixels of photos that may be in memory at once, before the ones that are just being decoded.
+PIXELS_HELD = 60_000_000
+#: Photos that may be in memory at once, however small.
+PHOTOS_HELD = 64
+
+PROTECTED, COPIED, SKIPPED, THERE, FAILED = (
+    "protected",
+    "no face, copied",
+    "no face, skipped",
+    "already there",
+    "failed",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What became of one photo. ``status`` is one of the five above; ``fatal`` says that no other will fare better."""
+
+    job: Job
+    status: str
+    faces: tuple[FaceResult, ...] = ()
+    reason: str | None = None
+    fatal: bool = False
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class _Task:
+    """What a running future is about: jobs in its first stage, and with what was found in the later ones."""
+
+    stage: str
+    jobs: list[Job]
+    found: list[Found]
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def load(options: Options, *, workers: int, photos: int) -> Stages:
+    """Load the networks for a run of that many photos; a single photo gets all cores inside the networks instead.
+
+    OpenCV's number of threads, which belongs to the whole process, is set to the same.
+    """
+    threads = workers if photos == 1 else 1
+    cv2.setNumThreads(threads)
+    return Stages(
+        options, Networks(options.method, estimate=options.gender is None, score=options.score, threads=threads)
+    )
+
+
+def run(
+    jobs: Sequence[Job],
+    stages: Stages,
+    *,
+    labels: Mapping[str, int] | None = None,
+    workers: int = 0,
+    overwrite: bool = False,
+) -> Generator[Outcome, None, None]:
+    """Protect the photos of the jobs; gives the outcome of each as it is done, in no fixed order.
+
+    ``labels`` is job name → gender for the photos that a labels file names. ``workers`` 0 means one a core. Whatever
+    happens to one photo, others go on. When the caller stops iterating (or is interrupted), no new task starts and
+    those running are waited for, so every file is whole.
+    """
+    workers = workers or cores()
+    labels = labels or {}
+    options = stages.options
+    waiting = iter(jobs)
+    more = True
+    running: dict[Future[Any], _Task] = {}
+    ready: list[tuple[Job, Found]] = []  # found, not yet in a batch
+    held = largest = 0  # pixels from found to written; the largest photo so far
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="halfmask")
+    try:
+        while True:
+            finding = sum(task.stage == "find" for task in running.values())
+            photos = sum(len(task.jobs) for task in running.values()) + len(ready)
+            # Until a first size is known, no more than are decoded at the same time anyway.
+            while more and finding < (workers + 2 if largest else workers) and photos < PHOTOS_HELD:
+                if photos and held + (finding + 1) * largest > PIXELS_HELD:
+                    break
+                job = next(waiting, None)
+                if job is None:
+                    more = False
+                    break
+                if not overwrite:
+                    reason = already_there(job, copies_are_fine=options.if_no_face == "copy")
+                    if reason is not None:
+                        yield Outcome(job, FAILED if reason else THERE, reason=reason or None)
+                        continue
+                future: Future[Any] = pool.submit(stages.find, job.source, labels.get(job.name))
+                running[future] = _Task("find", [job], [])
+                finding, photos = finding + 1, photos + 1
+            faces = sum(len(found.crops) for _, found in ready)
+            if ready and (faces >= BATCH or not finding):
+                task = _Task("change", [job for job, _ in ready], [found for _, found in ready])
+                running[pool.submit(stages.change, task.found)] = task
+                ready = []
+            if not running:
+                if not more:
+                    return
+                continue
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                task = running.pop(future)
+                if error := future.exception():
+                    held -= sum(_pixels(found.photo) for found in task.found)
+                    for job in task.jobs:
+                        yield failed(job, error)
+                elif task.stage == "find":
+                    found = future.result()
+                    size = _pixels(found.photo)
+                    held, largest = held + size, max(largest, size)
+                    if found.crops:
+                        ready.append((task.jobs[0], found))
+                    else:
+                        write = pool.submit(_finish, stages, task.jobs[0], found, Changed({}, {}))
+                        running[write] = _Task("finish", task.jobs, [found])
+                elif task.stage == "change":
+                    for job, found, changed in zip(task.jobs, task.found, future.result(), strict=True):
+                        write = pool.submit(_finish, stages, job, found, changed)
+                        running[write] = _Task("finish", [job], [found])
+                else:
+                    held -= _pixels(task.found[0].photo)
+                    yield future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _pixels(photo: Photo) -> int:
+    return photo.width * photo.height
+
+
+def _finish(stages: Stages, job: Job, found: Found, changed: Changed) -> Outcome:
+    options = stages.options
+    if not found.faces and options.if_no_face == "skip":
+        return Outcome(job, SKIPPED, seconds=found.seconds)
+    after, faces = stages.finish(found, changed)
+    write(after, job, options)
+    return Outcome(job, PROTECTED if found.faces else COPIED, faces, seconds=found.seconds)
+
+
+def write(photo: Photo, job: Job, options: Options) -> None:
+    """Write a photo where its job says, making the folders that are missing."""
+    try:
+        job.output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PhotoError(f"the folder {shown(job.output.parent)} cannot be made: {error.strerror or error}") from error
+    photo.save(
+        job.output, format=job.format or photo.format, quality=options.quality, keep_metadata=options.keep_metadata
+    )
+
+
+def failed(job: Job, error: BaseException) -> Outcome:
+    """The outcome of a photo at which something was raised."""
+    reason = str(error) if isinstance(error, HalfmaskError) else f"unexpected {type(error).__name__}: {error}"
+    return Outcome(job, FAILED, reason=reason, fatal=_no_room(error))
+
+
+def _no_room(error: BaseException | None) -> bool:
+    """Whether the disk is full or cannot be written to at all."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            return True
+        error = error.__cause__
+    return False

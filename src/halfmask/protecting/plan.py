@@ -1,0 +1,234 @@
+"""Which photo goes where, settled before the first one is opened."""
+
+from __future__ import annotations
+
+import contextlib
+import filecmp
+import os
+import stat
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import UsageError
+
+_NAMED = 10
+_STALE = 60  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One photo to protect. ``name`` is its path within its input, with "/"; ``format`` None writes the photo's own."""
+
+    source: Path
+    output: Path
+    name: str
+    format: str | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that is to be done. ``out`` is the output file or folder as it was given.
+
+    ``ignored`` counts files in input folders whose names are no picture's, or hidden; ``problems`` are (name, reason)
+    of what could not even be listed.
+    """
+
+    jobs: tuple[Job, ...]
+    out: Path
+    ignored: int
+    problems: tuple[tuple[str, str], ...]
+
+
+def shown(path: str | Path) -> str:
+    r"""A name that can be printed anywhere: control characters and bytes that are not UTF-8 are written as escapes.
+
+    >>> shown("a\x1b[31m.jpg")
+    'a\\x1b[31m.jpg'
+    """
+    text = str(path)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def plan(inputs: Sequence[Path], output: str | Path, *, format: str | None = None) -> Plan:
+    """Find every photo of the inputs and the file that it becomes.
+
+    ``output`` is a folder when it exists as one, ends with a separator, has no suffix, or when there is more than
+    one photo to place; otherwise it is the one output file. One input folder's contents go straight into it with their
+    structure; among several inputs each folder keeps its own name. ``format`` (a name or suffix) replaces the suffixes.
+
+    Linked folders are followed, each real folder once, so loops end. Raises :class:`~halfmask.errors.UsageError` for
+    inputs that do not exist, an output inside an input, an output that would replace an input, and two photos that
+    would become one file; it names them.
+    """
+    from ..photos.files import SUFFIXES, format_of
+
+    out = Path(output)
+    wanted = format_of(format) if format else None
+    if absent := [shown(p) for p in inputs if not p.exists()]:
+        raise UsageError(f"there is no {_some(absent)}; check the path")
+    if odd := [shown(p) for p in inputs if not (p.is_file() or p.is_dir())]:
+        raise UsageError(f"{_some(odd)} is neither a file nor a folder; expected photos")
+    folders = [p for p in inputs if p.is_dir()]
+    for folder in folders:
+        if out.resolve().is_relative_to(folder.resolve()):
+            raise UsageError(
+                f"the output {shown(out)} lies inside the input folder {shown(folder)}, so a second run would take its "
+                "own results for photos; choose a folder outside it"
+            )
+    many = len(inputs) > 1 or bool(folders)
+    into_folder = many or out.is_dir() or os.fspath(output).endswith(os.sep) or not out.suffix
+    if many and out.exists() and not out.is_dir():
+        raise UsageError(f"the output {shown(out)} is a file, but several photos may go there; expected a folder")
+    if not into_folder:
+        suffix = out.suffix.lower()
+        if suffix not in SUFFIXES:
+            raise UsageError(
+                f"the output {shown(out)} ends with {shown(suffix)}, which is no picture's suffix and no folder that "
+                f"exists; expected one of: {', '.join(s[1:] for s in sorted(SUFFIXES))}"
+            )
+        if wanted and SUFFIXES[suffix] != wanted:
+            raise UsageError(f"the output {shown(out)} and the format {format} contradict each other; give one of them")
+        jobs = [Job(inputs[0], out, inputs[0].name, SUFFIXES[suffix])]
+        _refuse_clashes(jobs)
+        return Plan(tuple(jobs), out, 0, ())
+
+    jobs, problems, ignored = [], [], 0
+    for path in inputs:
+        if path.is_file():
+            jobs.append(Job(path, out / _renamed(path.name, wanted), path.name, wanted))
+            continue
+        own = path.resolve().name if len(inputs) > 1 else ""
+        for name, reason in _walk(path, out):
+            if reason == "":
+                target = (out / own / name).with_name(_renamed(name.name, wanted))
+                jobs.append(Job(path / name, target, name.as_posix(), wanted))
+            elif reason is None:
+                ignored += 1
+            else:
+                problems.append((shown(path / name), reason))
+    _refuse_clashes(jobs)
+    return Plan(tuple(jobs), out, ignored, tuple(problems))
+
+
+def _walk(root: Path, out: Path) -> Iterator[tuple[Path, str | None]]:
+    """(path within root, reason) of every file: reason "" for a photo, None for what is none, else what is wrong."""
+    from ..photos.files import is_photo
+
+    errors: list[OSError] = []
+    seen = {_identity(root)}
+    if out.is_dir():
+        seen.add(_identity(out))  # a link may lead into it
+    for place, folders, files in os.walk(root, followlinks=True, onerror=errors.append):
+        here = Path(place)
+        kept = []
+        for name in sorted(folders):
+            try:
+                identity = _identity(here / name)
+            except OSError as error:
+                errors.append(error)
+                continue
+            if not name.startswith(".") and identity not in seen:
+                seen.add(identity)
+                kept.append(name)
+        folders[:] = kept
+        for name in sorted(files):
+            inside = (here / name).relative_to(root)
+            if name.startswith(".") or not is_photo(name):
+                yield inside, None
+            elif (here / name).is_file():
+                yield inside, ""
+            else:
+                yield inside, "is a link to nothing, or no regular file"
+    for failed in errors:
+        yield Path(failed.filename).relative_to(root), f"cannot be listed: {failed.strerror}"
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino
+
+
+def _renamed(name: str, wanted: str | None) -> str:
+    """The file name with the suffix of the wanted format; a suffix that already is one of it stays."""
+    from ..photos.files import SUFFIXES
+
+    suffix = os.path.splitext(name)[1]  # noqa: PTH122  a name, not a path
+    if wanted is None or SUFFIXES.get(suffix.lower()) == wanted:
+        return name
+    stem = name.removesuffix(suffix) if suffix.lower() in SUFFIXES else name
+    return stem + next(s for s, f in SUFFIXES.items() if f == wanted)
+
+
+def _refuse_clashes(jobs: Sequence[Job]) -> None:
+    taken: dict[str, Job] = {}
+    sources = {_identity(job.source): job for job in jobs}
+    for job in jobs:
+        if (other := taken.setdefault(os.path.normpath(job.output), job)) is not job:
+            raise UsageError(
+                f"{shown(other.source)} and {shown(job.source)} would both be written to {shown(job.output)}; "
+                "protect them in two runs with two outputs"
+            )
+        try:
+            replaced = sources.get(_identity(job.output))
+        except OSError:
+            continue  # nothing is there yet
+        if replaced:
+            raise UsageError(
+                f"the output {shown(job.output)} would replace the input {shown(replaced.source)}; choose another -o. "
+                "halfmask never writes over the photos that it is given"
+            )
+
+
+def prepare(todo: Plan) -> None:
+    """Make the output folder, see that it can be written to, and clear away what a killed run left half written.
+
+    Raises :class:`~halfmask.errors.UsageError` when nothing can be written there.
+    """
+    from ..photos.photo import PART_SUFFIX
+
+    first = todo.jobs[0].output.parent if todo.jobs else todo.out
+    try:
+        for folder in {todo.out if todo.out.is_dir() else first, first}:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder) as probe:
+                probe.write(b"halfmask")
+    except OSError as error:
+        raise UsageError(
+            f"nothing can be written to {shown(todo.out)}: {error.strerror or error}. Check that it is a folder of "
+            "yours with room left, or choose another -o"
+        ) from error
+    now = time.time()
+    for folder in {job.output.parent for job in todo.jobs}:
+        for part in folder.glob(f".*{PART_SUFFIX}"):
+            with contextlib.suppress(OSError):
+                if now - part.stat().st_mtime > _STALE:  # another run may be writing at this moment
+                    part.unlink()
+
+
+def already_there(job: Job, *, copies_are_fine: bool = False) -> str | None:
+    """What is wrong with an output that already exists; "" when it is as good as done, None when there is none.
+
+    There is no record of earlier runs: an output that exists is done, unless it is older than its photo, or has the
+    photo's very bytes, so that it cannot be a protected one.
+    """
+    try:
+        new, old = job.output.stat(), job.source.stat()
+    except OSError:
+        return None
+    if stat.S_ISDIR(new.st_mode):
+        return f"the output {shown(job.output)} is a folder; move it away"
+    if new.st_mtime < old.st_mtime:
+        return f"the output {shown(job.output)} is older than the photo; --overwrite makes it anew"
+    if not copies_are_fine and new.st_size == old.st_size and filecmp.cmp(job.source, job.output, shallow=False):
+        return f"the output {shown(job.output)} is an unprotected copy of the photo; --overwrite replaces it"
+    return ""
+
+
+def _some(items: Sequence[str]) -> str:
+    rest = len(items) - _NAMED
+    return ", ".join(items[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,0 +1,190 @@
+"""What a run says at its end, and its report as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from .. import __version__
+from ..errors import UsageError
+from ..photos.photo import PART_SUFFIX
+from . import pipeline
+from .options import Options
+from .pipeline import Outcome
+from .plan import shown
+from .stages import FaceResult
+
+_NAMED = 20
+
+
+@dataclass
+class Summary:
+    """The figures of a run. ``failures`` counts; ``reasons`` are (name, why) of the first of them."""
+
+    photos: dict[str, int] = field(default_factory=dict)
+    faces: int = 0
+    faces_left: int = 0
+    labels: dict[str, int] = field(default_factory=dict)
+    matches: list[float] = field(default_factory=lambda: [0.0, 0.0, 2.0])
+    without: list[str] = field(default_factory=list)
+    failures: int = 0
+    reasons: list[tuple[str, str]] = field(default_factory=list)
+    ignored: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one photo."""
+        self.photos[outcome.status] = self.photos.get(outcome.status, 0) + 1
+        for stage, seconds in outcome.seconds.items():
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+        for face in outcome.faces:
+            self.faces += face.changed
+            self.faces_left += not face.changed
+            if face.changed and face.gender_origin:
+                self.labels[face.gender_origin] = self.labels.get(face.gender_origin, 0) + 1
+            if face.match is not None:
+                count, total, low = self.matches
+                self.matches = [count + 1, total + face.match, min(low, face.match)]
+        if outcome.status in (pipeline.SKIPPED, pipeline.COPIED) and len(self.without) < _NAMED:
+            self.without.append(shown(outcome.job.source))
+        if outcome.status == pipeline.FAILED:
+            self.fail(shown(outcome.job.source), outcome.reason or "no reason given")
+
+    def fail(self, name: str, reason: str) -> None:
+        """Count a failure; the first ones are kept with their reason."""
+        self.failures += 1
+        if len(self.reasons) < _NAMED:
+            self.reasons.append((name, reason))
+
+
+def describe(
+    summary: Summary, options: Options, out: str, seconds: float, *, quiet: bool = False, stopped: str | None = None
+) -> str:
+    """The summary as lines of text; when quiet, only what failed."""
+    count = lambda n, what: f"{n} {what}{'' if n == 1 else 's'}"  # noqa: E731
+    protected, copied, skipped, there = (
+        summary.photos.get(s, 0) for s in (pipeline.PROTECTED, pipeline.COPIED, pipeline.SKIPPED, pipeline.THERE)
+    )
+    lines = []
+    if not quiet:
+        how = f"{options.method}, {options.prototype} prototype"
+        where = "stdout" if out == "-" else shown(out)
+        lines.append(
+            f"{count(protected, 'photo')} protected, {count(summary.faces, 'face')} changed ({how}) in {seconds:.1f} s "
+            f"-> {where}"
+        )
+        origins = {
+            "given": "as given by --gender",
+            "labels file": "from the labels file",
+            "estimate": "ESTIMATED by halfmask's own classifier (--gender or --labels say it better)",
+        }
+        lines += [f"  gender of {count(n, 'face')} {origins[o]}" for o, n in summary.labels.items()]
+        if summary.faces_left:
+            why = "only the largest was asked for" if options.faces == "largest" else "they could not be changed"
+            lines.append(f"  {count(summary.faces_left, 'face')} left as they were: {why}")
+        if summary.matches[0]:
+            n, total, low = summary.matches
+            lines.append(
+                f"  SFace match before/after: mean {total / n:.3f}, lowest {low:.3f} (auxiliary: it trained the "
+                "method, so it is no judge of it)"
+            )
+        if copied or skipped:
+            fate = "not written" if skipped else "copied UNPROTECTED"
+            lines.append(f"{count(copied + skipped, 'photo')} without a face found, {fate}:")
+            lines += _listed(summary.without, copied + skipped)
+        if there:
+            lines.append(f"{count(there, 'photo')} already there, not made again (--overwrite makes them anew)")
+        if summary.ignored:
+            lines.append(f"{count(summary.ignored, 'other file')} ignored")
+    if summary.failures:
+        lines.append(f"{summary.failures} failed:")
+        lines += _listed([f"{name}: {reason}" for name, reason in summary.reasons], summary.failures)
+    if stopped:
+        lines.append(f"stopped early: {stopped}. What is written is whole; the same line again does the rest")
+    return "\n".join(lines)
+
+
+def _listed(items: list[str], total: int) -> list[str]:
+    lines = [f"  {item}" for item in items]
+    if total > len(items):
+        lines.append(f"  ... and {total - len(items)} more; --json FILE lists all")
+    return lines
+
+
+class Report:
+    """A JSON report, written photo by photo so that it never stands in memory, and whole when it is there.
+
+    An object: ``version``, ``options``, ``photos`` (``file``, ``output``, ``status``, ``reason``, ``seconds``,
+    ``faces``), ``summary``. ``target`` is a path, "-" for stdout, None for no report.
+    """
+
+    def __init__(self, target: str | None, options: Options) -> None:
+        self._target = target
+        self._part: Path | None = None
+        self._stream: IO[str] | None = None
+        self._first = True
+        self._options = options
+
+    def __enter__(self) -> Report:
+        if self._target == "-":
+            self._stream = sys.stdout
+        elif self._target is not None:
+            path = Path(self._target)
+            self._part = path.with_name(f".{secrets.token_hex(8)}{PART_SUFFIX}")
+            try:
+                self._stream = open(self._part, "x", encoding="utf-8")
+            except OSError as error:
+                raise UsageError(f"the report {shown(path)} cannot be written: {error.strerror or error}") from error
+        head = {"version": __version__, "options": asdict(self._options)}
+        self._write(json.dumps(head)[:-1] + ', "photos": [')
+        return self
+
+    def add(self, outcome: Outcome) -> None:
+        """Write one photo."""
+        entry = {
+            "file": str(outcome.job.source),
+            "output": str(outcome.job.output),
+            "status": outcome.status,
+            "reason": outcome.reason,
+            "seconds": {stage: round(seconds, 4) for stage, seconds in outcome.seconds.items()},
+            "faces": [_face(face) for face in outcome.faces],
+        }
+        self._write(("\n" if self._first else ",\n") + json.dumps(entry))
+        self._first = False
+
+    def finish(self, summary: Summary) -> None:
+        """Write the figures and put the report in its place."""
+        figures = asdict(summary)
+        n, total, low = figures.pop("matches")
+        figures["match"] = {"matcher": "sface (auxiliary)", "mean": total / n, "lowest": low} if n else None
+        figures.pop("without")
+        figures["reasons"] = [f"{name}: {reason}" for name, reason in summary.reasons]
+        self._write('\n], "summary": ' + json.dumps(figures) + "}\n")
+        if self._stream and self._part and self._target:
+            self._stream.close()
+            os.replace(self._part, self._target)
+            self._part = None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._part and self._stream:  # not finished
+            self._stream.close()
+            self._part.unlink(missing_ok=True)
+
+    def _write(self, text: str) -> None:
+        if self._stream:
+            self._stream.write(text)
+
+
+def _face(face: FaceResult) -> dict[str, Any]:
+    entry = asdict(face)
+    entry["box"] = [round(v, 1) for v in face.box]
+    entry["points"] = face.points.round(1).tolist()
+    return entry

@@ -1,0 +1,247 @@
+"""One photo through its stages: find the faces, label and change their crops, put the change back.
+
+The library call runs them one after the other, the pipeline in threads; nothing here knows which.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import methods
+from ..errors import PhotoError, UsageError
+from ..methods.labels import GenderEstimate
+from ..methods.match import SFace
+from ..photos import files, paste
+from ..photos.align import crop_face
+from ..photos.detect import Detector, Face
+from ..photos.photo import Photo
+from ..weights import store
+from .options import GENDERS, Options
+
+#: Faces that go through the networks at once; more only costs memory (docs/results.md, "Speed").
+BATCH = 8
+
+
+@dataclass(frozen=True)
+class Label:
+    """The gender that a face was changed by: 0 female, 1 male.
+
+    ``origin`` is "given", "labels file" or "estimate"; ``p_male`` is our classifier's probability, for an estimate.
+    """
+
+    gender: int
+    origin: str
+    p_male: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class FaceResult:
+    """One face of a photo and what was done to it.
+
+    ``box`` is (x, y, width, height) and ``points`` (5, 2), photo pixels; ``detection`` is the detector's score in
+    [0, 1]. ``gender`` is "female" or "male", ``gender_origin`` "given", "labels file" or "estimate", and
+    ``probability`` our classifier's, of that gender, for an estimate. ``match`` is SFace's cosine between the face
+    before and after; SFace is an auxiliary that our methods train against, so it is no judge of them. The last four are
+    None where they do not apply. ``changed`` says whether a pixel of the face differs.
+    """
+
+    box: tuple[float, float, float, float]
+    points: NDArray[np.float32]
+    detection: float
+    changed: bool
+    gender: str | None = None
+    gender_origin: str | None = None
+    probability: float | None = None
+    match: float | None = None
+
+
+@dataclass(eq=False)
+class Found:
+    """A photo with its faces, largest first, and the crops of those to change, uint8 (224, 224, 3)."""
+
+    photo: Photo
+    faces: list[Face]
+    crops: dict[int, NDArray[np.uint8]]
+    matrices: dict[int, NDArray[np.float32]]
+    given: dict[int, Label]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class Changed:
+    """What :meth:`Stages.change` adds to a :class:`Found`: per face a label and the crop's change (224, 224, 3)."""
+
+    labels: dict[int, Label]
+    deltas: dict[int, NDArray[np.float32]]
+
+
+class Networks:
+    """Every network that some options need, loaded once and shared by all threads; detectors are one a thread.
+
+    ``threads`` is what each network may use for itself. Raises :class:`~halfmask.errors.WeightsError`.
+    """
+
+    def __init__(self, method: str, *, estimate: bool, score: bool, threads: int) -> None:
+        self._yunet: Path = store.get("yunet")
+        self.method = methods.load(method, threads=threads)
+        self.classifier = GenderEstimate(threads) if estimate and self.method.needs_label else None
+        self.sface = SFace(threads) if score else None
+        self._local = threading.local()
+
+    @property
+    def detector(self) -> Detector:
+        """This thread's own detector."""
+        if not hasattr(self._local, "detector"):
+            self._local.detector = Detector(path=self._yunet)
+        found: Detector = self._local.detector
+        return found
+
+
+class Stages:
+    """The stages under fixed options. Every method is safe to call from any thread."""
+
+    def __init__(self, options: Options, networks: Networks) -> None:
+        method = networks.method
+        if options.hide not in method.hides:
+            raise UsageError(f"{method.name} cannot hide {options.hide}; it hides: {', '.join(sorted(method.hides))}")
+        if method.prototypes and options.prototype not in method.prototypes:
+            raise UsageError(
+                f"{method.name} has no prototype {options.prototype!r}; it has: {', '.join(method.prototypes)}"
+            )
+        self.options = options
+        self.networks = networks
+
+    def find(self, source: Any, gender: int | None = None, *, max_pixels: int = files.MAX_PIXELS) -> Found:
+        """Read a photo, find its faces and cut out those to change.
+
+        ``gender`` is what a labels file says. It holds for the largest face, the one that such a file means; further
+        faces get an estimate. Raises :class:`~halfmask.errors.PhotoError` when the photo cannot be read, or has no
+        face and that counts as a failure.
+        """
+        seconds: dict[str, float] = {}
+        with _timed(seconds, "read"):
+            photo = files.read(source, max_pixels=max_pixels)
+            pixels = photo.pixels
+        with _timed(seconds, "detect"):
+            faces = self.networks.detector(pixels)
+        if not faces and self.options.if_no_face == "fail":
+            raise PhotoError(f"no face was found in {photo.name} ({photo.width} x {photo.height} pixels)")
+        found = Found(photo, faces, {}, {}, {}, seconds)
+        with _timed(seconds, "align"):
+            for i, face in enumerate(faces[:1] if self.options.faces == "largest" else faces):
+                try:
+                    found.crops[i], found.matrices[i] = crop_face(pixels, face.points)
+                except ValueError:
+                    continue  # its five points coincide, so it is no face that could be told from another
+        if self.options.gender is not None:
+            label = Label(GENDERS.index(self.options.gender), "given")
+            found.given = dict.fromkeys(found.crops, label)
+        elif gender is not None:
+            found.given = {0: Label(gender, "labels file")}
+        return found
+
+    def change(self, batch: Sequence[Found]) -> list[Changed]:
+        """Label and change the crops of several photos together, at most :data:`BATCH` faces at once."""
+        result = [Changed({}, {}) for _ in batch]
+        places = [(n, i) for n, found in enumerate(batch) for i in found.crops]
+        for start in range(0, len(places), BATCH):
+            part = places[start : start + BATCH]
+            crops = np.stack([batch[n].crops[i] for n, i in part])
+            faces = np.ascontiguousarray(crops.transpose(0, 3, 1, 2), np.float32)
+            faces /= np.float32(255)
+            began = time.perf_counter()
+            labels = self._labels([batch[n].given.get(i) for n, i in part], faces)
+            labelled = time.perf_counter()
+            genders = np.array([label.gender if label else 0 for label in labels])
+            deltas = self.networks.method.change(faces, genders, self.options.prototype)
+            done = time.perf_counter()
+            for (n, i), label, delta in zip(part, labels, deltas, strict=True):
+                if label:
+                    result[n].labels[i] = label
+                result[n].deltas[i] = np.ascontiguousarray(delta.transpose(1, 2, 0))
+                seconds = batch[n].seconds
+                seconds["label"] = seconds.get("label", 0.0) + (labelled - began) / len(part)
+                seconds["change"] = seconds.get("change", 0.0) + (done - labelled) / len(part)
+        return result
+
+    def _labels(self, given: Sequence[Label | None], faces: NDArray[np.float32]) -> list[Label | None]:
+        labels = list(given)
+        unknown = [k for k, label in enumerate(labels) if label is None]
+        if unknown and self.networks.classifier is not None:
+            for k, p in zip(unknown, self.networks.classifier.p_male(faces[unknown]).tolist(), strict=True):
+                labels[k] = Label(int(p > 0.5), "estimate", p)
+        return labels
+
+    def finish(self, found: Found, changed: Changed) -> tuple[Photo, tuple[FaceResult, ...]]:
+        """Put the changes into the photo and say what became of each face.
+
+        Raises :class:`~halfmask.errors.PhotoError` when there were faces to change and none took a change, since the
+        photo would pass for a protected one.
+        """
+        photo, seconds = found.photo, found.seconds
+        with _timed(seconds, "paste"):
+            changes = {
+                i: paste.face_change(delta, found.matrices[i], photo.width, photo.height)
+                for i, delta in changed.deltas.items()
+            }
+            after = photo.with_changes([c for c in changes.values() if c is not None])
+            differs = {i: c is not None and _differs(photo, after, c.box) for i, c in changes.items()}
+        if found.faces and not any(differs.values()):
+            raise PhotoError(
+                f"none of the {len(found.faces)} faces in {photo.name} could be changed: a {photo.mode} picture of "
+                f"{photo.width} x {photo.height} pixels may not hold the change. Convert it to RGB, or make it larger."
+            )
+        results = []
+        with _timed(seconds, "score"):
+            for i, face in enumerate(found.faces):
+                label = changed.labels.get(i)
+                p = label.p_male if label else None
+                match = None
+                if self.networks.sface is not None and differs.get(i):
+                    match = self.networks.sface.match(photo.pixels, after.pixels, face.points)
+                results.append(
+                    FaceResult(
+                        box=face.box,
+                        points=face.points,
+                        detection=face.score,
+                        changed=differs.get(i, False),
+                        gender=GENDERS[label.gender] if label else None,
+                        gender_origin=label.origin if label else None,
+                        probability=None if p is None or label is None else p if label.gender else 1.0 - p,
+                        match=match,
+                    )
+                )
+        if self.networks.sface is None:
+            del seconds["score"]
+        return after, tuple(results)
+
+
+def _differs(before: Photo, after: Photo, box: tuple[int, int, int, int]) -> bool:
+    x0, y0, x1, y1 = box
+    one, two = (p.samples if p.palette is None else p.pixels for p in (before, after))
+    return not np.array_equal(one[y0:y1, x0:x1], two[y0:y1, x0:x1])
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    began = time.perf_counter()
+    yield
+    seconds[stage] = time.perf_counter() - began
+
+
+def run_one(
+    stages: Stages, source: Any, *, max_pixels: int = files.MAX_PIXELS
+) -> tuple[Photo, tuple[FaceResult, ...], dict[str, float]]:
+    """All stages for one photo in this thread: the photo after, its faces, and seconds by stage."""
+    found = stages.find(source, max_pixels=max_pixels)
+    after, faces = stages.finish(found, stages.change([found])[0])
+    return after, faces, found.seconds

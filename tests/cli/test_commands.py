@@ -1,0 +1,116 @@
+"""The commands beside ``protect``."""
+
+from __future__ import annotations
+
+import json
+from importlib import util
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import halfmask
+from halfmask.cli import main
+from halfmask.weights import shipped, store
+
+
+def call(capsys: pytest.CaptureFixture[str], *args: object) -> tuple[int, str, str]:
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as end:
+        main([str(a) for a in args])
+    out, err = capsys.readouterr()
+    return int(end.value.code or 0), out, err
+
+
+def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(capsys, "--version")[:2] == (0, f"halfmask, version {halfmask.__version__}\n")
+    code, said, _ = call(capsys, "--help")
+    assert code == 0
+    assert all(f"\n  {command} " in said for command in ("protect", "methods", "models", "data", "train"))
+    code, said, _ = call(capsys, "protect", "--help")
+    assert code == 0
+    assert "Exit code: 0 all done" in said
+
+
+def test_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, error = call(capsys, "frobnicate")
+    assert code == 2
+    assert "No such command" in error
+
+
+def test_models(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HALFMASK_CACHE", str(tmp_path))
+    code, said, _ = call(capsys, "models")
+    assert code == 0
+    for name, model in store.MODELS.items():
+        line = next(line for line in said.splitlines() if line.startswith(name + " "))
+        assert model.licence in line
+        assert model.role in line
+        assert "fetched when needed" in line
+    assert next(line for line in said.splitlines() if line.startswith("san.onnx")).endswith("in the package")
+    assert str(tmp_path) in said
+
+
+def test_models_check_finds_damage(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HALFMASK_CACHE", str(tmp_path))
+    code, said, _ = call(capsys, "models", "check")
+    assert code == 0
+    assert set(said.splitlines()) == {f"{name}: whole" for name in shipped.manifest()}
+    where = store.where("yunet")
+    where.parent.mkdir(parents=True)
+    where.write_bytes(b"junk")
+    code, said, _ = call(capsys, "models", "check")
+    assert code == 3
+    assert "yunet: model 'yunet' is damaged" in said
+
+
+def test_models_get_names_what_it_does_not_know(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, error = call(capsys, "models", "get", "nonsense")
+    assert code == 3
+    assert "no model is called 'nonsense'; known: " in error
+
+
+def test_methods(capsys: pytest.CaptureFixture[str]) -> None:
+    code, said, _ = call(capsys, "methods")
+    assert code == 0
+    assert "san (default)" in said
+    assert "sm, nt, op" in said
+
+
+def test_data_check(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "31_1_2_20170112232321.jpg")
+    code, said, _ = call(capsys, "data", "check", tmp_path)
+    assert code == 0
+    assert "utkface, 1 pictures" in said
+    (tmp_path / "25_0_0_20170116211924.jpg").write_bytes(b"junk")
+    code, said, _ = call(capsys, "data", "check", tmp_path, "--json")
+    assert code == 3
+    assert len(json.loads(said)["broken"]) == 1
+    code, _, error = call(capsys, "data", "check", tmp_path / "absent")
+    assert code in (2, 3)
+    assert "absent" in error
+
+
+def test_train_says_what_is_missing(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text("train: []\nvalid: []\nspeed: 3\n")
+    find = util.find_spec
+    monkeypatch.setattr(util, "find_spec", lambda name: None if name == "torch" else find(name))
+    code, _, error = call(capsys, "train", "gender", "--config", config, "--out", tmp_path / "run")
+    assert code == 3
+    assert 'training needs torch, which is not installed: pip install "halfmask[train]"' in error
+
+
+def test_train_refuses_unknown_keys(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    config = tmp_path / "c.yaml"
+    config.write_text("train: []\nvalid: []\nspeed: 3\n")
+    code, _, error = call(capsys, "train", "gender", "--config", config, "--out", tmp_path / "run")
+    assert code == 2
+    assert "unknown key speed" in error
+    code, _, error = call(capsys, "train", "poetry", "--config", config, "--out", tmp_path / "run")
+    assert code == 2

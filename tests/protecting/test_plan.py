@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from halfmask.errors import UsageError
+from halfmask.protecting.labels import read_labels
+from halfmask.protecting.plan import Job, already_there, plan, prepare, shown
+
+
+@pytest.fixture
+def album(tmp_path: Path) -> Path:
+    folder = tmp_path / "album"
+    for name in ("a.jpg", "sub/b.PNG", "sub/deep/c.jpeg", "notes.txt", ".hidden.jpg"):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode())
+    return folder
+
+
+def outputs(todo) -> list[str]:
+    return [job.output.relative_to(todo.out).as_posix() for job in todo.jobs]
+
+
+def test_a_folder_keeps_its_structure(album: Path, tmp_path: Path) -> None:
+    todo = plan([album], tmp_path / "out")
+    assert outputs(todo) == ["a.jpg", "sub/b.PNG", "sub/deep/c.jpeg"]
+    assert [job.name for job in todo.jobs] == ["a.jpg", "sub/b.PNG", "sub/deep/c.jpeg"]
+    assert todo.ignored == 2
+    assert todo.problems == ()
+
+
+def test_several_inputs_keep_the_names_of_their_folders(album: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "a.jpg").write_bytes(b"x")
+    single = tmp_path / "single.jpg"
+    single.write_bytes(b"x")
+    todo = plan([album, other, single], tmp_path / "out")
+    assert outputs(todo) == ["album/a.jpg", "album/sub/b.PNG", "album/sub/deep/c.jpeg", "other/a.jpg", "single.jpg"]
+
+
+def test_one_photo_goes_to_a_file_or_into_a_folder(album: Path, tmp_path: Path) -> None:
+    photo = album / "a.jpg"
+    there = tmp_path / "there.d"
+    there.mkdir()
+    assert plan([photo], tmp_path / "new.png").jobs == (Job(photo, tmp_path / "new.png", "a.jpg", "PNG"),)
+    for out in (there, tmp_path / "new", f"{tmp_path}/dotted.name{os.sep}"):
+        assert plan([photo], out).jobs[0].output == Path(out) / "a.jpg"
+    with pytest.raises(UsageError, match=r"ends with \.xyz.*expected one of"):
+        plan([photo], tmp_path / "new.xyz")
+    with pytest.raises(UsageError, match="contradict"):
+        plan([photo], tmp_path / "new.png", format="jpeg")
+
+
+def test_a_format_gives_new_suffixes_only_where_needed(album: Path, tmp_path: Path) -> None:
+    assert outputs(plan([album], tmp_path / "out", format="jpeg")) == ["a.jpg", "sub/b.jpg", "sub/deep/c.jpeg"]
+    bare = tmp_path / "photo.v2"
+    bare.write_bytes(b"x")
+    assert outputs(plan([bare], tmp_path / "out", format="png")) == ["photo.v2.png"]
+
+
+def test_two_inputs_for_one_output_are_both_named(album: Path, tmp_path: Path) -> None:
+    (album / "a.png").write_bytes(b"x")
+    with pytest.raises(UsageError, match=r"a\.jpg and .*a\.png would both be written to .*a\.png"):
+        plan([album], tmp_path / "out", format="png")
+    with pytest.raises(UsageError, match="would both be written"):
+        plan([album / "a.jpg", album / "sub" / ".." / "a.jpg"], tmp_path / "out")
+
+
+def test_an_output_inside_or_over_the_input_is_refused(album: Path, tmp_path: Path) -> None:
+    for out in (album, album / "out", album / "sub" / ".." / "x", tmp_path / "link"):
+        if out.name == "link":
+            out.symlink_to(album / "sub")
+        with pytest.raises(UsageError, match="inside the input folder"):
+            plan([album], out)
+    with pytest.raises(UsageError, match="would replace the input"):
+        plan([album / "a.jpg"], album)
+    with pytest.raises(UsageError, match="would replace the input"):
+        plan([album / "a.jpg"], album / "a.jpg")
+    out = tmp_path / "hard"
+    out.mkdir()
+    os.link(album / "a.jpg", out / "a.jpg")
+    with pytest.raises(UsageError, match="would replace the input"):
+        plan([album], out)
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused(album: Path, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"x")
+    with pytest.raises(UsageError, match="is a file, but several"):
+        plan([album], file)
+
+
+def test_absent_and_odd_inputs_are_named(album: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no .*nothing\.jpg"):
+        plan([album, tmp_path / "nothing.jpg"], tmp_path / "out")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(UsageError, match="neither a file nor a folder"):
+        plan([tmp_path / "pipe.jpg"], tmp_path / "out")
+
+
+def test_links_in_a_circle_and_into_the_output_end(album: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "old.jpg").write_bytes(b"x")
+    (album / "sub" / "round").symlink_to(album)
+    (album / "results").symlink_to(out)
+    (album / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    os.mkfifo(album / "pipe.jpg")
+    todo = plan([album], out)
+    assert outputs(todo) == ["a.jpg", "sub/b.PNG", "sub/deep/c.jpeg"]
+    assert [Path(name).name for name, _ in todo.problems] == ["gone.jpg", "pipe.jpg"]
+
+
+def test_names_that_are_not_utf8_or_not_printable(album: Path, tmp_path: Path) -> None:
+    odd = Path(os.fsdecode(os.fsencode(album) + b"/\xff\n.jpg"))
+    odd.write_bytes(b"x")
+    todo = plan([album], tmp_path / "out")
+    job = next(job for job in todo.jobs if "\n" in job.name)
+    assert os.fsencode(job.output.name) == b"\xff\n.jpg"
+    shown(job.output).encode("ascii")
+    assert "\n" not in shown(job.output)
+
+
+def test_what_is_there_already(album: Path, tmp_path: Path) -> None:
+    job = Job(album / "a.jpg", tmp_path / "out.jpg", "a.jpg")
+    assert already_there(job) is None
+    job.output.write_bytes(b"protected")
+    assert already_there(job) == ""
+    job.output.write_bytes(job.source.read_bytes())
+    assert "unprotected copy" in (already_there(job) or "")
+    assert already_there(job, copies_are_fine=True) == ""
+    job.output.write_bytes(b"protected")
+    os.utime(job.output, (1, 1))
+    assert "older than the photo" in (already_there(job) or "")
+    job.output.unlink()
+    job.output.mkdir()
+    assert "is a folder" in (already_there(job) or "")
+
+
+def test_prepare_clears_old_parts_and_refuses_what_cannot_be_written(album: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    old, young = out / ".1.halfmask-part", out / ".2.halfmask-part"
+    for part in (old, young):
+        part.write_bytes(b"half")
+    os.utime(old, (1, 1))
+    prepare(plan([album], out))
+    assert [p.name for p in out.iterdir()] == [young.name]
+    (tmp_path / "file").write_bytes(b"x")
+    with pytest.raises(UsageError, match="nothing can be written"):
+        prepare(plan([album], tmp_path / "file" / "out"))
+
+
+def labels(tmp_path: Path, text: str | bytes, *names: str) -> dict[str, int]:
+    path = tmp_path / "labels.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return read_labels(path, [Job(tmp_path / "in" / n, tmp_path / "out" / n, n) for n in names])
+
+
+def test_labels(tmp_path: Path) -> None:
+    text = f"\ufefffile,gender,note\na.jpg,Female,x\nsub/b.jpg,1,\n{tmp_path}/in/c.jpg,m,\nd.jpg,,\n"
+    assert labels(tmp_path, text, "a.jpg", "sub/b.jpg", "c.jpg", "d.jpg") == {"a.jpg": 0, "sub/b.jpg": 1, "c.jpg": 1}
+    name = os.fsdecode(b"\xff.jpg")
+    assert labels(tmp_path, b"file,gender\n\xff.jpg,male\n", name) == {name: 1}
+
+
+def test_wrong_labels_are_listed(tmp_path: Path) -> None:
+    with pytest.raises(
+        UsageError, match=r"not among the inputs: x\.jpg \(line 2\), y\.jpg \(line 4\); it holds genders"
+    ):
+        labels(tmp_path, "file,gender\nx.jpg,male\na.jpg,robot\ny.jpg,male\n", "a.jpg")
+    with pytest.raises(UsageError, match=r"says both female and male of: a\.jpg"):
+        labels(tmp_path, "file,gender\na.jpg,male\na.jpg,female\n", "a.jpg")
+    with pytest.raises(UsageError, match=r"has the columns name, sex; expected a first line: file,gender"):
+        labels(tmp_path, "name,sex\n", "a.jpg")
+    with pytest.raises(UsageError, match="and 15 more"):
+        labels(tmp_path, "file,gender\n" + "".join(f"{i}.jpg,male\n" for i in range(25)))
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_labels(tmp_path / "absent.csv", [])
