@@ -28,7 +28,7 @@ def bootstrap(
     seed: int = 0,
     level: float = 0.95,
 ) -> Interval:
-    """Percentile bootstrap of ``statistic(*data)``, resampled by *person*, since one person's photos are not independent.
+    """Percentile bootstrap of ``statistic(*data)``, resampled by *person*: one person's photos are not independent.
 
     ``data`` are arrays of N rows each. ``persons`` (N,) names the person of each row; for pairs (N, 2) it names both,
     and a pair comes as often as the product of how often its two people were drawn. Samples that a metric refuses

@@ -27,7 +27,7 @@ class AllPairs:
     impostors: int
 
     def threshold(self, fmr: float) -> float:
-        """:func:`~halfmask.evaluation.metrics.threshold_at_fmr` of all impostor pairs, exact; ``fmr`` is at most the one that was asked for."""
+        """The exact threshold of all impostor pairs (metrics.threshold_at_fmr), for any ``fmr`` up to the one asked for."""
         return threshold_at_fmr(self.impostor_tail, fmr, pairs=self.impostors)
 
 
