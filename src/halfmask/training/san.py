@@ -37,18 +37,24 @@ from .loop import batch_indices, channels_last, fit, make_accelerator, start_run
 class SanConfig:
     """What can be set; ``train`` and ``valid`` are lists of ``{layout, root, splits}``.
 
-    ``match_on`` is ``sm`` (paper) or ``mean`` (authors' code: mean descriptor of SM and OP). ``lambda_d`` weighs a
-    reconstruction term on SM in stage 2 (paper: 0; authors' code: 1 with ``stage2_reconstruction: l1``).
-    ``match_from`` is the step of stage 2 from which J_M counts (authors' code: after 5 epochs). ``transforms`` puts
-    random shifts, low resolution and noise before the gender classifier, which keeps the change from living in pixels
-    that only that classifier reads; not in the paper.
+    ``match_on`` is ``sm`` (paper), ``mean`` (authors' code: mean descriptor of SM and OP) or ``op`` (ours: the output
+    that people use). ``lambda_d`` weighs a reconstruction term on SM in stage 2 (paper: 0; authors' code: 1 with
+    ``stage2_reconstruction: l1``). ``matcher_normalize: false`` keeps VGG-Face's descriptor unnormalised (paper).
+    ``match_from`` is the step of stage 2 from which J_M counts (authors' code: after 5 epochs).
+
+    Two keys are ours. ``transforms`` puts random shifts, low resolution and noise before the gender classifier, which
+    keeps the change from living in pixels that only that classifier reads. ``prototype_init`` starts the combiner's
+    three prototype weights at that value: SM and OP differ by these alone, and Adam moves a weight by about the
+    learning rate a step, so that short runs otherwise never reach the size that 400,000 steps of the authors' did.
     """
 
     train: list[dict[str, Any]]
     valid: list[dict[str, Any]]
     gender_classifier: str
-    matcher: Literal["sface", "facenet", "vggface"] = "sface"
+    matcher: Literal["sface", "facenet", "vggface", "own"] = "sface"
     matcher_weights: str | None = None
+    matcher_normalize: bool = True
+    prototype_init: float | None = None
     pretrain_steps: int = 600
     pretrain_loss: Literal["cross_entropy", "mse"] = "cross_entropy"
     pretrain_lr: float = 2e-3
@@ -59,7 +65,7 @@ class SanConfig:
     lambda_m: float = 1.0
     lambda_d: float = 0.0
     stage2_reconstruction: Literal["l1", "cross_entropy", "mse"] = "l1"
-    match_on: Literal["sm", "mean"] = "sm"
+    match_on: Literal["sm", "op", "mean"] = "sm"
     match_from: int = 0
     flip: bool = True
     flip_prototypes: bool = True
@@ -114,8 +120,12 @@ class Matcher(Protocol):
     def __call__(self, faces: Tensor) -> Tensor: ...
 
 
-def load_matcher(name: str, weights: str | None = None) -> torch.nn.Module:
-    """A frozen auxiliary matcher. ``vggface``, the paper's, needs its published weights in ``weights``."""
+def load_matcher(name: str, weights: str | None = None, normalize: bool = True) -> torch.nn.Module:
+    """A frozen auxiliary matcher.
+
+    ``vggface``, the paper's, needs its published weights in ``weights``; without ``normalize`` its descriptor keeps
+    its length, as in the paper. ``own`` is a matcher of ``halfmask train matcher``, its file in ``weights``.
+    """
     if name == "sface":
         from ..networks.sface import SFace
 
@@ -129,8 +139,14 @@ def load_matcher(name: str, weights: str | None = None) -> torch.nn.Module:
 
         if not weights:
             raise UsageError("matcher vggface needs 'matcher_weights': the path of the published VGG-Face weights")
-        return VGGFace.load(Path(weights), gray=True)
-    raise UsageError(f"matcher {name!r} is unknown; use sface, facenet or vggface")
+        return VGGFace.load(Path(weights), gray=True, normalize=normalize)
+    if name == "own":
+        from ..networks.matchercnn import MatcherCNN
+
+        if not weights:
+            raise UsageError("matcher own needs 'matcher_weights': the path of a file of halfmask train matcher")
+        return MatcherCNN.load(Path(weights)).requires_grad_(False)
+    raise UsageError(f"matcher {name!r} is unknown; use sface, facenet, vggface or own")
 
 
 def random_view(faces: Tensor, generator: torch.Generator) -> Tensor:
@@ -156,6 +172,10 @@ def train_san(config: SanConfig, folder: Path, *, resume: bool = True) -> Path:
     prototypes.save(folder / "san.npz")
     torch.manual_seed(config.seed)
     net = SAN(config.slope)
+    if config.prototype_init is not None:
+        with torch.no_grad():
+            net.combine.weight[:, 128:] = config.prototype_init
+            net.combine.bias -= config.prototype_init * prototypes.neutral().mean() * 3
     if config.pretrain_steps:
         _stage(config, net, train, valid, prototypes, folder / "pretrain", stage=1, resume=resume)
     _stage(config, net, train, valid, prototypes, folder, stage=2, resume=resume)
@@ -183,7 +203,7 @@ def _stage(
     device = accelerator.device
     lr, steps = (config.pretrain_lr, config.pretrain_steps) if stage == 1 else (config.lr, config.steps)
     channels_last(net, device)
-    optimizer = torch.optim.Adam(net.parameters(), lr=lr)
+    optimizer = torch.optim.Adam(net.parameters(), lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, eta_min=lr / 20)
     wrapped, optimizer, schedule = accelerator.prepare(net, optimizer, schedule)
     means = prototypes.means().to(device)
@@ -191,7 +211,7 @@ def _stage(
     classifier = matcher = None
     if stage == 2:
         classifier = channels_last(load_gender(Path(config.gender_classifier)), device)
-        matcher = channels_last(load_matcher(config.matcher, config.matcher_weights), device)
+        matcher = channels_last(load_matcher(config.matcher, config.matcher_weights, config.matcher_normalize), device)
 
     def batch(i: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         chosen = batch_indices(config.seed + stage, i, len(train), config.batch)
@@ -225,7 +245,7 @@ def _stage(
             with torch.no_grad(), accelerator.autocast():
                 wanted = matcher(face.expand(-1, 3, -1, -1)).float()
             with accelerator.autocast():
-                shown = both if config.match_on == "mean" else sm
+                shown = {"mean": both, "sm": sm, "op": op}[config.match_on]
                 described = matcher(shown.expand(-1, 3, -1, -1)).float()
             if config.match_on == "mean":
                 described = torch.stack(described.chunk(2)).mean(0)
@@ -291,7 +311,7 @@ def measure(
     classifier: torch.nn.Module | None,
     matcher: torch.nn.Module | None,
     *,
-    most: int = 256,
+    most: int = 128,
     batch: int = 32,
 ) -> dict[str, float]:
     """Figures to watch while training, on validation people, by the *auxiliary* networks: no result, a progress report.
@@ -303,7 +323,9 @@ def measure(
     gender = faces.labels("gender")
     for start in range(0, len(index), batch):
         part = index[start : start + batch]
-        face, *made = outputs(net, faces, part, prototypes)
+        with torch.autocast(next(net.parameters()).device.type, torch.bfloat16):
+            face, *made = outputs(net, faces, part, prototypes)
+        made = [out.float() for out in made]
         truth = torch.from_numpy(gender[part]).to(face.device)
         wanted = matcher(face.expand(-1, 3, -1, -1)) if matcher else None
         for name, out in zip(("sm", "nt", "op"), made, strict=True):
