@@ -184,7 +184,7 @@ def match_rate(scores: ArrayLike, threshold: float) -> float:
     values = _numbers(scores, "score")
     if values.size == 0:
         raise MetricError("a match rate needs at least one pair, got none")
-    return float(np.mean(values >= threshold))
+    return float(np.mean(values.astype(np.float64) >= threshold))  # float32 would round the threshold
 
 
 def tmr_at_fmr(genuine: ArrayLike, original_impostors: ArrayLike, fmr: float) -> float:

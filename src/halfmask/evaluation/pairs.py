@@ -27,7 +27,7 @@ class AllPairs:
     impostors: int
 
     def threshold(self, fmr: float) -> float:
-        """The exact threshold of all impostor pairs (metrics.threshold_at_fmr), for any ``fmr`` up to the one asked for."""
+        """``metrics.threshold_at_fmr`` of all impostor pairs, exact for any ``fmr`` up to the one asked for."""
         return threshold_at_fmr(self.impostor_tail, fmr, pairs=self.impostors)
 
 
@@ -72,7 +72,7 @@ def all_pairs(
 ) -> AllPairs:
     """All pairs of :func:`pair_blocks`, keeping of the impostors only what thresholds up to ``fmr`` need.
 
-    Memory: genuine pairs + ``fmr`` x impostor pairs, as float64.
+    Memory: the genuine scores, ``fmr`` x the impostor scores, and one block.
 
     >>> x = np.eye(4, dtype=np.float32)[[0, 0, 1, 2]]
     >>> pairs = all_pairs(x, ["ann", "ann", "bob", "cid"], lambda a, b: a @ b.T, fmr=0.5)
@@ -84,8 +84,9 @@ def all_pairs(
     ordered = count * (count - 1) - int((sizes * (sizes - 1)).sum())
     impostors = ordered if probes is not None else ordered // 2
     tail_size = int(np.floor(fmr * impostors + 1e-9)) + 1
-    genuine: list[NDArray[Any]] = [np.zeros(0)]
-    tail: NDArray[Any] = np.zeros(0)
+    # the scores' own type is kept: a threshold just above a float32 score is lost when it is rounded to float32 later
+    empty = score_matrix(descriptors[:0], descriptors[:0]).ravel()
+    genuine, tail = [empty], empty
     for scores, same in pair_blocks(descriptors, persons, score_matrix, probes, rows):
         genuine.append(scores[same])
         tail = np.concatenate([tail, scores[~same]])

@@ -1,0 +1,354 @@
+"""The referees: their recipes, fixed by what they say of one public-domain portrait, and the model translation."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from halfmask.datasets.readers.lfw import read_lfw
+from halfmask.errors import UsageError, WeightsError
+from halfmask.evaluation.metrics import balanced_accuracy
+from halfmask.evaluation.referees import AGE, GENDER, MATCHERS
+from halfmask.evaluation.referees.base import chips, cut_square, session, square
+from halfmask.evaluation.referees.dlibs import DlibMatcher
+from halfmask.evaluation.referees.insightface import W600kMatcher
+from halfmask.evaluation.referees.tfjs import graph_model, read_weights
+from halfmask.photos.detect import Detector, Face
+
+FACE = np.array([[200.1, 101.8], [247.1, 102.6], [220.4, 124.5], [198.6, 142.8], [239.7, 143.6]], np.float32)
+
+
+def referee(make: Callable[[], Any]) -> Any:
+    try:
+        return make()
+    except WeightsError as error:
+        pytest.skip(f"needs the weights of a referee: {error}")
+
+
+@pytest.fixture(scope="module")
+def detector() -> Detector:
+    return referee(Detector)
+
+
+# ------------------------------------------------------------------- recipes
+
+
+@pytest.fixture(scope="module")
+def portrait(detector: Detector) -> tuple[np.ndarray, Face]:
+    data = pytest.importorskip("skimage.data", reason="needs scikit-image for its bundled photo")
+    image = np.asarray(data.astronaut())
+    return image, detector(image)[0]
+
+
+# What each referee said of the astronaut when its recipe gave the accuracies in its docstring.
+@pytest.mark.parametrize(("name", "p"), [("face-api", 0.1401), ("gender-v1", 0.1290), ("ssrnet-gender", 0.0)])
+def test_gender_of_the_astronaut(portrait: tuple[np.ndarray, Face], name: str, p: float) -> None:
+    assert GENDER[name].name == name
+    got = referee(GENDER[name]).p_male([portrait[0]], [portrait[1]])
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got, [p], atol=0.005)
+
+
+def test_saturated_ssrnet_sees_channels_and_range(portrait: tuple[np.ndarray, Face]) -> None:
+    """Its answer is 0 or 1, so its recipe is fixed where it tips: a dimmed portrait, and one with channels swapped."""
+    image, face = portrait
+    dim, dimmer = (image * 0.45).astype(np.uint8), (image * 0.3).astype(np.uint8)
+    shown = [dim, dimmer, np.ascontiguousarray(dim[..., ::-1])]
+    np.testing.assert_allclose(referee(GENDER["ssrnet-gender"]).p_male(shown, [face] * 3), [0, 1, 1], atol=0.01)
+
+
+@pytest.mark.parametrize(("name", "years"), [("face-api", 28.78), ("ssrnet-age", 30.58)])
+def test_age_of_the_astronaut(portrait: tuple[np.ndarray, Face], name: str, years: float) -> None:
+    np.testing.assert_allclose(referee(AGE[name]).age([portrait[0]], [portrait[1]]), [years], atol=0.2)
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "mirrored"),
+    [
+        ("dlib", [-0.0642, 0.0213, 0.0212, -0.0678, -0.1536, -0.0216], -0.178),
+        ("w600k_mbf", [0.0539, -0.0335, -0.0426, -0.0094, -0.0103, -0.0344], 0.941),
+    ],
+)
+def test_descriptor_of_the_astronaut(
+    portrait: tuple[np.ndarray, Face], detector: Detector, name: str, first: list[float], mirrored: float
+) -> None:
+    matcher = referee(MATCHERS[name])
+    mirror = np.ascontiguousarray(portrait[0][:, ::-1])
+    both = matcher.embed([portrait[0], mirror], [portrait[1], detector(mirror)[0]])
+    assert both.dtype == np.float32
+    np.testing.assert_allclose(both[0, :6], first, atol=0.003)
+    np.testing.assert_allclose(matcher.score(both[:1], both[1:]), [mirrored], atol=0.01)
+
+
+@pytest.mark.parametrize("name", [*GENDER, *MATCHERS])
+def test_a_batch_says_what_single_faces_say(portrait: tuple[np.ndarray, Face], name: str) -> None:
+    image, face = portrait
+    images = [image, np.ascontiguousarray(image // 2), np.ascontiguousarray(image[:400, :400])]
+    made = referee((GENDER | MATCHERS)[name])
+    ask = made.p_male if name in GENDER else made.embed
+    together = ask(images, [face] * 3)
+    for i, one in enumerate(images):
+        np.testing.assert_allclose(together[i : i + 1], ask([one], [face]), atol=2e-4)
+    assert ask([], []).shape == (0, *together.shape[1:])
+
+
+def test_referees_tell_women_from_men_on_lfw(shared_data: Path, detector: Detector) -> None:
+    """80 people of LFW, one photo each: every referee is well above chance, and none is inverted."""
+    from PIL import Image
+
+    rows: list[Any] = []
+    for gender in (0, 1):
+        people = {row.identity: row for row in read_lfw(shared_data / "lfw") if row.gender == gender}
+        rows += [people[name] for name in sorted(people, key=str)[::7][:40]]
+    images, faces, labels = [], [], []
+    for row in rows:
+        image = np.asarray(Image.open(row.path).convert("RGB"))
+        if found := detector(image):
+            images.append(image)
+            faces.append(found[0])
+            labels.append(row.gender)
+    assert len(labels) >= 75
+    for make in GENDER.values():
+        assert balanced_accuracy(labels, referee(make).p_male(images, faces)) > 0.85
+
+
+def test_matchers_tell_people_apart_on_lfw(shared_data: Path, detector: Detector) -> None:
+    """20 people of LFW, two photos each: the nearest of the other 39 is the same person nearly always."""
+    from PIL import Image
+
+    by_person: dict[str, list[Any]] = {}
+    for row in read_lfw(shared_data / "lfw"):
+        by_person.setdefault(str(row.identity), []).append(row)
+    rows = [row for name in sorted(by_person) if len(by_person[name]) >= 2 for row in by_person[name][:2]][:40]
+    images = [np.asarray(Image.open(row.path).convert("RGB")) for row in rows]
+    faces = [detector(image)[0] for image in images]
+    for make in MATCHERS.values():
+        matcher = referee(make)
+        x = matcher.embed(images, faces)
+        scores = matcher.score_matrix(x, x)
+        np.fill_diagonal(scores, -np.inf)
+        assert np.mean(scores.argmax(1) // 2 == np.arange(40) // 2) > 0.9
+
+
+@pytest.mark.parametrize(("kind", "same"), [(DlibMatcher, 0.0), (W600kMatcher, 1.0)])
+def test_scores_row_by_row_are_the_diagonal(kind: type, same: float, rng: np.random.Generator) -> None:
+    matcher = object.__new__(kind)  # scores need no weights
+    a, b = rng.normal(size=(2, 9, 32)).astype(np.float32)
+    a /= np.linalg.norm(a, axis=1, keepdims=True)
+    b /= np.linalg.norm(b, axis=1, keepdims=True)
+    matrix = matcher.score_matrix(a, b)
+    np.testing.assert_allclose(matcher.score(a, b), np.diagonal(matrix), atol=1e-6)
+    assert (matcher.score(a, a) > matcher.score(a, b)).all()
+    np.testing.assert_allclose(matcher.score(a, a), same, atol=1e-6)
+    np.testing.assert_allclose(matrix[2, 5], matcher.score(a[2:3], b[5:6])[0], atol=1e-6)
+
+
+def test_referees_need_no_torch() -> None:
+    """And importing them loads neither onnxruntime nor dlib."""
+    code = (
+        "import sys, halfmask.evaluation.referees;"
+        "print([m for m in ('torch', 'onnxruntime', 'onnx', 'dlib', 'halfmask.training') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+# --------------------------------------------------------------------- chips
+
+
+def test_square_levels_the_eyes() -> None:
+    angle = np.deg2rad(20)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    points = ((FACE - FACE.mean(0)) @ turn.T + 200).astype(np.float32)
+    matrix = square(points, 100, 3.0, 0.4, turn=True)
+    there = points @ matrix[:, :2].T + matrix[:, 2]
+    assert there[0, 1] == pytest.approx(there[1, 1], abs=1e-3)
+    mouth = there[3:].mean(0)
+    e = (np.hypot(*(mouth - there[0])) + np.hypot(*(mouth - there[1]))) / 2
+    assert e == pytest.approx(100 / 3.0, abs=1e-3)
+    np.testing.assert_allclose((there[0] + there[1] + mouth) / 3, [50, 40], atol=1e-3)
+    upright = square(points, 100, 3.0, 0.4, turn=False)
+    assert upright[0, 1] == upright[1, 0] == 0
+
+
+def test_chip_is_black_beyond_the_photo() -> None:
+    image = np.full((120, 120, 3), 200, np.uint8)
+    points = (FACE - FACE.min(0)).astype(np.float32)  # the face touches the upper left corner
+    chip = cut_square(image, Face((0, 0, 50, 50), points, 1.0), 64, 4.0, 0.5, turn=False)
+    assert chip.shape == (64, 64, 3)
+    assert (chip[0, 0] == 0).all()
+    assert (chip[40, 40] == 200).all()
+
+
+def small(image: np.ndarray, face: Face) -> np.ndarray:
+    return cut_square(image, face, 8, 2.2, 0.43, turn=False)
+
+
+def test_chips_come_in_batches() -> None:
+    face = Face((180, 80, 90, 110), FACE, 1.0)
+    image = np.zeros((256, 320, 3), np.uint8)
+    assert [len(stack) for stack in chips([image] * 7, [face] * 7, small, batch=3)] == [3, 3, 1]
+
+
+@pytest.mark.parametrize(
+    ("images", "points", "reason"),
+    [
+        ([], FACE, "got 0 photos and 1 faces"),
+        ([np.zeros((256, 320), np.uint8)], FACE, "expected RGB uint8"),
+        ([np.zeros((256, 320, 3), np.float32)], FACE, "expected RGB uint8"),
+        ([np.zeros((256, 320, 4), np.uint8)], FACE, "expected RGB uint8"),
+        ([np.zeros((256, 320, 3), np.uint8)], np.ones_like(FACE), "face 0 cannot be cut out"),
+    ],
+    ids=["no photo", "gray", "float", "alpha", "no face"],
+)
+def test_what_a_referee_cannot_see(images: list[np.ndarray], points: np.ndarray, reason: str) -> None:
+    with pytest.raises(UsageError, match=reason):
+        list(chips(images, [Face((0, 0, 9, 9), points, 1.0)], small))
+
+
+# --------------------------------------------------------- TensorFlow.js models
+
+
+def test_weights_of_every_kind(rng: np.random.Generator) -> None:
+    f32, i32 = rng.normal(size=(2, 3)).astype("<f4"), np.array([-1, 16], "<i4")
+    f16 = rng.normal(size=4).astype("<f2")
+    codes = np.array([[0, 255]], np.uint8)
+    data = f32.tobytes() + i32.tobytes() + codes.tobytes() + f16.tobytes()
+    manifest = [
+        {
+            "weights": [
+                {"name": "a", "shape": [2, 3], "dtype": "float32"},
+                {"name": "b", "shape": [2], "dtype": "int32"},
+            ]
+        },
+        {
+            "weights": [
+                {
+                    "name": "c",
+                    "shape": [1, 2],
+                    "dtype": "float32",
+                    "quantization": {"dtype": "uint8", "scale": 0.01, "min": -1.0},
+                },
+                {"name": "d", "shape": [4], "dtype": "float32", "quantization": {"dtype": "float16"}},
+            ]
+        },
+    ]
+    got = read_weights(manifest, data)
+    np.testing.assert_array_equal(got["a"], f32)
+    np.testing.assert_array_equal(got["b"], i32)
+    np.testing.assert_allclose(got["c"], [[-1.0, 1.55]], rtol=1e-6)
+    np.testing.assert_array_equal(got["d"], f16.astype(np.float32))
+    assert got["c"].dtype == got["d"].dtype == np.float32
+    with pytest.raises(WeightsError, match="ends inside 'd'"):
+        read_weights(manifest, data[:-1])
+    with pytest.raises(WeightsError, match="its manifest speaks of"):
+        read_weights(manifest, data + b"\0")
+
+
+def text(value: str) -> dict[str, str]:
+    return {"s": base64.b64encode(value.encode()).decode()}
+
+
+def ints(*values: int) -> dict[str, Any]:
+    return {"list": {"i": [str(v) for v in values]}}
+
+
+def fused(*ops: str) -> dict[str, Any]:
+    return {"list": {"s": [text(op)["s"] for op in ops]}}
+
+
+def write_model(folder: Path, nodes: list[dict[str, Any]], weights: dict[str, np.ndarray]) -> tuple[Path, Path]:
+    manifest = [{"weights": [{"name": k, "shape": list(v.shape), "dtype": str(v.dtype)} for k, v in weights.items()]}]
+    (folder / "m.json").write_text(json.dumps({"modelTopology": {"node": nodes}, "weightsManifest": manifest}))
+    (folder / "m.bin").write_bytes(b"".join(np.ascontiguousarray(v).tobytes() for v in weights.values()))
+    return folder / "m.json", folder / "m.bin"
+
+
+def conv_same(x: np.ndarray, w: np.ndarray, bias: np.ndarray, stride: int) -> np.ndarray:
+    """A convolution as TensorFlow defines SAME, by brute force. x (N, H, W, C), w (k, k, C, D)."""
+    k, size = w.shape[0], x.shape[1]
+    out = -(-size // stride)
+    pad = max((out - 1) * stride + k - size, 0)
+    padded = np.pad(x, ((0, 0), (pad // 2, pad - pad // 2), (pad // 2, pad - pad // 2), (0, 0)))
+    y = np.zeros((len(x), out, out, w.shape[3]))
+    for i in range(out):
+        for j in range(out):
+            part = padded[:, i * stride : i * stride + k, j * stride : j * stride + k]
+            y[:, i, j] = np.tensordot(part, w, 3) + bias
+    return y
+
+
+def test_graph_is_what_tensorflow_would_compute(tmp_path: Path, rng: np.random.Generator) -> None:
+    def f(*shape: int) -> np.ndarray:
+        return rng.normal(size=shape).astype(np.float32)
+
+    def i(*values: int) -> np.ndarray:
+        return np.array(values, np.int32)
+
+    weights = {
+        "w": f(3, 3, 3, 4),
+        "b": f(4),
+        "shape": i(-1, 16),
+        "m": f(16, 5),
+        "mb": f(5),
+        "begin": i(0, 1),
+        "end": i(0, 2),
+        "stride": i(1, 1),
+        "half": np.array(0.5, np.float32),
+        "axis": np.array(1, np.int32),
+        "two": np.array(2.0, np.float32),
+    }
+    pool = {"ksize": ints(1, 2, 2, 1), "strides": ints(1, 2, 2, 1), "padding": text("VALID")}
+    masks = {"begin_mask": {"i": "1"}, "end_mask": {"i": "1"}, "shrink_axis_mask": {"i": "2"}}
+    conv = {"strides": ints(1, 2, 2, 1), "padding": text("SAME"), "fused_ops": fused("BiasAdd", "Relu")}
+    nodes: list[dict[str, Any]] = [{"op": "Const", "name": name} for name in weights]
+    nodes += [
+        {"op": "Placeholder", "name": "x"},
+        {"op": "_FusedConv2D", "name": "conv", "input": ["x", "w", "b"], "attr": conv},
+        {"op": "Tanh", "name": "tanh", "input": ["conv"]},
+        {"op": "MaxPool", "name": "most", "input": ["conv"], "attr": pool},
+        {"op": "AvgPool", "name": "mean", "input": ["tanh"], "attr": pool},
+        {"op": "Reshape", "name": "flat1", "input": ["most", "shape"]},
+        {"op": "Reshape", "name": "flat2", "input": ["mean", "shape"]},
+        {"op": "Mul", "name": "product", "input": ["flat1", "flat2"]},
+        {
+            "op": "_FusedMatMul",
+            "name": "dense",
+            "input": ["product", "m", "mb"],
+            "attr": {"fused_ops": fused("BiasAdd")},
+        },
+        {"op": "StridedSlice", "name": "one", "input": ["dense", "begin", "end", "stride"], "attr": masks},
+        {"op": "AddV2", "name": "more", "input": ["half", "one"]},
+        {"op": "ExpandDims", "name": "column", "input": ["more", "axis"]},
+        {"op": "RealDiv", "name": "less", "input": ["column", "two"]},
+        {"op": "Identity", "name": "Identity", "input": ["less"]},
+    ]
+    x = f(6, 8, 8, 3)
+    model = graph_model(*write_model(tmp_path, nodes, weights), 8, "this test")
+    got = session(model, 1).run(None, {"image": np.ascontiguousarray(x.transpose(0, 3, 1, 2))})[0]
+
+    y = np.maximum(conv_same(x, weights["w"], weights["b"], 2), 0)  # (6, 4, 4, 4)
+    blocks = y.reshape(6, 2, 2, 2, 2, 4)
+    most, mean = blocks.max((2, 4)), np.tanh(blocks).mean((2, 4))
+    dense = (most.reshape(6, 16) * mean.reshape(6, 16)) @ weights["m"] + weights["mb"]
+    np.testing.assert_allclose(got, ((0.5 + dense[:, 1]) / 2)[:, None], rtol=1e-4, atol=1e-5)
+
+
+def test_unknown_operation_is_named(tmp_path: Path) -> None:
+    nodes = [{"op": "Placeholder", "name": "x"}, {"op": "Softplus", "name": "y", "input": ["x"]}]
+    with pytest.raises(WeightsError, match="'Softplus'"):
+        graph_model(*write_model(tmp_path, nodes, {}), 8, "this test")
+
+
+def test_broken_model_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes(b"not a model")
+    with pytest.raises(WeightsError, match=r"m\.onnx does not load"):
+        session(tmp_path / "m.onnx")
