@@ -45,8 +45,8 @@ class SSRNetGender(_SSRNet):
 
     Balanced accuracy measured with this recipe: LFW .910 (250 women and 250 men, one photo each), UTKFace .870, its
     adults (16 and over) .898. It takes women for men far more often than the reverse, and is then just as sure, so that
-    its AUC on LFW is only .871. It also leans to male in dim light: a portrait of a woman dimmed to a third tips it over.
-    Of a change in brightness alone it is no fair judge.
+    its AUC on LFW is only .871. It also leans to male in dim light: a woman's portrait dimmed to a third tips it over,
+    so of a change in brightness it is no fair judge.
     """
 
     name = "ssrnet-gender"
