@@ -27,8 +27,8 @@ from ..photos.photo import Photo
 from ..weights import store
 from .options import GENDERS, Options
 
-#: Faces that go through the networks at once, in one thread. More do not fit a core's cache: measured on 2 cores, 1 or 2
-#: faces take 12 s of CPU time and 0.3 GB for 300 photos, 4 take 17 s and 0.5 GB, 8 take 17 s and 0.85 GB.
+#: Faces that go through the networks at once, in one thread. More do not fit the cache of a core: measured on 2 cores,
+#: 1 or 2 faces take 12 s of CPU time and 0.3 GB for 300 photos, 4 take 17 s and 0.5 GB, 8 take 17 s and 0.85 GB.
 BATCH = 2
 
 
