@@ -88,7 +88,7 @@ def test_batches_cover_each_epoch_once() -> None:
 def test_config_errors_name_the_keys(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text("lr: 0.5\nlearning: 3\n")
-    with pytest.raises(UsageError, match="learning.*known: batch, lr, seed"):
+    with pytest.raises(UsageError, match=r"learning.*known: batch, lr, seed"):
         loop.load_config(Config, path)
     path.write_text("lr: 0.5\n")
     assert loop.load_config(Config, path, seed=9) == Config(0.5, 9)

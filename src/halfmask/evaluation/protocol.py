@@ -111,7 +111,7 @@ def _chunk(
     detector: Detector,
     gray: bool,
 ) -> dict[str, Any]:
-    """The arrays of one part, named ``VARIANT/COLUMN``."""
+    """The arrays of one part, named ``VARIANT|COLUMN``."""
     photos: list[Pixels] = []
     faces: list[Face] = []
     crops, matrices, places = [], [], []
@@ -149,11 +149,11 @@ def _chunk(
         column |= _looks([crops[i] for i in seen], [crop_face_with(shown[i], matrices[i]) for i in seen])
         enrolled = np.zeros(len(rows), bool)
         enrolled[where[seen]] = True
-        arrays[f"{name}/enrolled"] = enrolled
+        arrays[f"{name}|enrolled"] = enrolled
         for key, values in column.items():
             whole = np.full((len(rows), *values.shape[1:]), np.nan, np.float32)
             whole[where[seen]] = values
-            arrays[f"{name}/{key}"] = whole
+            arrays[f"{name}|{key}"] = whole
     return arrays
 
 
@@ -227,7 +227,7 @@ def _gather(table: Table, folder: Path, names: Sequence[str], starts: range) -> 
         columns = {}
         enrolled = np.zeros(len(table), bool)
         for key, pieces in parts.items():
-            variant, _, column = key.partition("/")
+            variant, _, column = key.partition("|")
             if variant != name:
                 continue
             if column == "enrolled":
