@@ -1,0 +1,65 @@
+"""Accuracy of the shipped gender classifier on people it never saw: docs/results.md, "The auxiliary gender classifier".
+
+    python benchmarks/gender.py --data ../shared/data
+
+CelebA's test people, all of LFW, and FairFace's validation set with its seven races, by the ONNX file that ships.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from halfmask.datasets import read
+from halfmask.datasets.cache import open_crops
+from halfmask.evaluation.bootstrap import bootstrap
+from halfmask.evaluation.metrics import auc, balanced_accuracy, error_rate
+from halfmask.evaluation.tables import Row, markdown
+from halfmask.methods.labels import GenderEstimate
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    asked = parser.parse_args()
+    estimate = GenderEstimate()
+    rows: list[Row] = []
+    for name, split in (("celeba", "test"), ("lfw", None), ("fairface", "valid")):
+        table = read(name, asked.data / name)
+        crops = open_crops(table)
+        chosen = [i for i, r in enumerate(crops.rows) if r.gender is not None and (split is None or r.split == split)]
+        p = np.concatenate(
+            [
+                estimate.p_male(crops.take(chosen[i : i + 16]).transpose(0, 3, 1, 2).astype(np.float32) / 255)
+                for i in range(0, len(chosen), 16)
+            ]
+        )
+        y = np.array([crops.rows[i].gender for i in chosen])
+        race = np.array([crops.rows[i].race or "" for i in chosen])
+        person = np.array([crops.rows[i].identity or crops.rows[i].key for i in chosen])
+        groups = {f"{name} {split or 'all'}": np.ones(len(y), bool)}
+        if name == "fairface":
+            groups |= {f"– {word}": race == word for word in sorted(set(race))}
+        for label, mine in groups.items():
+            span = bootstrap(error_rate, y[mine], p[mine], persons=person[mine], n=500)
+            rows.append(
+                {
+                    "set": label,
+                    "n": int(mine.sum()),
+                    "women": int((y[mine] == 0).sum()),
+                    "accuracy": 1 - span.value,
+                    "low": 1 - span.high,
+                    "high": 1 - span.low,
+                    "balanced": balanced_accuracy(y[mine], p[mine]),
+                    "auc": auc(y[mine], p[mine]),
+                }
+            )
+    heads = {"set": "faces of", "n": "faces", "women": "women", "accuracy": "accuracy|.2%", "low": "95 % from|.1%"}
+    heads |= {"high": "to|.1%", "balanced": "balanced|.2%", "auc": "AUC|.4f"}
+    print(markdown(rows, heads))
+
+
+if __name__ == "__main__":
+    main()
