@@ -240,6 +240,9 @@ def _gather(table: Table, folder: Path, names: Sequence[str], starts: range) -> 
                 columns[column] = whole
         keys, identity = [row.key for row in table], [row.identity for row in table]
         result[name] = Measured(name, keys, gender, identity, enrolled, columns)
+    for measured in result.values():  # a variant that loses every face has said nothing, in every column
+        for column, values in result[BEFORE].columns.items():
+            measured.columns.setdefault(column, np.full_like(values, np.nan))
     if not result[BEFORE].enrolled.any():
         raise DataError(f"no picture of {table.name} shows a face that can be found")
     return result
