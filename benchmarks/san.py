@@ -107,21 +107,23 @@ def main() -> None:
     for name in asked.sets.split(","):
         table = read(name, asked.data / name)
         pairs: list[Pair] | None = None
+        only: set[str] | None = None
         if name == "celeba":
             table = table.split("test")
         if name == "lfw":
             pairs = lfw_pairs(asked.data / name)
+            only = {p.b for p in pairs if p.same}  # the probes; the rest of LFW is gallery and sets the thresholds
         if asked.most:
-            table, pairs = subset(table, pairs, asked.most)
+            table, pairs, only = subset(table, asked.most), None, None  # every two pictures are a pair
         label = f"{name}-gray" if asked.gray else name
         measured = protocol.measure(
-            table, wanted, genders=genders, matchers=matchers, folder=asked.out / label, gray=asked.gray
+            table, wanted, genders=genders, matchers=matchers, folder=asked.out / label, only=only, gray=asked.gray
         )
         report(label, measured, tables.match_rows(measured, matchers, pairs), asked.out)
 
 
-def subset(table: Table, pairs: list[Pair] | None, most: int) -> tuple[Table, list[Pair] | None]:
-    """Whole people, in the order of a fixed shuffle, until there are ``most`` pictures; pairs among them."""
+def subset(table: Table, most: int) -> Table:
+    """Whole people, in the order of a fixed shuffle, until there are ``most`` pictures."""
     people = sorted({r.identity or r.key for r in table})
     np.random.default_rng(0).shuffle(people)
     chosen: set[str] = set()
@@ -134,8 +136,7 @@ def subset(table: Table, pairs: list[Pair] | None, most: int) -> tuple[Table, li
             break
         chosen.add(person)
         total += sizes[person]
-    small = table.where(lambda r: (r.identity or r.key) in chosen)
-    return small, None  # too few of the published pairs are left: every two pictures are a pair
+    return table.where(lambda r: (r.identity or r.key) in chosen)
 
 
 def report(name: str, measured: dict[str, protocol.Measured], matching: list[tables.Row], out: Path) -> None:

@@ -131,3 +131,26 @@ def test_rows_agree_with_counting(table: Table, tmp_path: Path) -> None:
 def test_markdown_has_a_cell_for_each_column() -> None:
     text = tables.markdown([{"a": 1.0, "b": 0.25}], {"b": "B|.0%", "a": "A|.1f"})
     assert text.splitlines() == ["| B | A |", "|---|---|", "| 25% | 1.0 |"]
+
+
+def test_a_gallery_is_measured_before_only(table: Table, tmp_path: Path) -> None:
+    referee = Brightness()
+    found = protocol.measure(
+        table,
+        {"x": lighter, "y": lighter},
+        genders={"b": referee},
+        matchers={"b": referee},
+        folder=tmp_path / "out",
+        only={"1.png", "2.png", "bad.jpg"},
+        quiet=True,
+    )
+    assert found["before"].enrolled[:6].all()
+    for name in ("x", "y"):
+        assert np.flatnonzero(found[name].enrolled).tolist() == [1, 2]
+    pairs = [Pair("0.png", "1.png", True, 0), Pair("2.png", "3.png", True, 0), Pair("1.png", "4.png", False, 0)]
+    pairs.append(Pair("0.png", "4.png", False, 0))
+    rows = tables.match_rows(found, {"b": referee}, pairs, fmrs=(0.5,))
+    assert [r["genuine"] for r in rows] == [1, 1, 1]  # picture 3 was not attempted
+    assert {r["n"] for r in tables.gender_rows(found, resamples=5)} == {2}
+    everyone = tables.match_rows(found, {"b": referee}, fmrs=(0.5,))
+    assert [r["genuine"] for r in everyone] == [2, 2, 2]

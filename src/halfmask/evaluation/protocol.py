@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ class Measured:
 
     ``columns`` holds ``p_male/REFEREE`` (N,), ``embed/MATCHER`` (N, D), and ``ssim``, ``psnr`` (N,) of the aligned
     luma crop before and after. Pictures that were not enrolled have NaN throughout. ``gender`` is -1 where unknown.
+    ``attempted`` says which pictures the variants were asked to change; the others were measured before only.
     """
 
     variant: str
@@ -53,6 +54,7 @@ class Measured:
     gender: NDArray[np.int64]
     identity: list[str | None]
     enrolled: NDArray[np.bool_]
+    attempted: NDArray[np.bool_]
     columns: dict[str, Floats]
 
     def __len__(self) -> int:
@@ -66,13 +68,15 @@ def measure(
     genders: Mapping[str, GenderReferee],
     matchers: Mapping[str, Matcher],
     folder: Path,
+    only: Collection[str] | None = None,
     gray: bool = False,
     quiet: bool = False,
 ) -> dict[str, Measured]:
     """Run every variant and the unchanged photo over a table; returns them by name, ``before`` first.
 
     ``folder`` keeps the parts: a second call with the same table, variants and referees computes only what is
-    missing, and one with others is refused. With ``gray`` every photo is made gray first, as in the SAN papers.
+    missing, and one with others is refused. With ``only``, the variants change the pictures with these keys alone, and
+    the rest are measured before only, as a gallery. With ``gray`` every photo is made gray first, as in the SAN papers.
     Raises :class:`~halfmask.errors.DataError` when no photo of the table shows a face.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -82,6 +86,7 @@ def measure(
         "variants": [BEFORE, *variants],
         "genders": sorted(genders),
         "matchers": sorted(matchers),
+        "only": None if only is None else sorted(only),
         "gray": gray,
     }
     plan = folder / "plan.json"
@@ -95,12 +100,12 @@ def measure(
             rows = table.rows[start : start + _CHUNK]
             part = folder / f"part-{start:07d}.npz"
             if not part.is_file():
-                arrays = _chunk(rows, variants, genders, matchers, detector, gray)
+                arrays = _chunk(rows, variants, genders, matchers, detector, only, gray)
                 fresh = part.with_name(f".{part.name}")
                 np.savez(fresh, **arrays)
                 os.replace(fresh, part)
             bar.update(len(rows))
-    return _gather(table, folder, [BEFORE, *variants], starts)
+    return _gather(table, folder, [BEFORE, *variants], starts, only)
 
 
 def _chunk(
@@ -109,6 +114,7 @@ def _chunk(
     genders: Mapping[str, GenderReferee],
     matchers: Mapping[str, Matcher],
     detector: Detector,
+    only: Collection[str] | None,
     gray: bool,
 ) -> dict[str, Any]:
     """The arrays of one part, named ``VARIANT|COLUMN``."""
@@ -133,13 +139,18 @@ def _chunk(
         matrices.append(matrix)
         places.append(i)
     arrays: dict[str, Any] = {}
-    where = np.array(places, np.int64)
-    floats = np.stack(crops).transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255) if crops else None
-    labels = np.array([-1 if (g := rows[i].gender) is None else g for i in places], np.int64)
     for name in (BEFORE, *variants):
-        if name == BEFORE or floats is None:
+        if name != BEFORE and only is not None:  # variants come after before: the rest is not needed any more
+            kept = [n for n, i in enumerate(places) if rows[i].key in only]
+            photos, faces, crops, matrices, places = (
+                [values[n] for n in kept] for values in (photos, faces, crops, matrices, places)
+            )
+        where = np.array(places, np.int64)
+        labels = np.array([-1 if (g := rows[i].gender) is None else g for i in places], np.int64)
+        if name == BEFORE or not crops:
             shown, found = photos, list[Face | None](faces)
         else:
+            floats = np.stack(crops).transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
             # a picture without a label cannot be given to a method that needs one: it is left as it is
             changes = variants[name](floats, np.maximum(labels, 0)) * (labels >= 0).reshape(-1, 1, 1, 1)
             shown = [_apply(p, c, m) for p, c, m in zip(photos, changes, matrices, strict=True)]
@@ -215,7 +226,9 @@ def _looks(before: Sequence[Pixels], after: Sequence[Pixels]) -> dict[str, Float
     }
 
 
-def _gather(table: Table, folder: Path, names: Sequence[str], starts: range) -> dict[str, Measured]:
+def _gather(
+    table: Table, folder: Path, names: Sequence[str], starts: range, only: Collection[str] | None
+) -> dict[str, Measured]:
     parts: dict[str, list[tuple[int, NDArray[Any]]]] = {}
     for start in starts:
         with np.load(folder / f"part-{start:07d}.npz") as part:
@@ -223,6 +236,7 @@ def _gather(table: Table, folder: Path, names: Sequence[str], starts: range) -> 
                 parts.setdefault(key, []).append((start, part[key]))
     result = {}
     gender = np.array([-1 if row.gender is None else row.gender for row in table], np.int64)
+    attempted = np.array([only is None or row.key in only for row in table], bool)
     for name in names:
         columns = {}
         enrolled = np.zeros(len(table), bool)
@@ -239,7 +253,7 @@ def _gather(table: Table, folder: Path, names: Sequence[str], starts: range) -> 
                     whole[start : start + len(values)] = values
                 columns[column] = whole
         keys, identity = [row.key for row in table], [row.identity for row in table]
-        result[name] = Measured(name, keys, gender, identity, enrolled, columns)
+        result[name] = Measured(name, keys, gender, identity, enrolled, attempted, columns)
     for measured in result.values():  # a variant that loses every face has said nothing, in every column
         for column, values in result[BEFORE].columns.items():
             measured.columns.setdefault(column, np.full_like(values, np.nan))

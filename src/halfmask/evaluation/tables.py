@@ -22,11 +22,11 @@ Row = dict[str, Any]
 def gender_rows(measured: Mapping[str, Measured], *, resamples: int = 500) -> list[Row]:
     """Gender error, AUC and EER of every variant by every referee, with a 95 % interval of the error by person.
 
-    Only labelled pictures that were enrolled count; ``lost`` says how many labelled ones of ``before`` were not.
+    Only labelled pictures that were attempted and enrolled count; ``lost`` says how many labelled ones of ``before`` were not.
     """
     rows = []
     for name, m in measured.items():
-        labelled = (m.gender >= 0) & measured[BEFORE].enrolled
+        labelled = (m.gender >= 0) & m.attempted & measured[BEFORE].enrolled
         used = labelled & m.enrolled
         persons = np.array([i or k for i, k in zip(m.identity, m.keys, strict=True)])[used]
         for column, values in m.columns.items():
@@ -59,9 +59,9 @@ def match_rows(
 ) -> list[Row]:
     """TMR of every variant by every matcher, originals in the gallery, thresholds fixed on the originals.
 
-    With ``pairs`` (LFW's), picture a stays as it is and picture b is protected. Without, every two pictures of a
-    person are a genuine pair and every two of different people an impostor pair. A protected face that was lost is a
-    pair that does not match.
+    With ``pairs`` (LFW's), picture a stays as it is and picture b is protected; only pictures that were attempted
+    count. Without, every two pictures of a person are a genuine pair and every two of different people an impostor
+    pair. A protected face that was lost is a pair that does not match.
     """
     before = measured[BEFORE]
     rows = []
@@ -98,9 +98,10 @@ def _given(
     a, b, same = a[usable], b[usable], same[usable]
     impostors = matcher.score(original[a[~same]], original[b[~same]])
     thresholds = [threshold_at_fmr(impostors, fmr) for fmr in fmrs]
-    shown = m.enrolled[b[same]]
-    genuine = np.full(int(same.sum()), -np.inf)
-    genuine[shown] = matcher.score(original[a[same]][shown], changed[b[same]][shown])
+    a, b = a[same & m.attempted[b]], b[same & m.attempted[b]]
+    shown = m.enrolled[b]
+    genuine = np.full(len(b), -np.inf)
+    genuine[shown] = matcher.score(original[a[shown]], changed[b[shown]])
     return genuine, thresholds, (len(genuine), len(impostors))
 
 
@@ -116,13 +117,13 @@ def _all(
     persons = [p for p, u in zip(before.identity, usable, strict=True) if u and p is not None]
     base = all_pairs(original[usable], persons, matcher.score_matrix, fmr=max(fmrs))
     thresholds = [base.threshold(fmr) for fmr in fmrs]
-    shown = (usable & m.enrolled)[usable]
+    shown, attempted = m.enrolled[usable], m.attempted[usable]
     probes = np.where(shown[:, None], changed[usable], original[usable])
     who = np.unique(np.array(persons), return_inverse=True)[1]
     genuine = []
     for i in range(len(who)):  # a person has few pictures, so row by row costs nothing
         mates = np.flatnonzero((who == who[i]) & (np.arange(len(who)) != i))
-        if not len(mates):
+        if not len(mates) or not attempted[i]:
             continue
         if shown[i]:
             genuine.append(matcher.score_matrix(probes[i : i + 1], original[usable][mates])[0])
