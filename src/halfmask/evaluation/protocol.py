@@ -142,9 +142,8 @@ def _chunk(
     for name in (BEFORE, *variants):
         if name != BEFORE and only is not None:  # variants come after before: the rest is not needed any more
             kept = [n for n, i in enumerate(places) if rows[i].key in only]
-            photos, faces, crops, matrices, places = (
-                [values[n] for n in kept] for values in (photos, faces, crops, matrices, places)
-            )
+            photos, faces = [photos[n] for n in kept], [faces[n] for n in kept]
+            crops, matrices, places = [crops[n] for n in kept], [matrices[n] for n in kept], [places[n] for n in kept]
         where = np.array(places, np.int64)
         labels = np.array([-1 if (g := rows[i].gender) is None else g for i in places], np.int64)
         if name == BEFORE or not crops:

@@ -22,7 +22,8 @@ Row = dict[str, Any]
 def gender_rows(measured: Mapping[str, Measured], *, resamples: int = 500) -> list[Row]:
     """Gender error, AUC and EER of every variant by every referee, with a 95 % interval of the error by person.
 
-    Only labelled pictures that were attempted and enrolled count; ``lost`` says how many labelled ones of ``before`` were not.
+    Only labelled pictures that were attempted and enrolled count; ``lost`` says how many of those enrolled before were
+    not found again.
     """
     rows = []
     for name, m in measured.items():
