@@ -34,8 +34,8 @@ class Auxiliary:
 
     name = "auxiliary"
 
-    def __init__(self) -> None:
-        self._net = GenderEstimate()
+    def __init__(self, threads: int) -> None:
+        self._net = GenderEstimate(threads)
 
     def p_male(self, images: Sequence[NDArray[np.uint8]], faces: Sequence[Face]) -> NDArray[np.float32]:
         crops = [crop_face(image, face.points)[0] for image, face in zip(images, faces, strict=True)]
@@ -48,8 +48,8 @@ class Auxiliary:
 class RunSan(San):
     """A SAN from a run folder or with the authors' weights: same code, other numbers."""
 
-    def __init__(self, network: Path, prototypes: Path) -> None:
-        self._net = Network(network)
+    def __init__(self, network: Path, prototypes: Path, threads: int) -> None:
+        self._net = Network(network, threads)
         with np.load(prototypes) as kept:
             both = np.stack([kept["female"], kept["male"]]).transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
             share = float(kept["male_share"])
@@ -70,12 +70,12 @@ def variant(method: San, prototype: str) -> protocol.Variant:
     return change
 
 
-def authors(peers: Path, prototypes: Path, out: Path) -> San:
+def authors(peers: Path, prototypes: Path, out: Path, threads: int) -> San:
     from halfmask.networks.legacy import load_authors_san
     from halfmask.training.export import export_san
 
     network = export_san(load_authors_san(peers / "conv-autoencoder-e20.pkl"), out / "san-authors.onnx")
-    return RunSan(network, prototypes)
+    return RunSan(network, prototypes, threads)
 
 
 def main() -> None:
@@ -88,22 +88,23 @@ def main() -> None:
     parser.add_argument("--prototypes", default="sm,nt,op")
     parser.add_argument("--only", action="store_true", help="leave out the SAN that ships")
     parser.add_argument("--gray", action="store_true", help="make every photo gray first, as in the papers")
+    parser.add_argument("--threads", type=int, default=0, help="for each network; 1 when two runs share the machine")
     parser.add_argument("--most", type=int, help="only so many pictures of a set, chosen by person (a quick look)")
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
-    methods: dict[str, San] = {} if asked.only else {"san": San()}
+    methods: dict[str, San] = {} if asked.only else {"san": San(threads=asked.threads)}
     for given in asked.run:
         name, _, folder = given.partition("=")
-        methods[name] = RunSan(Path(folder) / "san.onnx", Path(folder) / "san.npz")
+        methods[name] = RunSan(Path(folder) / "san.onnx", Path(folder) / "san.npz", asked.threads)
     if asked.peers:
         from halfmask.weights import shipped
 
-        methods["san-authors"] = authors(asked.peers, shipped.path("san.npz"), asked.out)
+        methods["san-authors"] = authors(asked.peers, shipped.path("san.npz"), asked.out, asked.threads)
     wanted = {
         f"{name}/{p}": variant(method, p) for name, method in methods.items() for p in asked.prototypes.split(",")
     }
-    genders = {name: make() for name, make in GENDER.items()} | {"auxiliary": Auxiliary()}
-    matchers = {name: make() for name, make in MATCHERS.items()}
+    genders = {name: make(asked.threads) for name, make in GENDER.items()} | {"auxiliary": Auxiliary(asked.threads)}
+    matchers = {name: make() if name == "dlib" else make(asked.threads) for name, make in MATCHERS.items()}
     for name in asked.sets.split(","):
         table = read(name, asked.data / name)
         pairs: list[Pair] | None = None

@@ -173,6 +173,7 @@ def train_san(config: SanConfig, folder: Path, *, resume: bool = True) -> Path:
     torch.manual_seed(config.seed)
     net = SAN(config.slope)
     if config.prototype_init is not None:
+        assert net.combine.bias is not None
         with torch.no_grad():
             net.combine.weight[:, 128:] = config.prototype_init
             net.combine.bias -= config.prototype_init * prototypes.neutral().mean() * 3

@@ -18,8 +18,8 @@ from .faceapi import FaceApi
 from .insightface import W600kMatcher
 from .ssrnet import SSRNetAge, SSRNetGender
 
-MATCHERS: dict[str, Callable[[], Matcher]] = {m.name: m for m in (DlibMatcher, W600kMatcher)}
-GENDER: dict[str, Callable[[], GenderReferee]] = {g.name: g for g in (FaceApi, DlibGender, SSRNetGender)}
-AGE: dict[str, Callable[[], AgeReferee]] = {a.name: a for a in (FaceApi, SSRNetAge)}
+MATCHERS: dict[str, Callable[..., Matcher]] = {m.name: m for m in (DlibMatcher, W600kMatcher)}
+GENDER: dict[str, Callable[..., GenderReferee]] = {g.name: g for g in (FaceApi, DlibGender, SSRNetGender)}
+AGE: dict[str, Callable[..., AgeReferee]] = {a.name: a for a in (FaceApi, SSRNetAge)}
 
 __all__ = ["AGE", "GENDER", "MATCHERS", "AgeReferee", "GenderReferee", "Matcher"]
