@@ -1,0 +1,101 @@
+"""What ships: whole, with cards, and the ONNX files equal to the torch networks of the safetensors beside them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from halfmask.errors import WeightsError
+from halfmask.methods.labels import GenderEstimate
+from halfmask.methods.runtime import Network, gray
+from halfmask.methods.san import San
+from halfmask.networks.san import SAN
+from halfmask.photos.align import crop_face, template
+from halfmask.training.gender import load_gender
+from halfmask.weights import shipped
+
+
+@pytest.fixture
+def face(astronaut: np.ndarray) -> np.ndarray:
+    """A real face as a crop (1, 3, 224, 224), cut by points read off the picture, so that no detector is needed."""
+    points = (template() - 112) * (46 / 62) + np.array([224, 115], np.float32)
+    crop, _ = crop_face(astronaut, points.astype(np.float32))
+    return crop.transpose(2, 0, 1)[None].astype(np.float32) / 255
+
+
+def test_every_file_has_a_card_and_its_sha256() -> None:
+    for file, entry in shipped.manifest().items():
+        assert shipped.path(file).is_file()
+        text = shipped.card(file)
+        assert "Data and terms" in text
+        assert "Recipe" in text
+        assert entry["card"].endswith(".md")
+    assert sum(p.stat().st_size for p in shipped.DATA.iterdir()) < 20e6
+
+
+def test_shipped_onnx_equals_torch_on_a_face(face: np.ndarray) -> None:
+    net = SAN().eval()
+    net.load_state_dict(load_file(shipped.path("san.safetensors")))
+    method = San()
+    for gender in (0, 1):
+        for prototype in ("sm", "nt", "op"):
+            same = torch.from_numpy(method.means[[gender]])
+            chosen = {"sm": method.means[gender], "nt": method.neutral, "op": method.means[1 - gender]}[prototype]
+            with torch.no_grad():
+                plain = net.layer_by_layer(torch.from_numpy(gray(face)), same, [torch.from_numpy(chosen[None])])[0]
+            got = method.protected_gray(face, np.array([gender]), prototype)
+            assert np.abs(got - plain.numpy()).max() < 1e-4
+    classifier = load_gender(shipped.path("gender.safetensors"))
+    with torch.no_grad():
+        logits = classifier(torch.from_numpy(face)).numpy()
+    assert np.abs(Network(shipped.path("gender.onnx"))(gray(face)) - logits).max() < 1e-4
+
+
+def test_change_keeps_chroma_and_opposite_goes_further_than_same(face: np.ndarray) -> None:
+    method = San()
+    change = method.change(face, np.array([0]))
+    assert np.array_equal(change[:, 0], change[:, 1])
+    assert np.array_equal(change[:, 0], change[:, 2])
+    estimate = GenderEstimate()
+    p = [estimate.p_male(np.clip(face + method.change(face, np.array([0]), k), 0, 1))[0] for k in ("sm", "op")]
+    assert p[1] > p[0], "the opposite prototype must look more like a man than the same one"
+    assert method.change(face[:0], np.array([], np.int64)).shape == (0, 3, 224, 224)
+
+
+def test_damage_and_absence_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy = tmp_path / "data"
+    shutil.copytree(shipped.DATA, copy)
+    monkeypatch.setattr(shipped, "DATA", copy)
+    for cached in (shipped.manifest, shipped.path):
+        cached.cache_clear()
+    try:
+        with open(copy / "san.onnx", "r+b") as stream:
+            stream.write(b"\0\0\0")
+        with pytest.raises(WeightsError, match="damaged: sha256"):
+            shipped.path("san.onnx")
+        (copy / "san.npz").unlink()
+        with pytest.raises(WeightsError, match=r"missing\. Reinstall"):
+            shipped.path("san.npz")
+        with pytest.raises(WeightsError, match="not among the shipped"):
+            shipped.path("other.onnx")
+        shipped.manifest.cache_clear()
+        (copy / "manifest.json").write_text("{")
+        with pytest.raises(WeightsError, match="cannot be read"):
+            shipped.manifest()
+    finally:
+        for cached in (shipped.manifest, shipped.path):
+            cached.cache_clear()
+
+
+def test_prototypes_ship_as_pixels() -> None:
+    with np.load(shipped.path("san.npz")) as kept:
+        assert kept["female"].shape == (224, 224, 3)
+        assert kept["female"].dtype == np.uint8
+        assert 0.4 < float(kept["male_share"]) < 0.6
+    assert json.loads((shipped.DATA / "manifest.json").read_text())["san.npz"]["card"] == "san.md"
