@@ -23,7 +23,7 @@ from halfmask.datasets import Pair, Table, lfw_pairs, read
 from halfmask.evaluation import protocol, tables
 from halfmask.evaluation.referees import GENDER, MATCHERS
 from halfmask.methods.labels import GenderEstimate
-from halfmask.methods.runtime import Faces, Network, gray
+from halfmask.methods.runtime import Faces, gray
 from halfmask.methods.san import San
 from halfmask.photos.align import crop_face
 from halfmask.photos.detect import Face
@@ -45,18 +45,6 @@ class Auxiliary:
         )
 
 
-class RunSan(San):
-    """A SAN from a run folder or with the authors' weights: same code, other numbers."""
-
-    def __init__(self, network: Path, prototypes: Path, threads: int) -> None:
-        self._net = Network(network, threads)
-        with np.load(prototypes) as kept:
-            both = np.stack([kept["female"], kept["male"]]).transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
-            share = float(kept["male_share"])
-        self.means = both
-        self.neutral = ((1 - share) * both[0] + share * both[1]).astype(np.float32)
-
-
 def variant(method: San, prototype: str) -> protocol.Variant:
     def change(crops: Faces, gender: NDArray[np.int64]) -> Faces:
         parts = [
@@ -75,7 +63,7 @@ def authors(peers: Path, prototypes: Path, out: Path, threads: int) -> San:
     from halfmask.training.export import export_san
 
     network = export_san(load_authors_san(peers / "conv-autoencoder-e20.pkl"), out / "san-authors.onnx")
-    return RunSan(network, prototypes, threads)
+    return San("san-authors", threads, network=network, means=prototypes)
 
 
 def main() -> None:
@@ -95,7 +83,7 @@ def main() -> None:
     methods: dict[str, San] = {} if asked.only else {"san": San(threads=asked.threads)}
     for given in asked.run:
         name, _, folder = given.partition("=")
-        methods[name] = RunSan(Path(folder) / "san.onnx", Path(folder) / "san.npz", asked.threads)
+        methods[name] = San(name, asked.threads, network=Path(folder) / "san.onnx", means=Path(folder) / "san.npz")
     if asked.peers:
         from halfmask.weights import shipped
 
@@ -103,6 +91,7 @@ def main() -> None:
     wanted = {
         f"{name}/{p}": variant(method, p) for name, method in methods.items() for p in asked.prototypes.split(",")
     }
+    tag = " ".join(f"{name}:{method.fingerprint}" for name, method in methods.items())
     genders = {name: make(asked.threads) for name, make in GENDER.items()} | {"auxiliary": Auxiliary(asked.threads)}
     matchers = {name: make() if name == "dlib" else make(asked.threads) for name, make in MATCHERS.items()}
     for name in asked.sets.split(","):
@@ -118,7 +107,14 @@ def main() -> None:
             table, pairs, only = subset(table, asked.most), None, None  # every two pictures are a pair
         label = f"{name}-gray" if asked.gray else name
         measured = protocol.measure(
-            table, wanted, genders=genders, matchers=matchers, folder=asked.out / label, only=only, gray=asked.gray
+            table,
+            wanted,
+            genders=genders,
+            matchers=matchers,
+            folder=asked.out / label,
+            only=only,
+            gray=asked.gray,
+            tag=tag,
         )
         report(label, measured, tables.match_rows(measured, matchers, pairs), asked.out)
 

@@ -1,7 +1,7 @@
 """Put a run's trained weights into the package, with their card, and write the manifest's sha256.
 
-    python scripts/ship.py runs/san --as san --card docs/cards/san.md
-    python scripts/ship.py runs/gender --as gender --card docs/cards/gender.md
+    python scripts/ship.py runs/san --as san --card docs/cards/san.md --licence "MIT; trained on FairFace (CC BY 4.0)"
+    python scripts/ship.py runs/gender --as gender --card docs/cards/gender.md --licence "non-commercial research"
 
 Copies ``*.onnx``, ``*.safetensors`` and ``*.npz`` of the run folder as ``NAME.*``, and the card as ``NAME.md``.
 """
@@ -22,6 +22,7 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--as", dest="name", required=True)
     parser.add_argument("--card", type=Path, required=True)
+    parser.add_argument("--licence", required=True, help="one line for `halfmask models`")
     asked = parser.parse_args()
     DATA.mkdir(exist_ok=True)
     path = DATA / "manifest.json"
@@ -33,7 +34,7 @@ def main() -> None:
     targets = [(source, f"{asked.name}{source.suffix}") for source in sources] + [(asked.card, card)]
     for source, file in targets:
         shutil.copyfile(source, DATA / file)
-        manifest[file] = {"sha256": sha256_of(DATA / file), "card": card}
+        manifest[file] = {"sha256": sha256_of(DATA / file), "card": card, "licence": asked.licence}
         print(f"{file}: {(DATA / file).stat().st_size / 1e6:.2f} MB")
     path.write_text(json.dumps(dict(sorted(manifest.items())), indent=1) + "\n", "utf-8")
 

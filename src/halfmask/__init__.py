@@ -1,4 +1,4 @@
-"""halfmask: face photos that still match the person but no longer tell gender, age or race.
+"""halfmask: face photos that still match the person while classifiers find it harder to read their gender.
 
 The public names are loaded on first use, so that importing halfmask costs nothing: neither torch nor onnxruntime
 is imported before a face is looked at.

@@ -20,7 +20,7 @@ def j_d(output: Tensor, face: Tensor, kind: Literal["cross_entropy", "mse"] = "c
     variant. The entropy of the face is the floor of the cross-entropy: it does not reach 0.
 
     >>> import torch
-    >>> j_d(torch.full((1, 1, 2, 2), 0.5), torch.ones(1, 1, 2, 2)).round(decimals=4).item()
+    >>> round(j_d(torch.full((1, 1, 2, 2), 0.5), torch.ones(1, 1, 2, 2)).item(), 4)
     0.6931
     """
     if kind == "mse":
@@ -60,7 +60,7 @@ def triplet_loss(anchor: Tensor, positive: Tensor, negative: Tensor, margin: flo
 
     >>> import torch
     >>> a, n = torch.zeros(1, 2), torch.full((1, 2), 0.1)
-    >>> triplet_loss(a, a, n).round(decimals=2).item()
+    >>> round(triplet_loss(a, a, n).item(), 2)
     0.18
     """
     near = (anchor - positive).square().sum(1)

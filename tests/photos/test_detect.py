@@ -10,7 +10,7 @@ import pytest
 
 from halfmask.errors import WeightsError
 from halfmask.photos.align import scale_of, similarity, template
-from halfmask.photos.detect import SEARCH_SIDE, Detector
+from halfmask.photos.detect import SEARCH_SIDES, Detector
 from halfmask.photos.files import read
 
 
@@ -53,7 +53,7 @@ def test_the_astronaut_has_one_face(detector: Detector, astronaut: np.ndarray) -
 def test_points_are_in_photo_pixels_at_every_size(detector: Detector, astronaut: np.ndarray, scale: float) -> None:
     (face,) = detector(astronaut)
     side = round(512 * scale)
-    assert (side > SEARCH_SIDE) == (scale == 5.0)
+    assert (side > SEARCH_SIDES[0]) == (scale == 5.0)
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     (other,) = detector(np.asarray(cv2.resize(astronaut, (side, side), interpolation=how), np.uint8))
     np.testing.assert_allclose(other.points / scale, face.points, atol=8)  # her eyes are 47 pixels apart
@@ -102,3 +102,11 @@ def test_every_lfw_photo_has_its_face(detector: Detector, shared_data: Path) -> 
         matrix = similarity(middle.points, template())
         assert 1.0 < scale_of(matrix) < 2.5, path.name
         assert np.abs(middle.points.mean(0) - [125, 130]).max() < 25, path.name
+
+
+@pytest.mark.parametrize("side", [250, 900, 3000])
+def test_a_face_that_fills_the_photo_is_found(side: int, astronaut: np.ndarray, detector: Detector) -> None:
+    close_up = cv2.resize(astronaut[30:200, 140:310], (side, side), interpolation=cv2.INTER_CUBIC)
+    faces = detector(close_up)
+    assert len(faces) == 1
+    assert faces[0].box[2] > 0.3 * side

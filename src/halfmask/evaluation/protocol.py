@@ -1,4 +1,7 @@
-"""Measure methods as a user would run them: photo in, protected photo out, and only then the referees look.
+"""Measure methods on whole photos: photo in, protected photo out, and only then the referees look.
+
+What ``halfmask protect`` does otherwise: here the true label is given, the subject's face alone is changed, and the
+protected photo is not encoded again.
 
 For each photo of a table: find the face, let every variant change it and put it back, find the face again in the
 protected photo, and ask every referee. A face that is not found again is a *failure to enrol*: it stays in the
@@ -22,7 +25,7 @@ from tqdm import tqdm
 from ..datasets.cache import centred_face
 from ..datasets.table import Row, Table
 from ..errors import DataError, HalfmaskError
-from ..photos.align import CROP, crop_face
+from ..photos.align import CROP, TEMPLATE_VERSION, crop_face, warp
 from ..photos.detect import Detector, Face
 from ..photos.files import read
 from ..photos.paste import face_change
@@ -70,13 +73,16 @@ def measure(
     folder: Path,
     only: Collection[str] | None = None,
     gray: bool = False,
+    tag: str = "",
     quiet: bool = False,
 ) -> dict[str, Measured]:
     """Run every variant and the unchanged photo over a table; returns them by name, ``before`` first.
 
     ``folder`` keeps the parts: a second call with the same table, variants and referees computes only what is
-    missing, and one with others is refused. With ``only``, the variants change the pictures with these keys alone, and
-    the rest are measured before only, as a gallery. With ``gray`` every photo is made gray first, as in the SAN papers.
+    missing, and one with others is refused; ``tag`` says which weights stand behind the variants' names. With ``only``,
+    the variants change the pictures with these keys alone, and the rest are measured before only, as a gallery. With
+    ``gray`` every photo is made gray first, as in the SAN papers.
+
     Raises :class:`~halfmask.errors.DataError` when no photo of the table shows a face.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -88,6 +94,8 @@ def measure(
         "matchers": sorted(matchers),
         "only": None if only is None else sorted(only),
         "gray": gray,
+        "template": TEMPLATE_VERSION,
+        "tag": tag,
     }
     plan = folder / "plan.json"
     if plan.is_file() and json.loads(plan.read_text("utf-8")) != about:
@@ -169,8 +177,6 @@ def _chunk(
 
 def crop_face_with(image: Pixels, matrix: NDArray[np.float32]) -> Pixels:
     """The crop that a known matrix cuts, so that before and after are compared pixel by pixel."""
-    from ..photos.align import warp
-
     return np.asarray(warp(image, matrix, (CROP, CROP)), np.uint8)
 
 

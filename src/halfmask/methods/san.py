@@ -2,31 +2,43 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UsageError
 from ..weights import shipped
+from ..weights.store import sha256_of
 from .runtime import Faces, Network, gray
 
 
 class San:
     """Semi-adversarial network (Mirjalili, Raschka, Namboodiri, Ross 2018) with one set of trained weights.
 
-    ``name`` is that of the shipped weights: ``NAME.onnx`` and the prototypes of its training set, ``NAME.npz`` with
-    uint8 arrays ``female``, ``male`` (224, 224, 3) and ``male_share``, the share of men among the training faces.
+    Without ``network`` and ``means``, ``name`` is that of the shipped weights. ``network`` is the ONNX file of a SAN,
+    ``means`` the prototypes of its training set, an npz with uint8 arrays ``female``, ``male`` (224, 224, 3) and
+    ``male_share``, the share of men among the training faces. An optional ``reach`` says how far OP goes from the
+    same-gender prototype: 1 (the default, the paper) to the opposite one, more beyond it.
     """
 
     hides: frozenset[str] = frozenset({"gender"})
     prototypes: tuple[str, ...] = ("sm", "nt", "op")
     needs_label = True
 
-    def __init__(self, name: str = "san", threads: int = 0) -> None:
+    def __init__(
+        self, name: str = "san", threads: int = 0, *, network: Path | None = None, means: Path | None = None
+    ) -> None:
         self.name = name
-        self._net = Network(shipped.path(f"{name}.onnx"), threads)
-        with np.load(shipped.path(f"{name}.npz")) as kept:
+        network = network or shipped.path(f"{name}.onnx")
+        means = means or shipped.path(f"{name}.npz")
+        self._net = Network(network, threads)
+        #: says which numbers these are: of the two files' sha256, 12 digits each
+        self.fingerprint = f"{sha256_of(network)[:12]}-{sha256_of(means)[:12]}"
+        with np.load(means) as kept:
             both = np.stack([kept["female"], kept["male"]]).transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
             share = float(kept["male_share"])
+            self.reach = float(kept["reach"]) if "reach" in kept else 1.0
         #: mean faces by gender label, (2, 3, 224, 224), and P_NT = alpha_F P_F + alpha_M P_M (section 3.2)
         self.means: Faces = both
         self.neutral: Faces = ((1 - share) * both[0] + share * both[1]).astype(np.float32)
@@ -41,7 +53,7 @@ class San:
         if prototype == "sm":
             chosen = same
         elif prototype == "op":
-            chosen = self.means[1 - np.asarray(gender)]
+            chosen = same + np.float32(self.reach) * (self.means[1 - np.asarray(gender)] - same)
         elif prototype == "nt":
             chosen = np.broadcast_to(self.neutral, same.shape)
         else:
@@ -51,7 +63,8 @@ class San:
     def change(self, crops: Faces, gender: NDArray[np.integer], prototype: str = "op") -> Faces:
         """What to add to RGB crops (N, 3, 224, 224) in [0, 1]: same shape, in [-1, 1].
 
-        The same amount in all three channels, which changes luma by exactly that amount and leaves chroma alone.
+        The same amount in all three channels, which changes luma by that amount and leaves chroma alone (except where a
+        channel is clipped at black or white).
         """
         if not len(crops):
             return np.zeros_like(crops)

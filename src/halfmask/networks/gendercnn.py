@@ -11,7 +11,8 @@ LUMA = (0.299, 0.587, 0.114)
 def to_gray(faces: Tensor) -> Tensor:
     """RGB (N, 3, H, W) to gray (N, 1, H, W); gray passes through.
 
-    >>> to_gray(torch.ones(1, 3, 2, 2)).mean().round(decimals=3).item()
+    >>> import torch
+    >>> round(to_gray(torch.ones(1, 3, 2, 2)).mean().item(), 3)
     1.0
     """
     if faces.shape[1] == 1:
@@ -30,6 +31,7 @@ class GenderCNN(nn.Module):
 
     ``forward`` takes faces (N, 1 or 3, 224, 224) in [0, 1] and returns logits (N, 2) for female, male.
 
+    >>> import torch
     >>> GenderCNN()(torch.rand(2, 3, 224, 224)).shape
     torch.Size([2, 2])
     """

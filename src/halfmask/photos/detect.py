@@ -12,8 +12,12 @@ from numpy.typing import NDArray
 from ..errors import WeightsError
 from ..weights import store
 
-#: Longest side, in pixels, at which a photo is searched. A face of 1/60 of the photo's side is still found.
-SEARCH_SIDE = 1280
+#: Longest sides, in pixels, at which a photo is searched. At the first, a face of 1/60 of the photo's side is still
+#: found, but one that fills it is not (YuNet knows faces of about 10 to 300 pixels); the second finds that one.
+SEARCH_SIDES = (1280, 320)
+
+#: Two boxes that overlap by more than this (intersection over union) are one face, as in the detector itself.
+SAME_FACE = 0.3
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,15 @@ class Detector:
         height, width = image.shape[:2]
         if min(height, width) < 8:
             return []  # nothing that small holds a face, and YuNet's strides end there
-        scale = min(1.0, SEARCH_SIDE / max(height, width))
+        faces: list[Face] = []
+        for side in SEARCH_SIDES:
+            if side == SEARCH_SIDES[0] or max(height, width) > side:
+                faces += [f for f in self._search(image, side) if all(overlap(f, g) <= SAME_FACE for g in faces)]
+        return sorted(faces, key=lambda f: f.box[2] * f.box[3], reverse=True)
+
+    def _search(self, image: NDArray[np.uint8], side: int) -> list[Face]:
+        height, width = image.shape[:2]
+        scale = min(1.0, side / max(height, width))
         small = image
         if scale < 1.0:
             size = (max(8, round(width * scale)), max(8, round(height * scale)))
@@ -64,4 +76,18 @@ class Detector:
             w, h = (row[2:4] * back).tolist()
             points = row[4:14].reshape(5, 2) * back
             faces.append(Face((x, y, w, h), points.astype(np.float32), float(row[14])))
-        return sorted(faces, key=lambda f: f.box[2] * f.box[3], reverse=True)
+        return faces
+
+
+def overlap(a: Face, b: Face) -> float:
+    """Intersection over union of two boxes, in [0, 1].
+
+    >>> here = Face((0, 0, 2, 2), np.zeros((5, 2), np.float32), 0.9)
+    >>> overlap(here, here), round(overlap(here, Face((1, 0, 2, 2), here.points, 0.9)), 3)
+    (1.0, 0.333)
+    """
+    wide = min(a.box[0] + a.box[2], b.box[0] + b.box[2]) - max(a.box[0], b.box[0])
+    high = min(a.box[1] + a.box[3], b.box[1] + b.box[3]) - max(a.box[1], b.box[1])
+    both = max(0.0, wide) * max(0.0, high)
+    union = a.box[2] * a.box[3] + b.box[2] * b.box[3] - both
+    return both / union if union > 0 else 0.0

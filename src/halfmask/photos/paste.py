@@ -6,8 +6,9 @@ bit-identical. Three choices are worth knowing:
 * Where the photo's face is smaller than the crop, the change is low-passed first, so nothing aliases; where it is
   larger, it is interpolated with cubics. Linear interpolation would leave a visible grid of creases at four times
   enlargement; the price of cubics is an overshoot of up to 11 % of a step in the *change* (not in the photo).
-* The weight is 1 over the face and falls as a raised cosine over :data:`FEATHER` of the crop to exactly 0 at the
-  crop's outermost pixels. It is applied after resampling, so no low-pass can carry a change across the border.
+* The weight is 1 over the face and falls as a raised cosine to exactly 0 along an oval that just fits into the crop:
+  hair and ears take part of the change, the background beside the head next to none, so that no patch shows on a plain
+  wall. It is applied after resampling, so no low-pass can carry a change across the border.
 * Where faces overlap, the changes are averaged by their weights once the weights sum to more than 1
   (:func:`combine`): no pixel is changed more than a single face would change it, and no order matters.
 """
@@ -25,8 +26,11 @@ from numpy.typing import NDArray
 
 from .align import Array, invert, matrix_bounds, scale_of
 
-#: Width of the falling edge of the mask, as a share of the crop's side.
-FEATHER = 0.12
+#: Half axes of the oval outside which nothing is changed, as shares of the crop's side: a head with its hair.
+OVAL = (0.45, 0.49)
+
+#: Share of the oval's radius from which the weight falls.
+INNER = 0.66
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,10 +72,10 @@ def mask(size: int) -> NDArray[np.float32]:
     >>> float(m[112, 112]), float(m[0].max()), float(m[:, -1].max())
     (1.0, 0.0, 0.0)
     """
-    place = np.arange(size)
-    inward = np.minimum(place, size - 1 - place) / max(1.0, FEATHER * size)
-    edge = 0.5 - 0.5 * np.cos(np.pi * np.clip(inward, 0.0, 1.0))
-    result = np.outer(edge, edge).astype(np.float32)
+    place = (np.arange(size) - (size - 1) / 2) / max(1.0, size - 1.0)
+    radius = np.hypot(place[None, :] / OVAL[0], place[:, None] / OVAL[1])
+    falling = np.clip((1.0 - radius) / (1.0 - INNER), 0.0, 1.0)
+    result = (0.5 - 0.5 * np.cos(np.pi * falling)).astype(np.float32)
     result.setflags(write=False)
     return result
 

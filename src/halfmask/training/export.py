@@ -17,7 +17,7 @@ from ..networks.san import SAN, SANForExport
 def export_onnx(net: nn.Module, path: Path, inputs: Mapping[str, Tensor], output: str) -> Path:
     """Write ``net`` as ONNX, any batch size; ``inputs`` are examples by name, in the order of ``forward``.
 
-    The file is whole or absent. Agreement with torch is a test (tests/training/test_export.py).
+    The file is whole or absent. Agreement with torch is a test (tests/training/test_san.py).
     """
     part = path.with_name(f".{path.name}.part")
     with warnings.catch_warnings():

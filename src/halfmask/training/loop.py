@@ -121,7 +121,8 @@ def start_run(folder: Path, config: Any) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump(asdict(config), sort_keys=False)
     old = folder / "config.yaml"
-    if old.is_file() and old.read_text("utf-8") != text and (folder / "checkpoint").exists():
+    begun = any(folder.glob("checkpoint*")) or any(folder.glob("*/checkpoint*"))  # a first stage has its own folder
+    if old.is_file() and old.read_text("utf-8") != text and begun:
         raise UsageError(f"{folder} holds a run with another config; give another --out, or delete it")
     old.write_text(text, "utf-8")
     versions = {

@@ -42,10 +42,12 @@ class SanConfig:
     ``stage2_reconstruction: l1``). ``matcher_normalize: false`` keeps VGG-Face's descriptor unnormalised (paper).
     ``match_from`` is the step of stage 2 from which J_M counts (authors' code: after 5 epochs).
 
-    Two keys are ours. ``transforms`` puts random shifts, low resolution and noise before the gender classifier, which
+    Three keys are ours. ``transforms`` puts random shifts, low resolution and noise before the gender classifier, which
     keeps the change from living in pixels that only that classifier reads. ``prototype_init`` starts the combiner's
     three prototype weights at that value: SM and OP differ by these alone, and Adam moves a weight by about the
     learning rate a step, so that short runs otherwise never reach the size that 400,000 steps of the authors' did.
+    ``reach`` does nothing in training: it goes out with the prototypes, and 1.6 makes OP step 1.6 times as far from the
+    same-gender prototype as the opposite one lies.
     """
 
     train: list[dict[str, Any]]
@@ -55,6 +57,7 @@ class SanConfig:
     matcher_weights: str | None = None
     matcher_normalize: bool = True
     prototype_init: float | None = None
+    reach: float = 1.0
     pretrain_steps: int = 600
     pretrain_loss: Literal["cross_entropy", "mse"] = "cross_entropy"
     pretrain_lr: float = 2e-3
@@ -94,8 +97,10 @@ class Prototypes:
         female, male = self.means()
         return (1 - self.male_share) * female + self.male_share * male
 
-    def save(self, path: Path) -> None:
-        np.savez_compressed(path, female=self.female, male=self.male, male_share=np.float64(self.male_share))
+    def save(self, path: Path, reach: float = 1.0) -> None:
+        """Write the npz that :class:`halfmask.methods.san.San` reads."""
+        share, far = np.float64(self.male_share), np.float64(reach)
+        np.savez_compressed(path, female=self.female, male=self.male, male_share=share, reach=far)
 
 
 def mean_faces(faces: Faces, batch: int = 256) -> Prototypes:
@@ -169,7 +174,7 @@ def train_san(config: SanConfig, folder: Path, *, resume: bool = True) -> Path:
     train, valid = open_faces(config.train, known), open_faces(config.valid, known)
     start_run(folder, config)
     prototypes = mean_faces(train)
-    prototypes.save(folder / "san.npz")
+    prototypes.save(folder / "san.npz", config.reach)
     torch.manual_seed(config.seed)
     net = SAN(config.slope)
     if config.prototype_init is not None:
