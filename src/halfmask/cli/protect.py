@@ -120,7 +120,8 @@ def _fetch(options: Options) -> None:
 
 
 def _dry_run(todo: Plan, options: Options, overwrite: bool) -> int:
-    from ..protecting.plan import already_there, shown
+    from ..photos.photo import shown
+    from ..protecting.plan import already_there
 
     there = 0
     for job in todo.jobs:
@@ -147,7 +148,8 @@ def _one_stream(
         raise UsageError("- reads a photo from stdin, which is a terminal; send a file: halfmask protect - < photo.jpg")
     if output == "-" and sys.stdout.isatty():
         raise UsageError("the photo would go to the terminal; send it to a file: > protected.jpg, or give -o FILE")
-    from ..protecting.plan import Job, shown
+    from ..photos.photo import shown
+    from ..protecting.plan import Job
     from ..protecting.report import Report, Summary, describe
 
     target = Path(output)

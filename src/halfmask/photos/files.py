@@ -159,7 +159,7 @@ def _damage_as_photo_error(name: str) -> Iterator[None]:
         raise
     except Exception as error:  # on damaged files Pillow's plugins raise almost anything
         raise PhotoError(
-            f"{name} cannot be read: {str(error) or type(error).__name__}. It is damaged or cut short; expected a "
+            f"{name} cannot be read: {shown(str(error)) or type(error).__name__}. It is damaged or cut short; expected a "
             "whole picture. Copy it again from its source."
         ) from error
 
@@ -285,5 +285,6 @@ def _webp_lossless(stream: IO[bytes]) -> bool:
 def _too_large(name: str, size: tuple[int, int], max_pixels: int) -> PhotoError:
     return PhotoError(
         f"{name} has {size[0]} x {size[1]} = {size[0] * size[1]:,} pixels; the limit is {max_pixels:,}, against "
-        "pictures made to fill the memory. Make it smaller, or, if you trust it, call read(..., max_pixels=...)."
+        "pictures made to fill the memory. Make it smaller, or, if you trust it, raise the limit: "
+        "halfmask.protect(..., max_pixels=...), on the command line --max-pixels."
     )

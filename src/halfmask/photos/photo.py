@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -154,13 +155,16 @@ class Photo:
         lossless WebP lossless. ``keep_metadata`` keeps EXIF and XMP, upright and without previews. What a format
         cannot hold is converted: 16 bits to 8, alpha to white paper, a palette to RGB.
 
-        A file is whole or absent: it is written beside the target, flushed to the disk and then renamed over it.
+        A file is whole or absent: it is written beside the target, flushed to the disk and then renamed over it. A
+        folder, device, pipe or socket is refused.
         Raises :class:`~halfmask.errors.PhotoError` when the photo cannot be encoded or written.
         """
         if not isinstance(target, str | os.PathLike):
             target.write(self.encode(format, quality=quality, keep_metadata=keep_metadata))
             return
         path = Path(target)
+        if odd := not_replaceable(path):
+            raise PhotoError(f"cannot write {shown(path)}: it {odd}; expected a file, or a name that is free")
         data = self.encode(format or SUFFIXES.get(path.suffix.lower()), quality=quality, keep_metadata=keep_metadata)
         try:
             _write_whole(path, data)
@@ -171,9 +175,30 @@ class Photo:
             ) from error
 
 
-def shown(path: Path) -> str:
-    """A path that can be printed anywhere, even when its name is not UTF-8."""
-    return str(path).encode("utf-8", "backslashreplace").decode()
+def shown(path: str | Path) -> str:
+    r"""A name that can be printed anywhere: control characters and bytes that are not UTF-8 are written as escapes.
+
+    >>> shown("a\x1b[31m.jpg")
+    'a\\x1b[31m.jpg'
+    """
+    text = str(path)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def not_replaceable(path: Path) -> str | None:
+    """Why what stands at a path must not be replaced by a file; None when it is a regular file or nothing.
+
+    Renaming a file over a device or a pipe would succeed, and take it away from everybody else who uses it.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return None  # absent; what else may be wrong, writing will say
+    if stat.S_ISREG(mode):
+        return None
+    return "is a folder" if stat.S_ISDIR(mode) else "is a device, a pipe or a socket"
 
 
 def _write_whole(path: Path, data: bytes) -> None:

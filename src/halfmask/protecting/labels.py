@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import UsageError
-from .plan import Job, shown
+from ..photos.photo import shown
+from .plan import Job
 
 _WORDS = {"female": 0, "f": 0, "0": 0, "male": 1, "m": 1, "1": 1}
 _NAMED = 10

@@ -19,9 +19,9 @@ from typing import Any
 import cv2
 
 from ..errors import HalfmaskError, PhotoError
-from ..photos.photo import Photo
+from ..photos.photo import Photo, shown
 from .options import Options
-from .plan import Job, already_there, shown
+from .plan import Job, already_there
 from .stages import BATCH, Changed, FaceResult, Found, Networks, Stages
 
 #: Pixels of photos that may be in memory at once, before the ones that are just being decoded.
@@ -180,7 +180,9 @@ def write(photo: Photo, job: Job, options: Options) -> None:
 
 def failed(job: Job, error: BaseException) -> Outcome:
     """The outcome of a photo at which something was raised."""
-    reason = str(error) if isinstance(error, HalfmaskError) else f"unexpected {type(error).__name__}: {error}"
+    reason = (
+        str(error) if isinstance(error, HalfmaskError) else f"unexpected {type(error).__name__}: {shown(str(error))}"
+    )
     return Outcome(job, FAILED, reason=reason, fatal=_no_room(error))
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UsageError
+from ..photos.photo import PART_SUFFIX, not_replaceable, shown
 
 _NAMED = 10
 _STALE = 60  # seconds
@@ -40,18 +41,6 @@ class Plan:
     out: Path
     ignored: int
     problems: tuple[tuple[str, str], ...]
-
-
-def shown(path: str | Path) -> str:
-    r"""A name that can be printed anywhere: control characters and bytes that are not UTF-8 are written as escapes.
-
-    >>> shown("a\x1b[31m.jpg")
-    'a\\x1b[31m.jpg'
-    """
-    text = str(path)
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def plan(inputs: Sequence[Path], output: str | Path, *, format: str | None = None) -> Plan:
@@ -189,8 +178,6 @@ def prepare(todo: Plan) -> None:
 
     Raises :class:`~halfmask.errors.UsageError` when nothing can be written there.
     """
-    from ..photos.photo import PART_SUFFIX
-
     first = todo.jobs[0].output.parent if todo.jobs else todo.out
     try:
         for folder in {todo.out if todo.out.is_dir() else first, first}:

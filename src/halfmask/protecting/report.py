@@ -13,11 +13,10 @@ from typing import IO, Any
 
 from .. import __version__
 from ..errors import UsageError
-from ..photos.photo import PART_SUFFIX
+from ..photos.photo import PART_SUFFIX, not_replaceable, shown
 from . import pipeline
 from .options import Options
 from .pipeline import Outcome
-from .plan import shown
 from .stages import FaceResult
 
 _NAMED = 20

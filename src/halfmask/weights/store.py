@@ -308,18 +308,16 @@ def _fetch(m: Model, path: Path, say: Callable[[str], None]) -> None:
     failures = []
     for label, source in sources:
         say(f"fetching {m.name} ({m.size / 1e6:.1f} MB, {m.licence}) from {label}")
-        with tempfile.TemporaryDirectory(prefix=".fetch-", dir=path.parent) as work:
-            try:
+        try:
+            with tempfile.TemporaryDirectory(prefix=".fetch-", dir=path.parent) as work:
                 got = source(Path(work))
-            except _FAILURES as error:
-                failures.append(f"  {label}: {error}")
-                continue
-            digest = sha256_of(got)
-            if digest != m.sha256:
+                digest = sha256_of(got)
+                if digest == m.sha256:
+                    os.replace(got, path)  # whole or absent
+                    return
                 failures.append(f"  {label}: sha256 is {digest}, expected {m.sha256}")
-                continue
-            os.replace(got, path)  # whole or absent
-            return
+        except _FAILURES as error:
+            failures.append(f"  {label}: {error}")
     raise WeightsError(
         f"model {m.name!r} is needed and could not be fetched:\n"
         + "\n".join(failures)
