@@ -73,6 +73,9 @@ def main() -> None:
     parser.add_argument("--peers", type=Path, help="folder with conv-autoencoder-e20.pkl")
     parser.add_argument("--run", action="append", default=[], metavar="NAME=FOLDER", help="another trained SAN")
     parser.add_argument("--sets", default="celeba,lfw")
+    parser.add_argument(
+        "--split", default="test", choices=["test", "valid"], help="of CelebA; choices are made on valid"
+    )
     parser.add_argument("--prototypes", default="sm,nt,op")
     parser.add_argument("--only", action="store_true", help="leave out the SAN that ships")
     parser.add_argument("--gray", action="store_true", help="make every photo gray first, as in the papers")
@@ -99,7 +102,7 @@ def main() -> None:
         pairs: list[Pair] | None = None
         only: set[str] | None = None
         if name == "celeba":
-            table = table.split("test")
+            table = table.split(asked.split)
         if name == "lfw":
             pairs = lfw_pairs(asked.data / name)
             only = {p.b for p in pairs if p.same}  # the probes; the rest of LFW is gallery and sets the thresholds
