@@ -29,6 +29,7 @@ from ..photos.align import CROP, TEMPLATE_VERSION, crop_face, warp
 from ..photos.detect import Detector, Face
 from ..photos.files import read
 from ..photos.paste import face_change
+from ..photos.samples import LUMA
 from .referees import GenderReferee, Matcher
 
 Pixels = NDArray[np.uint8]
@@ -135,7 +136,7 @@ def _chunk(
         except HalfmaskError:
             continue  # a broken picture has no face before either: it is in no figure
         if gray:
-            luma = np.rint(pixels @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)
+            luma = np.rint(pixels @ LUMA).astype(np.uint8)
             pixels = np.repeat(luma[..., None], 3, 2)
         face = centred_face(detector(pixels), pixels.shape[1], pixels.shape[0])
         if face is None:
@@ -222,7 +223,7 @@ def _looks(before: Sequence[Pixels], after: Sequence[Pixels]) -> dict[str, Float
         return {}
 
     def luma(crop: Pixels) -> NDArray[np.float64]:
-        return crop @ np.array([0.299, 0.587, 0.114]) / 255
+        return crop @ LUMA.astype(np.float64) / 255
 
     pairs = [(luma(a), luma(b)) for a, b in zip(before, after, strict=True)]
     return {

@@ -10,11 +10,9 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from ..errors import WeightsError
+from ..photos.samples import LUMA
 
 Faces = NDArray[np.float32]
-
-#: ITU-R BT.601 luma weights, the gray conversion of every SAN implementation.
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def gray(crops: Faces) -> Faces:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-#: ITU-R BT.601 luma, the gray conversion of every SAN implementation.
-LUMA = (0.299, 0.587, 0.114)
+from ..photos.samples import LUMA
 
 
 def to_gray(faces: Tensor) -> Tensor:
@@ -17,7 +16,7 @@ def to_gray(faces: Tensor) -> Tensor:
     """
     if faces.shape[1] == 1:
         return faces
-    weights = faces.new_tensor(LUMA).view(1, 3, 1, 1)
+    weights = faces.new_tensor(LUMA.tolist()).view(1, 3, 1, 1)
     return (faces * weights).sum(1, keepdim=True)
 
 
