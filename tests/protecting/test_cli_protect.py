@@ -113,6 +113,22 @@ def test_labels_beat_estimates(run: Run, album: Path, tmp_path: Path) -> None:
     assert (tmp_path / "out" / "a.jpg").read_bytes() != (tmp_path / "out" / "sub" / "c.jpg").read_bytes()
 
 
+def test_labels_with_two_folders(run: Run, tmp_path: Path, jpeg: bytes) -> None:
+    for folder in ("A", "B"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "p.jpg").write_bytes(jpeg)
+    table, report = tmp_path / "labels.csv", tmp_path / "r.json"
+    table.write_text(f"file,gender\n{tmp_path}/A/p.jpg,male\n")
+    common = ("protect", tmp_path / "A", tmp_path / "B", "-o", tmp_path / "out", "--labels", table, "--json", report)
+    assert run(*common)[0] == 0
+    origins = {p["file"]: p["faces"][0]["gender_origin"] for p in json.loads(report.read_text())["photos"]}
+    assert origins == {f"{tmp_path}/A/p.jpg": "labels file", f"{tmp_path}/B/p.jpg": "estimate"}
+    table.write_text("file,gender\np.jpg,male\n")
+    code, _, error = run(*common)
+    assert code == 2
+    assert f"{tmp_path}/A/p.jpg or {tmp_path}/B/p.jpg" in error
+
+
 def test_wrong_labels_stop_before_any_work(run: Run, album: Path, tmp_path: Path) -> None:
     table = tmp_path / "labels.csv"
     table.write_text("file,gender\nstranger.jpg,male\n")

@@ -156,7 +156,7 @@ def test_prepare_clears_old_parts_and_refuses_what_cannot_be_written(album: Path
         prepare(plan([album], tmp_path / "file" / "out"))
 
 
-def labels(tmp_path: Path, text: str | bytes, *names: str) -> dict[str, int]:
+def labels(tmp_path: Path, text: str | bytes, *names: str) -> dict[Path, int]:
     path = tmp_path / "labels.csv"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return read_labels(path, [Job(tmp_path / "in" / n, tmp_path / "out" / n, n) for n in names])
@@ -164,9 +164,27 @@ def labels(tmp_path: Path, text: str | bytes, *names: str) -> dict[str, int]:
 
 def test_labels(tmp_path: Path) -> None:
     text = f"\ufefffile,gender,note\na.jpg,Female,x\nsub/b.jpg,1,\n{tmp_path}/in/c.jpg,m,\nd.jpg,,\n"
-    assert labels(tmp_path, text, "a.jpg", "sub/b.jpg", "c.jpg", "d.jpg") == {"a.jpg": 0, "sub/b.jpg": 1, "c.jpg": 1}
+    assert labels(tmp_path, text, "a.jpg", "sub/b.jpg", "c.jpg", "d.jpg") == {
+        tmp_path / "in" / name: gender for name, gender in (("a.jpg", 0), ("sub/b.jpg", 1), ("c.jpg", 1))
+    }
     name = os.fsdecode(b"\xff.jpg")
-    assert labels(tmp_path, b"file,gender\n\xff.jpg,male\n", name) == {name: 1}
+    assert labels(tmp_path, b"file,gender\n\xff.jpg,male\n", name) == {tmp_path / "in" / name: 1}
+
+
+def test_a_label_holds_for_one_photo_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("A", "B"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "p.jpg").write_bytes(b"x")
+    (tmp_path / "B" / "own.jpg").write_bytes(b"x")
+    jobs = plan([Path("A"), Path("B")], "out").jobs
+    table = tmp_path / "labels.csv"
+    for named in ("A/p.jpg", "./A/p.jpg", tmp_path / "A" / "p.jpg"):
+        table.write_text(f"file,gender\n{named},female\nown.jpg,male\n")
+        assert read_labels(table, jobs) == {Path("A/p.jpg"): 0, Path("B/own.jpg"): 1}
+    table.write_text("file,gender\np.jpg,female\n")
+    with pytest.raises(UsageError, match=r"several photos go by: p\.jpg \(line 2\), which is A/p\.jpg or B/p\.jpg"):
+        read_labels(table, jobs)
 
 
 def test_wrong_labels_are_listed(tmp_path: Path) -> None:

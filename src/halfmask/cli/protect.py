@@ -232,7 +232,7 @@ def _many(
 def _run(
     todo: Plan,
     options: Options,
-    labels: dict[str, int],
+    labels: dict[Path, int],
     workers: int | None,
     overwrite: bool,
     quiet: bool,

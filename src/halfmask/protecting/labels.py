@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,15 +16,16 @@ _WORDS = {"female": 0, "f": 0, "0": 0, "male": 1, "m": 1, "1": 1}
 _NAMED = 10
 
 
-def read_labels(path: Path, jobs: Iterable[Job]) -> dict[str, int]:
-    """Read a CSV with the columns ``file`` and ``gender``; gives job name → 0 (female) or 1 (male).
+def read_labels(path: Path, jobs: Iterable[Job]) -> dict[Path, int]:
+    """Read a CSV with the columns ``file`` and ``gender``; gives the job's source → 0 (female) or 1 (male).
 
-    A file is named as the photo lies within its input folder (``holiday/a.jpg``), or as it was given on the command
-    line. Genders are female, f, 0, male, m, 1 in any case. An empty one means unknown; that photo, like one without a
-    row, gets an estimate.
+    A file is named as the photo lies within its input folder (``holiday/a.jpg``), by its path as the command line gives
+    it, or by its full path. Genders are female, f, 0, male, m, 1 in any case. An empty one means unknown; that photo,
+    like one without a row, gets an estimate.
 
-    Raises :class:`~halfmask.errors.UsageError` when the file cannot be read, lacks a column, names photos that are
-    not among the jobs, holds other genders, or says both of one photo; it lists all of a kind.
+    Raises :class:`~halfmask.errors.UsageError` when the file cannot be read, lacks a column, names photos that are not
+    among the jobs, uses a name that two of them go by, holds other genders, or says both of one photo; it lists all of
+    a kind.
     """
     place = shown(path)
     try:
@@ -40,23 +42,29 @@ def read_labels(path: Path, jobs: Iterable[Job]) -> dict[str, int]:
         rows = [(reader.line_num, (row["file"] or "").strip(), (row["gender"] or "").strip()) for row in reader]
     except csv.Error as error:
         raise UsageError(f"the labels file {place} is no CSV: line {reader.line_num}: {error}") from error
-    known = {}
+    known: dict[str, set[Path]] = {}  # several input folders may each hold an a.jpg
     for job in jobs:
-        known[str(job.source)] = known[job.name] = job.name
-    labels: dict[str, int] = {}
-    unknown, odd, clashing = [], [], []
+        for name in {job.name, str(job.source), os.path.abspath(job.source)}:  # noqa: PTH100  links stay as they are
+            known.setdefault(name, set()).add(job.source)
+    labels: dict[Path, int] = {}
+    unknown, ambiguous, odd, clashing = [], [], [], []
     for line, file, word in rows:
-        name = known.get(file) or known.get(str(Path(file)))
-        if name is None:
+        sources = known.get(file) or known.get(str(Path(file))) or set()
+        if not sources:
             unknown.append(f"{shown(file)} (line {line})")
+        elif len(sources) > 1:
+            meant = " or ".join(shown(source) for source in sorted(sources))
+            ambiguous.append(f"{shown(file)} (line {line}), which is {meant}")
         elif word.lower() not in _WORDS:
             if word:
                 odd.append(f"{shown(word)} (line {line})")
-        elif labels.setdefault(name, _WORDS[word.lower()]) != _WORDS[word.lower()]:
+        elif labels.setdefault(*sources, _WORDS[word.lower()]) != _WORDS[word.lower()]:
             clashing.append(f"{shown(file)} (line {line})")
     problems = []
     if unknown:
         problems.append(f"names photos that are not among the inputs: {_some(unknown)}")
+    if ambiguous:
+        problems.append(f"uses names that several photos go by: {_some(ambiguous)}")
     if odd:
         problems.append(f"holds genders other than female and male: {_some(odd)}")
     if clashing:
@@ -64,7 +72,7 @@ def read_labels(path: Path, jobs: Iterable[Job]) -> dict[str, int]:
     if problems:
         raise UsageError(
             f"the labels file {place} " + "; it ".join(problems) + ". Files are named as they lie in the input folder, "
-            "such as album/a.jpg."
+            "such as album/a.jpg, or by the whole path."
         )
     return labels
 

@@ -14,6 +14,7 @@ import os
 from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -80,15 +81,15 @@ def run(
     jobs: Sequence[Job],
     stages: Stages,
     *,
-    labels: Mapping[str, int] | None = None,
+    labels: Mapping[Path, int] | None = None,
     workers: int = 0,
     overwrite: bool = False,
 ) -> Generator[Outcome, None, None]:
     """Protect the photos of the jobs; gives the outcome of each as it is done, in no fixed order.
 
-    ``labels`` is job name → gender for the photos that a labels file names. ``workers`` 0 means one a core. Whatever
-    happens to one photo, others go on. When the caller stops iterating (or is interrupted), no new task starts and
-    those running are waited for, so every file is whole.
+    ``labels`` is a job's source → gender for the photos that a labels file names. ``workers`` 0 means one a core.
+    Whatever happens to one photo, others go on. When the caller stops iterating (or is interrupted), no new task starts
+    and those running are waited for, so every file is whole.
     """
     workers = workers or cores()
     labels = labels or {}
@@ -116,7 +117,7 @@ def run(
                     if reason is not None:
                         yield Outcome(job, FAILED if reason else THERE, reason=reason or None)
                         continue
-                future: Future[Any] = pool.submit(stages.find, job.source, labels.get(job.name))
+                future: Future[Any] = pool.submit(stages.find, job.source, labels.get(job.source))
                 running[future] = _Task("find", [job], [])
                 finding, photos = finding + 1, photos + 1
             faces = sum(len(found.crops) for _, found in ready)
