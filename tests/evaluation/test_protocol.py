@@ -60,10 +60,6 @@ def lighter(crops: np.ndarray, gender: np.ndarray) -> np.ndarray:
     return np.full_like(crops, 0.2)
 
 
-def erased(crops: np.ndarray, gender: np.ndarray) -> np.ndarray:
-    return 0.5 - crops
-
-
 def run(table: Table, folder: Path, **variants: protocol.Variant) -> dict[str, protocol.Measured]:
     referee = Brightness()
     return protocol.measure(table, variants, genders={"b": referee}, matchers={"b": referee}, folder=folder, quiet=True)
@@ -82,8 +78,9 @@ def test_measures_photos_as_a_user_gets_them(table: Table, tmp_path: Path) -> No
     assert np.isnan(light.columns["ssim"][6:]).all()
 
 
-def test_a_face_that_is_lost_counts(table: Table, tmp_path: Path) -> None:
-    found = run(table, tmp_path / "out", erased=erased)
+def test_a_face_that_is_lost_counts(table: Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "_again", lambda found, before: None)  # as if no face were there any more
+    found = run(table, tmp_path / "out", erased=lighter)
     assert not found["erased"].enrolled.any()
     rows = tables.match_rows(found, {"b": Brightness()}, fmrs=(0.5,))
     assert rows[0]["tmr@0.5"] > 0
@@ -154,3 +151,13 @@ def test_a_gallery_is_measured_before_only(table: Table, tmp_path: Path) -> None
     assert {r["n"] for r in tables.gender_rows(found, resamples=5)} == {2}
     everyone = tables.match_rows(found, {"b": referee}, fmrs=(0.5,))
     assert [r["genuine"] for r in everyone] == [2, 2, 2]
+
+
+def test_only_the_same_face_counts_as_found_again() -> None:
+    points = np.zeros((5, 2), np.float32)
+    before = Face((100, 100, 80, 80), points, 0.9)
+    moved = Face((110, 95, 80, 80), points, 0.5)
+    other = Face((300, 100, 80, 80), points, 0.99)
+    assert protocol._again([other, moved], before) is moved
+    assert protocol._again([other], before) is None
+    assert protocol._again([], before) is None
