@@ -46,7 +46,8 @@ def test_shipped_onnx_equals_torch_on_a_face(face: np.ndarray) -> None:
     for gender in (0, 1):
         for prototype in ("sm", "nt", "op"):
             same = torch.from_numpy(method.means[[gender]])
-            chosen = {"sm": method.means[gender], "nt": method.neutral, "op": method.means[1 - gender]}[prototype]
+            beyond = method.means[gender] + method.reach * (method.means[1 - gender] - method.means[gender])
+            chosen = {"sm": method.means[gender], "nt": method.neutral, "op": beyond.astype(np.float32)}[prototype]
             with torch.no_grad():
                 plain = net.layer_by_layer(torch.from_numpy(gray(face)), same, [torch.from_numpy(chosen[None])])[0]
             got = method.protected_gray(face, np.array([gender]), prototype)
@@ -99,3 +100,14 @@ def test_prototypes_ship_as_pixels() -> None:
         assert kept["female"].dtype == np.uint8
         assert 0.4 < float(kept["male_share"]) < 0.6
     assert json.loads((shipped.DATA / "manifest.json").read_text())["san.npz"]["card"] == "san.md"
+
+
+def test_reach_1_is_the_papers_opposite_prototype(face: np.ndarray, tmp_path: Path) -> None:
+    with np.load(shipped.path("san.npz")) as kept:
+        np.savez(tmp_path / "paper.npz", **{k: kept[k] for k in ("female", "male", "male_share")})
+    paper = San("paper", network=shipped.path("san.onnx"), means=tmp_path / "paper.npz")
+    assert paper.reach == 1.0
+    woman = np.array([0])
+    expected = paper._net(gray(face), paper.means[woman], paper.means[1 - woman])
+    assert np.array_equal(paper.protected_gray(face, woman, "op"), expected)
+    assert San().fingerprint != paper.fingerprint
