@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from halfmask.methods.san import San
 from halfmask.photos import photo as photo_module
 from halfmask.weights import shipped, store
 
@@ -50,7 +51,9 @@ def test_one_photo(run: Run, tmp_path: Path, jpeg: bytes) -> None:
     assert (after.format, after.size, after.mode) == ("JPEG", before.size, "RGB")
     assert len(before.getexif()) > 0 == len(after.getexif())
     assert source.read_bytes() == jpeg
-    assert np.abs(np.asarray(before).astype(int) - np.asarray(after)).mean() > 0.6
+    change = np.abs(np.asarray(before).astype(int) - np.asarray(after))
+    assert change[100:140, 110:140].mean() == pytest.approx(255 * abs(0.05 - 0.2 * 80 / 255), abs=0.6)  # the face
+    assert change[:40, :40].mean() < 0.5  # a corner, written again as JPEG
 
 
 def test_a_folder_and_a_second_run(run: Run, album: Path, tmp_path: Path) -> None:
@@ -82,9 +85,65 @@ def test_an_unprotected_copy_in_the_output_is_not_taken_for_done(run: Run, album
     out.mkdir()
     shutil.copy(album / "a.jpg", out / "a.jpg")
     code, said, _ = run("protect", album, "-o", out, "--gender", "male")
+    assert code == 0
+    assert "3 photos protected" in said
+    assert (out / "a.jpg").read_bytes() == (out / "b.jpg").read_bytes() != (album / "a.jpg").read_bytes()
+
+
+def test_copies_of_an_earlier_run_are_not_taken_for_done(run: Run, album: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    common = ("protect", album, "-o", out, "--gender", "male")
+    assert run(*common, "--if-no-face", "copy")[0] == 0
+    code, said, _ = run(*common, "--dry-run")
+    assert "1 photos would be protected, 3 are there already" in said
+    code, said, _ = run(*common)
     assert code == 3
-    assert "a.jpg is an unprotected copy of the photo; --overwrite replaces it" in said
+    assert "3 photos already there" in said
+    assert f"{out / 'wall.png'} of an earlier run is still there and may be an unprotected copy" in said
+    assert (out / "wall.png").exists()
+    code, said, _ = run(*common, "--if-no-face", "copy")
+    assert code == 0
+    assert "1 photo without a face found, copied UNPROTECTED" in said
+    (out / "wall.png").unlink()
+    code, said, _ = run(*common)
+    assert code == 0
+
+
+def test_an_output_older_than_its_photo_is_made_anew(run: Run, album: Path, tmp_path: Path) -> None:
+    common = ("protect", album, "-o", tmp_path / "out", "--gender", "male")
+    run(*common)
+    for name in ("a.jpg", "b.jpg"):
+        os.utime(tmp_path / "out" / name, (1, 1))
+    code, said, _ = run(*common)
+    assert code == 0
     assert "2 photos protected" in said
+    assert "1 photo already there" in said
+
+
+def test_faces_that_take_no_change_are_warned_of(
+    run: Run, portrait: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.fromarray(np.hstack([portrait, portrait])).save(tmp_path / "two.png")
+    change = San.change
+
+    def first_only(self: San, crops: np.ndarray, gender: np.ndarray, prototype: str) -> np.ndarray:
+        delta = change(self, crops, gender, prototype).copy()
+        delta[1:] = 0
+        return delta
+
+    monkeypatch.setattr(San, "change", first_only)
+    report = tmp_path / "r.json"
+    common = ("protect", tmp_path / "two.png", "-o", tmp_path / "out.png", "--gender", "male", "--json", report)
+    code, said, _ = run(*common)
+    assert code == 0
+    assert "WARNING: 1 photo protected only in part:" in said
+    assert "two.png: 1 of 2 faces could not be changed and are UNPROTECTED" in said
+    told = json.loads(report.read_text())
+    assert told["photos"][0]["warning"] == "1 of 2 faces could not be changed and are UNPROTECTED"
+    assert told["summary"]["warnings"] == 1
+    _, said, error = run(*common, "--overwrite", "--quiet")
+    assert "protected only in part" in error
+    assert "WARNING" not in run(*common, "--overwrite", "--faces", "largest")[1]
 
 
 @pytest.mark.parametrize("how", ["skip", "copy", "fail"])

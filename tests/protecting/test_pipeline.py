@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import threading
 import time
 from pathlib import Path
@@ -72,6 +73,7 @@ def jobs(tmp_path: Path, count: int) -> list[Job]:
     made = [Job(tmp_path / f"{i}.png", tmp_path / "out" / f"{i}.png", f"{i}.png") for i in range(count)]
     for job in made:
         job.source.write_bytes(b"x")
+        os.utime(job.source, (1, 1))  # older than what will be made of it
     return made
 
 

@@ -103,7 +103,7 @@ def protect(
         return _one_stream(paths, output, options, overwrite, json_, quiet)
     todo = plan([Path(p) for p in paths], output, format=format_)
     if dry_run:
-        return _dry_run(todo, options, overwrite)
+        return _dry_run(todo, overwrite)
     return _many(todo, options, labels, workers, overwrite, json_, quiet)
 
 
@@ -119,23 +119,28 @@ def _fetch(options: Options) -> None:
         store.get(name, say=_say)
 
 
-def _dry_run(todo: Plan, options: Options, overwrite: bool) -> int:
+def _dry_run(todo: Plan, overwrite: bool) -> int:
     from ..photos.photo import shown
     from ..protecting.plan import already_there
 
-    there = 0
+    there = made = 0
+    problems = list(todo.problems)
     for job in todo.jobs:
-        if not overwrite and already_there(job, copies_are_fine=options.if_no_face == "copy") is not None:
+        reason = None if overwrite else already_there(job)
+        if reason:
+            problems.append((shown(job.source), reason))
+        elif reason == "":
             there += 1
         else:
+            made += 1
             click.echo(f"{shown(job.source)} -> {shown(job.output)}")
-    for name, reason in todo.problems:
+    for name, reason in problems:
         click.echo(f"{name}: {reason}", err=True)
     click.echo(
-        f"{len(todo.jobs) - there} photos would be protected, {there} are there already, "
+        f"{made} photos would be protected, {there} are there already, "
         f"other files ignored: {todo.ignored}; nothing was written"
     )
-    return 3 if todo.problems else 0
+    return 3 if problems else 0
 
 
 def _one_stream(

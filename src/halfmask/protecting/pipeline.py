@@ -41,12 +41,16 @@ PROTECTED, COPIED, SKIPPED, THERE, FAILED = (
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What became of one photo. ``status`` is one of the five above; ``fatal`` says that no other will fare better."""
+    """What became of one photo. ``status`` is one of the five above; ``fatal`` says that no other will fare better.
+
+    ``warning`` tells of a protected photo that some of its faces are not.
+    """
 
     job: Job
     status: str
     faces: tuple[FaceResult, ...] = ()
     reason: str | None = None
+    warning: str | None = None
     fatal: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -93,7 +97,6 @@ def run(
     """
     workers = workers or cores()
     labels = labels or {}
-    options = stages.options
     waiting = iter(jobs)
     more = True
     running: dict[Future[Any], _Task] = {}
@@ -113,7 +116,7 @@ def run(
                     more = False
                     break
                 if not overwrite:
-                    reason = already_there(job, copies_are_fine=options.if_no_face == "copy")
+                    reason = already_there(job)
                     if reason is not None:
                         yield Outcome(job, FAILED if reason else THERE, reason=reason or None)
                         continue
@@ -162,14 +165,29 @@ def _pixels(photo: Photo) -> int:
 def _finish(stages: Stages, job: Job, found: Found, changed: Changed) -> Outcome:
     options = stages.options
     if not found.faces and options.if_no_face == "skip":
+        if job.output.exists():
+            raise PhotoError(
+                f"no face was found, so nothing was written, but {shown(job.output)} of an earlier run is still there "
+                "and may be an unprotected copy; look at it and remove it"
+            )
         return Outcome(job, SKIPPED, seconds=found.seconds)
     after, faces = stages.finish(found, changed)
-    write(after, job, options)
-    return Outcome(job, PROTECTED if found.faces else COPIED, faces, seconds=found.seconds)
+    write(after, job, options, copied=not faces)
+    return written(job, options, faces, found.seconds)
 
 
-def write(photo: Photo, job: Job, options: Options) -> None:
-    """Write a photo where its job says, making the folders that are missing."""
+def written(job: Job, options: Options, faces: tuple[FaceResult, ...], seconds: dict[str, float]) -> Outcome:
+    """The outcome of a photo that was written; faces that were to be changed but took no change are warned of."""
+    left = sum(not face.changed for face in faces) if options.faces == "all" else 0
+    warning = f"{left} of {len(faces)} faces could not be changed and are UNPROTECTED" if left else None
+    return Outcome(job, PROTECTED if faces else COPIED, faces, warning=warning, seconds=seconds)
+
+
+def write(photo: Photo, job: Job, options: Options, *, copied: bool = False) -> None:
+    """Write a photo where its job says, making the folders that are missing.
+
+    An unprotected copy gets the date of its photo, by which later runs know it from a protected one.
+    """
     try:
         job.output.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -177,6 +195,9 @@ def write(photo: Photo, job: Job, options: Options) -> None:
     photo.save(
         job.output, format=job.format or photo.format, quality=options.quality, keep_metadata=options.keep_metadata
     )
+    if copied and job.source.is_file():  # not stdin
+        old = job.source.stat()
+        os.utime(job.output, ns=(old.st_atime_ns, old.st_mtime_ns))
 
 
 def failed(job: Job, error: BaseException) -> Outcome:

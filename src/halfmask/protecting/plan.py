@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import filecmp
 import os
-import stat
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -46,15 +45,16 @@ class Plan:
 def plan(inputs: Sequence[Path], output: str | Path, *, format: str | None = None) -> Plan:
     """Find every photo of the inputs and the file that it becomes.
 
-    ``output`` is a folder when it exists as one, ends with a separator, has no suffix, or when there is more than
-    one photo to place; otherwise it is the one output file. One input folder's contents go straight into it with their
-    structure; among several inputs each folder keeps its own name. ``format`` (a name or suffix) replaces the suffixes.
+    ``output`` is a folder when it exists as one, ends with a separator, has no suffix, or when there is more than one
+    photo to place; otherwise it is the one output file. What is given twice is taken once. One input folder's contents
+    go straight into it with their structure; among several inputs each folder keeps its own name. ``format`` (a name or
+    suffix) replaces the suffixes.
 
     Linked folders are followed, each real folder once, so loops end. Raises :class:`~halfmask.errors.UsageError` for
     inputs that do not exist, an output inside an input, an output that would replace an input, and two photos that
     would become one file; it names them.
     """
-    from ..photos.files import SUFFIXES, format_of
+    from ..photos.files import format_of
 
     out = Path(output)
     wanted = format_of(format) if format else None
@@ -62,6 +62,7 @@ def plan(inputs: Sequence[Path], output: str | Path, *, format: str | None = Non
         raise UsageError(f"there is no {_some(absent)}; check the path")
     if odd := [shown(p) for p in inputs if not (p.is_file() or p.is_dir())]:
         raise UsageError(f"{_some(odd)} is neither a file nor a folder; expected photos")
+    inputs = list({_place(p): p for p in reversed(inputs)}.values())[::-1]
     folders = [p for p in inputs if p.is_dir()]
     for folder in folders:
         if out.resolve().is_relative_to(folder.resolve()):
@@ -74,15 +75,7 @@ def plan(inputs: Sequence[Path], output: str | Path, *, format: str | None = Non
     if many and out.exists() and not out.is_dir():
         raise UsageError(f"the output {shown(out)} is a file, but several photos may go there; expected a folder")
     if not into_folder:
-        suffix = out.suffix.lower()
-        if suffix not in SUFFIXES:
-            raise UsageError(
-                f"the output {shown(out)} ends with {shown(suffix)}, which is no picture's suffix and no folder that "
-                f"exists; expected one of: {', '.join(s[1:] for s in sorted(SUFFIXES))}"
-            )
-        if wanted and SUFFIXES[suffix] != wanted:
-            raise UsageError(f"the output {shown(out)} and the format {format} contradict each other; give one of them")
-        jobs = [Job(inputs[0], out, inputs[0].name, SUFFIXES[suffix])]
+        jobs = [Job(inputs[0], out, inputs[0].name, output_format(out, format))]
         _refuse_clashes(jobs)
         return Plan(tuple(jobs), out, 0, ())
 
@@ -102,6 +95,33 @@ def plan(inputs: Sequence[Path], output: str | Path, *, format: str | None = Non
                 problems.append((shown(path / name), reason))
     _refuse_clashes(jobs)
     return Plan(tuple(jobs), out, ignored, tuple(problems))
+
+
+def output_format(out: Path, format: str | None = None) -> str:
+    """The picture format that a single output file gets, by its suffix.
+
+    Raises :class:`~halfmask.errors.UsageError` when the suffix is no picture's, when ``format`` says otherwise, and
+    when a folder, device or pipe is there.
+    """
+    from ..photos.files import SUFFIXES, format_of
+
+    suffix = out.suffix.lower()
+    if odd := not_replaceable(out):
+        raise UsageError(f"the output {shown(out)} {odd}; expected a file, or a name that is free")
+    if suffix not in SUFFIXES:
+        ends = f"ends with {shown(suffix)}, which is no picture's suffix and" if suffix else "has no suffix and is"
+        raise UsageError(
+            f"the output {shown(out)} {ends} no folder that exists; expected one of: "
+            f"{', '.join(s[1:] for s in sorted(SUFFIXES))}"
+        )
+    if format and SUFFIXES[suffix] != format_of(format):
+        raise UsageError(f"the output {shown(out)} and the format {format} contradict each other; give one of them")
+    return SUFFIXES[suffix]
+
+
+def _place(path: Path) -> Path:
+    """Where an input really is. A link to a photo is a photo of its own, since its name is another."""
+    return path.resolve() if path.is_dir() else path.parent.resolve() / path.name
 
 
 def _walk(root: Path, out: Path) -> Iterator[tuple[Path, str | None]]:
@@ -197,22 +217,22 @@ def prepare(todo: Plan) -> None:
                     part.unlink()
 
 
-def already_there(job: Job, *, copies_are_fine: bool = False) -> str | None:
-    """What is wrong with an output that already exists; "" when it is as good as done, None when there is none.
+def already_there(job: Job) -> str | None:
+    """Whether an output is done: "" when it is, None when it is to be made, else why it cannot be made.
 
-    There is no record of earlier runs: an output that exists is done, unless it is older than its photo, or has the
-    photo's very bytes, so that it cannot be a protected one.
+    There is no record of earlier runs: an output is done when it is newer than its photo and not the same file. An
+    unprotected copy is given the date of its photo (:func:`halfmask.protecting.pipeline.write`), so it is never done.
     """
     try:
         new, old = job.output.stat(), job.source.stat()
     except OSError:
         return None
-    if stat.S_ISDIR(new.st_mode):
-        return f"the output {shown(job.output)} is a folder; move it away"
-    if new.st_mtime < old.st_mtime:
-        return f"the output {shown(job.output)} is older than the photo; --overwrite makes it anew"
-    if not copies_are_fine and new.st_size == old.st_size and filecmp.cmp(job.source, job.output, shallow=False):
-        return f"the output {shown(job.output)} is an unprotected copy of the photo; --overwrite replaces it"
+    if odd := not_replaceable(job.output):
+        return f"the output {shown(job.output)} {odd}; move it away"
+    if new.st_mtime_ns <= old.st_mtime_ns:
+        return None
+    if new.st_size == old.st_size and filecmp.cmp(job.source, job.output, shallow=False):
+        return None
     return ""
 
 

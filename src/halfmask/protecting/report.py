@@ -24,7 +24,10 @@ _NAMED = 20
 
 @dataclass
 class Summary:
-    """The figures of a run. ``failures`` counts; ``reasons`` are (name, why) of the first of them."""
+    """The figures of a run. ``failures`` counts; ``reasons`` are (name, why) of the first of them.
+
+    ``warnings`` counts photos with faces that took no change, ``warned`` are (name, what) of the first of them.
+    """
 
     photos: dict[str, int] = field(default_factory=dict)
     faces: int = 0
@@ -32,6 +35,8 @@ class Summary:
     labels: dict[str, int] = field(default_factory=dict)
     matches: list[float] = field(default_factory=lambda: [0.0, 0.0, 2.0])
     without: list[str] = field(default_factory=list)
+    warnings: int = 0
+    warned: list[tuple[str, str]] = field(default_factory=list)
     failures: int = 0
     reasons: list[tuple[str, str]] = field(default_factory=list)
     ignored: int = 0
@@ -52,6 +57,10 @@ class Summary:
                 self.matches = [count + 1, total + face.match, min(low, face.match)]
         if outcome.status in (pipeline.SKIPPED, pipeline.COPIED) and len(self.without) < _NAMED:
             self.without.append(shown(outcome.job.source))
+        if outcome.warning:
+            self.warnings += 1
+            if len(self.warned) < _NAMED:
+                self.warned.append((shown(outcome.job.source), outcome.warning))
         if outcome.status == pipeline.FAILED:
             self.fail(shown(outcome.job.source), outcome.reason or "no reason given")
 
@@ -65,7 +74,7 @@ class Summary:
 def describe(
     summary: Summary, options: Options, out: str, seconds: float, *, quiet: bool = False, stopped: str | None = None
 ) -> str:
-    """The summary as lines of text; when quiet, only what failed."""
+    """The summary as lines of text; when quiet, only warnings and what failed."""
     count = lambda n, what: f"{n} {what}{'' if n == 1 else 's'}"  # noqa: E731
     protected, copied, skipped, there = (
         summary.photos.get(s, 0) for s in (pipeline.PROTECTED, pipeline.COPIED, pipeline.SKIPPED, pipeline.THERE)
@@ -101,6 +110,9 @@ def describe(
             lines.append(f"{count(there, 'photo')} already there, not made again (--overwrite makes them anew)")
         if summary.ignored:
             lines.append(f"{count(summary.ignored, 'other file')} ignored")
+    if summary.warnings:
+        lines.append(f"WARNING: {count(summary.warnings, 'photo')} protected only in part:")
+        lines += _listed([f"{name}: {what}" for name, what in summary.warned], summary.warnings)
     if summary.failures:
         lines.append(f"{summary.failures} failed:")
         lines += _listed([f"{name}: {reason}" for name, reason in summary.reasons], summary.failures)
@@ -119,8 +131,8 @@ def _listed(items: list[str], total: int) -> list[str]:
 class Report:
     """A JSON report, written photo by photo so that it never stands in memory, and whole when it is there.
 
-    An object: ``version``, ``options``, ``photos`` (``file``, ``output``, ``status``, ``reason``, ``seconds``,
-    ``faces``), ``summary``. ``target`` is a path, "-" for stdout, None for no report.
+    An object: ``version``, ``options``, ``photos`` (``file``, ``output``, ``status``, ``reason``, ``warning``,
+    ``seconds``, ``faces``), ``summary``. ``target`` is a path, "-" for stdout, None for no report.
     """
 
     def __init__(self, target: str | None, options: Options) -> None:
@@ -151,6 +163,7 @@ class Report:
             "output": str(outcome.job.output),
             "status": outcome.status,
             "reason": outcome.reason,
+            "warning": outcome.warning,
             "seconds": {stage: round(seconds, 4) for stage, seconds in outcome.seconds.items()},
             "faces": [_face(face) for face in outcome.faces],
         }
@@ -164,6 +177,7 @@ class Report:
         figures["match"] = {"matcher": "sface (auxiliary)", "mean": total / n, "lowest": low} if n else None
         figures.pop("without")
         figures["reasons"] = [f"{name}: {reason}" for name, reason in summary.reasons]
+        figures["warned"] = [f"{name}: {what}" for name, what in summary.warned]
         self._write('\n], "summary": ' + json.dumps(figures) + "}\n")
         if self._stream and self._part and self._target:
             self._stream.close()
