@@ -51,6 +51,18 @@ def test_models(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch:
     assert str(tmp_path) in said
 
 
+def test_the_licence_of_our_own_networks_is_the_manifests(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = {"sha256": "0", "card": "san.md"}
+    monkeypatch.setattr(
+        shipped, "manifest", lambda: {"san.onnx": entry, "gender.onnx": entry | {"licence": "odd terms"}}
+    )
+    lines = {line.split()[0]: line for line in call(capsys, "models")[1].splitlines() if line}
+    assert "odd terms" in lines["gender.onnx"]
+    assert "see its card" in lines["san.onnx"]
+
+
 def test_models_check_finds_damage(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

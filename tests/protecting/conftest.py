@@ -103,6 +103,18 @@ def jpeg(portrait: np.ndarray) -> bytes:
     return out.getvalue()
 
 
+@pytest.fixture
+def album(tmp_path: Path, jpeg: bytes) -> Path:
+    """Three photos with one face, in two folders, and one photo with none."""
+    folder = tmp_path / "album"
+    (folder / "sub").mkdir(parents=True)
+    for name in ("a.jpg", "b.jpg", "sub/c.jpg"):
+        (folder / name).write_bytes(jpeg)
+    Image.new("RGB", (60, 40), "teal").save(folder / "wall.png")
+    (folder / "notes.txt").write_text("no photo")
+    return folder
+
+
 Run = Callable[..., tuple[int, str, str]]
 
 

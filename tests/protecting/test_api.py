@@ -127,6 +127,7 @@ def test_no_face(rng: np.random.Generator) -> None:
         ("gender", True, "gender is True"),
         ("prototype", "xx", "prototype is 'xx'; expected one of: sm, nt, op"),
         ("faces", "none", "faces is 'none'"),
+        ("max_pixels", 0, "max_pixels is 0; expected a whole number above 0"),
         ("if_no_face", "skip", "if_no_face is 'skip'; expected fail or copy"),
     ],
 )

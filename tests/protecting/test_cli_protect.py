@@ -17,23 +17,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from halfmask.methods.san import San
 from halfmask.photos import photo as photo_module
 from halfmask.weights import shipped, store
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def album(tmp_path: Path, jpeg: bytes) -> Path:
-    """Three photos with one face, in two folders, and one photo with none."""
-    folder = tmp_path / "album"
-    (folder / "sub").mkdir(parents=True)
-    for name in ("a.jpg", "b.jpg", "sub/c.jpg"):
-        (folder / name).write_bytes(jpeg)
-    Image.new("RGB", (60, 40), "teal").save(folder / "wall.png")
-    (folder / "notes.txt").write_text("no photo")
-    return folder
 
 
 def names(folder: Path) -> list[str]:
@@ -80,72 +67,6 @@ def test_a_folder_and_a_second_run(run: Run, album: Path, tmp_path: Path) -> Non
     assert all((out / name).stat().st_mtime_ns > time for name, time in kept.items())
 
 
-def test_an_unprotected_copy_in_the_output_is_not_taken_for_done(run: Run, album: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    out.mkdir()
-    shutil.copy(album / "a.jpg", out / "a.jpg")
-    code, said, _ = run("protect", album, "-o", out, "--gender", "male")
-    assert code == 0
-    assert "3 photos protected" in said
-    assert (out / "a.jpg").read_bytes() == (out / "b.jpg").read_bytes() != (album / "a.jpg").read_bytes()
-
-
-def test_copies_of_an_earlier_run_are_not_taken_for_done(run: Run, album: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    common = ("protect", album, "-o", out, "--gender", "male")
-    assert run(*common, "--if-no-face", "copy")[0] == 0
-    code, said, _ = run(*common, "--dry-run")
-    assert "1 photos would be protected, 3 are there already" in said
-    code, said, _ = run(*common)
-    assert code == 3
-    assert "3 photos already there" in said
-    assert f"{out / 'wall.png'} of an earlier run is still there and may be an unprotected copy" in said
-    assert (out / "wall.png").exists()
-    code, said, _ = run(*common, "--if-no-face", "copy")
-    assert code == 0
-    assert "1 photo without a face found, copied UNPROTECTED" in said
-    (out / "wall.png").unlink()
-    code, said, _ = run(*common)
-    assert code == 0
-
-
-def test_an_output_older_than_its_photo_is_made_anew(run: Run, album: Path, tmp_path: Path) -> None:
-    common = ("protect", album, "-o", tmp_path / "out", "--gender", "male")
-    run(*common)
-    for name in ("a.jpg", "b.jpg"):
-        os.utime(tmp_path / "out" / name, (1, 1))
-    code, said, _ = run(*common)
-    assert code == 0
-    assert "2 photos protected" in said
-    assert "1 photo already there" in said
-
-
-def test_faces_that_take_no_change_are_warned_of(
-    run: Run, portrait: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    Image.fromarray(np.hstack([portrait, portrait])).save(tmp_path / "two.png")
-    change = San.change
-
-    def first_only(self: San, crops: np.ndarray, gender: np.ndarray, prototype: str) -> np.ndarray:
-        delta = change(self, crops, gender, prototype).copy()
-        delta[1:] = 0
-        return delta
-
-    monkeypatch.setattr(San, "change", first_only)
-    report = tmp_path / "r.json"
-    common = ("protect", tmp_path / "two.png", "-o", tmp_path / "out.png", "--gender", "male", "--json", report)
-    code, said, _ = run(*common)
-    assert code == 0
-    assert "WARNING: 1 photo protected only in part:" in said
-    assert "two.png: 1 of 2 faces could not be changed and are UNPROTECTED" in said
-    told = json.loads(report.read_text())
-    assert told["photos"][0]["warning"] == "1 of 2 faces could not be changed and are UNPROTECTED"
-    assert told["summary"]["warnings"] == 1
-    _, said, error = run(*common, "--overwrite", "--quiet")
-    assert "protected only in part" in error
-    assert "WARNING" not in run(*common, "--overwrite", "--faces", "largest")[1]
-
-
 @pytest.mark.parametrize("how", ["skip", "copy", "fail"])
 def test_no_face(run: Run, album: Path, tmp_path: Path, how: str) -> None:
     code, said, _ = run("protect", album, "-o", tmp_path / "out", "--if-no-face", how, "--gender", "male")
@@ -170,22 +91,6 @@ def test_labels_beat_estimates(run: Run, album: Path, tmp_path: Path) -> None:
     assert 0.5 <= found["b.jpg"][0]["probability"] <= 1
     assert found["wall.png"] == []
     assert (tmp_path / "out" / "a.jpg").read_bytes() != (tmp_path / "out" / "sub" / "c.jpg").read_bytes()
-
-
-def test_labels_with_two_folders(run: Run, tmp_path: Path, jpeg: bytes) -> None:
-    for folder in ("A", "B"):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "p.jpg").write_bytes(jpeg)
-    table, report = tmp_path / "labels.csv", tmp_path / "r.json"
-    table.write_text(f"file,gender\n{tmp_path}/A/p.jpg,male\n")
-    common = ("protect", tmp_path / "A", tmp_path / "B", "-o", tmp_path / "out", "--labels", table, "--json", report)
-    assert run(*common)[0] == 0
-    origins = {p["file"]: p["faces"][0]["gender_origin"] for p in json.loads(report.read_text())["photos"]}
-    assert origins == {f"{tmp_path}/A/p.jpg": "labels file", f"{tmp_path}/B/p.jpg": "estimate"}
-    table.write_text("file,gender\np.jpg,male\n")
-    code, _, error = run(*common)
-    assert code == 2
-    assert f"{tmp_path}/A/p.jpg or {tmp_path}/B/p.jpg" in error
 
 
 def test_wrong_labels_stop_before_any_work(run: Run, album: Path, tmp_path: Path) -> None:
@@ -315,6 +220,16 @@ def test_stdin_to_a_file_and_its_errors(run: Run, jpeg: bytes, tmp_path: Path, m
     code, _, error = run("protect", "-")
     assert code == 2
     assert "which is a terminal" in error
+    for out, more, message in (
+        (tmp_path / "o.xyz", (), "ends with .xyz, which is no picture's suffix"),
+        (tmp_path / "o", (), "has no suffix"),
+        (tmp_path / "n.png", ("--format", "jpg"), "contradict each other"),
+        ("-", ("--format", "word"), "no picture format is called 'word'"),
+        ("", (), "-o is empty"),
+    ):
+        monkeypatch.setattr(sys, "stdin", Standard(jpeg))
+        code, _, error = run("protect", "-", "-o", out, *more)
+        assert (code, message in error) == (2, True), error
     code, _, error = run("protect", "-", tmp_path / "x.jpg", "-o", tmp_path)
     assert code == 2
     assert "2 inputs were given" in error

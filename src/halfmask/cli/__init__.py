@@ -20,7 +20,7 @@ from .train import train
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="halfmask")
 def cli() -> None:
-    """Face photos that still match the person but no longer tell their gender."""
+    """Change face photos so that classifiers find it harder to read the gender; they still match the person."""
 
 
 for _command in (protect, methods, models, data, train):

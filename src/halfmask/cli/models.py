@@ -56,13 +56,13 @@ def models(context: click.Context) -> None:
     from ..weights import shipped, store
 
     rows = []
-    for file in sorted(shipped.manifest()):
+    for file, entry in sorted(shipped.manifest().items()):
         path = shipped.DATA / file
         if path.suffix in (".md", ".safetensors"):
             continue
         here = "in the package" if path.is_file() else "MISSING"
         size = f"{path.stat().st_size / 1e6:.1f} MB" if path.is_file() else "?"
-        rows.append((file, _JOBS.get(file, "halfmask's own"), size, "MIT", "ours", here))
+        rows.append((file, _JOBS.get(file, "halfmask's own"), size, entry.get("licence", "see its card"), "ours", here))
     for m in store.MODELS.values():
         here = "yes" if store.present(m.name) else "no, fetched when needed"
         rows.append((m.name, m.job, f"{m.size / 1e6:.1f} MB", m.licence, m.role, here))

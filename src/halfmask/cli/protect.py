@@ -14,7 +14,7 @@ from ..errors import UsageError
 if TYPE_CHECKING:
     from ..protecting.options import Options
     from ..protecting.plan import Plan
-    from ..protecting.report import Summary
+    from ..protecting.report import Report, Summary
 
 
 @click.command()
@@ -45,7 +45,8 @@ if TYPE_CHECKING:
     default="skip",
     show_default=True,
     help="A photo in which no face is found. skip: not written, so a face that was overlooked does not get into OUT "
-    "unprotected. copy: written as it is, UNPROTECTED. fail: counts as failed.",
+    "unprotected. copy: written UNPROTECTED, encoded and stripped of metadata like the others, with the "
+    "photo's date. fail: counts as failed.",
 )
 @click.option("--workers", type=click.IntRange(1, 256), help="Threads.  [default: one a core]")
 @click.option(
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 @click.option(
     "--keep-metadata", is_flag=True, help="Keep EXIF with its place and time, and XMP. They are dropped else."
 )
+@click.option("--max-pixels", type=click.IntRange(1), help="Refuse larger photos.  [default: 178956970]")
 @click.option("--overwrite", is_flag=True, help="Make outputs anew that are there already.")
 @click.option("--dry-run", is_flag=True, help="Only say which file would become which.")
 @click.option("--json", "json_", metavar="FILE", help="Write a report of every photo and face; - is stdout.")
@@ -71,40 +73,50 @@ def protect(
     labels: str | None,
     format_: str | None,
     workers: int | None,
+    max_pixels: int | None,
     overwrite: bool,
     dry_run: bool,
     json_: str | None,
     quiet: bool,
     **choices: Any,
 ) -> int:
-    """Change the faces in photos so that they still match the person but no longer tell their gender.
+    """Change the faces in photos so that classifiers find it harder to read their gender.
+
+    They still match the person.
 
     PATH is a photo, several, a folder (with all in it), or - for one photo from stdin to stdout. The same size, mode
     and format come out; EXIF, places and previews do not.
 
-    Run it again after an interruption: outputs that are there already are not made again, whatever options they were
-    made with, so give --overwrite after a change of options.
+    Run it again after an interruption: outputs that are newer than their photo are not made again, whatever options
+    they were made with, so give --overwrite after a change of options. Unprotected copies, and outputs that are not
+    newer than their photo, are made anew.
 
     Exit code: 0 all done, 2 the request made no sense, 3 some failed, 130 interrupted.
     """
     from ..protecting.options import Options
     from ..protecting.plan import plan
+    from ..protecting.report import Report
 
+    if max_pixels is not None:
+        choices["max_pixels"] = max_pixels
     options = Options(format=format_, **choices)
-    if labels and options.gender:
+    report = Report(json_, options)
+    if labels is not None and options.gender:
         raise UsageError("--gender and --labels both say what the faces are; give one of them")
     if output is None:
         if paths != ("-",):
             raise UsageError("where to? Give -o OUT, a file or a folder")
         output = "-"
+    if output == "":
+        raise UsageError("-o is empty; expected a file or a folder")
     if "-" in paths or output == "-":
-        if labels or dry_run or (json_ == "-" and output == "-"):
+        if labels is not None or dry_run or (json_ == "-" and output == "-"):
             raise UsageError("with - for a photo neither --labels nor --dry-run, nor --json -, can be used")
-        return _one_stream(paths, output, options, overwrite, json_, quiet)
+        return _one_stream(paths, output, options, overwrite, report, quiet)
     todo = plan([Path(p) for p in paths], output, format=format_)
     if dry_run:
         return _dry_run(todo, overwrite)
-    return _many(todo, options, labels, workers, overwrite, json_, quiet)
+    return _many(todo, options, labels, workers, overwrite, report, quiet, err=quiet or json_ == "-")
 
 
 def _say(line: str) -> None:
@@ -144,7 +156,7 @@ def _dry_run(todo: Plan, overwrite: bool) -> int:
 
 
 def _one_stream(
-    paths: tuple[str, ...], output: str, options: Options, overwrite: bool, json_: str | None, quiet: bool
+    paths: tuple[str, ...], output: str, options: Options, overwrite: bool, report: Report, quiet: bool
 ) -> int:
     """One photo, from stdin or to stdout."""
     if len(paths) > 1:
@@ -153,26 +165,34 @@ def _one_stream(
         raise UsageError("- reads a photo from stdin, which is a terminal; send a file: halfmask protect - < photo.jpg")
     if output == "-" and sys.stdout.isatty():
         raise UsageError("the photo would go to the terminal; send it to a file: > protected.jpg, or give -o FILE")
+    from ..photos.encode import format_of
     from ..photos.photo import shown
-    from ..protecting.plan import Job
-    from ..protecting.report import Report, Summary, describe
+    from ..protecting.plan import Job, output_format
+    from ..protecting.report import Summary, describe
 
     target = Path(output)
+    format = format_of(options.format) if options.format else None
     if output != "-":
         if target.is_dir():
             raise UsageError(f"{shown(target)} is a folder; a photo from stdin has no name, so give a file")
+        format = output_format(target, options.format)
         if target.exists() and not overwrite:
             raise UsageError(f"{shown(target)} exists; give --overwrite to replace it")
     name = "stdin" if paths == ("-",) else paths[0]
+    if paths != ("-",):
+        if not Path(name).exists():
+            raise UsageError(f"there is no {shown(name)}; check the path")
+        if not Path(name).is_file():
+            raise UsageError(f"{shown(name)} is no file; - stands for one photo, so give one, or a folder to -o")
     data = sys.stdin.buffer.read() if paths == ("-",) else Path(name)
     _fetch(options)
     from ..protecting import pipeline
     from ..protecting.stages import run_one
 
     began = time.perf_counter()
-    job = Job(Path(name), target, Path(name).name)
+    job = Job(Path(name), target, Path(name).name, format)
     summary = Summary()
-    with Report(json_, options) as report:
+    with report:
         stages = pipeline.load(options, workers=pipeline.cores(), photos=1)
         try:
             photo, faces, seconds = run_one(stages, data)
@@ -184,24 +204,18 @@ def _one_stream(
             else:
                 if output == "-":
                     sys.stdout.buffer.write(
-                        photo.encode(options.format, quality=options.quality, keep_metadata=options.keep_metadata)
+                        photo.encode(format, quality=options.quality, keep_metadata=options.keep_metadata)
                     )
                     sys.stdout.buffer.flush()
                 else:
-                    photo.save(
-                        target,
-                        format=options.format,
-                        quality=options.quality,
-                        keep_metadata=options.keep_metadata,
-                    )
-                status = pipeline.PROTECTED if faces else pipeline.COPIED
-                outcome = pipeline.Outcome(job, status, faces, seconds=seconds)
+                    pipeline.write(photo, job, options)
+                outcome = pipeline.written(job, options, faces, seconds)
         except Exception as error:
             outcome = pipeline.failed(job, error)
         summary.add(outcome)
         report.add(outcome)
         report.finish(summary)
-    if not quiet or summary.failures:
+    if not quiet or summary.failures or summary.warnings:
         _say(describe(summary, options, output, time.perf_counter() - began, quiet=quiet))
     return 3 if summary.failures else 0
 
@@ -212,25 +226,27 @@ def _many(
     labels: str | None,
     workers: int | None,
     overwrite: bool,
-    json_: str | None,
+    report: Report,
     quiet: bool,
+    *,
+    err: bool,
 ) -> int:
     from ..protecting.labels import read_labels
-    from ..protecting.report import Report, Summary, describe
+    from ..protecting.report import Summary, describe
 
-    known = read_labels(Path(labels), todo.jobs) if labels else {}
+    known = read_labels(Path(labels), todo.jobs) if labels is not None else {}
     summary = Summary(ignored=todo.ignored)
     for name, reason in todo.problems:
         summary.fail(name, reason)
     began = time.perf_counter()
     stopped: str | None = None
-    with Report(json_, options) as report:
+    with report:
         if todo.jobs:
             stopped = _run(todo, options, known, workers, overwrite, quiet, report, summary)
         report.finish(summary)
     text = describe(summary, options, str(todo.out), time.perf_counter() - began, quiet=quiet, stopped=stopped)
     if text:
-        click.echo(text, err=quiet or json_ == "-")
+        click.echo(text, err=err)
     return 130 if stopped == "interrupted" else 3 if summary.failures or stopped else 0
 
 
@@ -241,7 +257,7 @@ def _run(
     workers: int | None,
     overwrite: bool,
     quiet: bool,
-    report: Any,
+    report: Report,
     summary: Summary,
 ) -> str | None:
     """Work through a plan; the reason why it stopped early, else None."""

@@ -159,8 +159,8 @@ def _damage_as_photo_error(name: str) -> Iterator[None]:
         raise
     except Exception as error:  # on damaged files Pillow's plugins raise almost anything
         raise PhotoError(
-            f"{name} cannot be read: {shown(str(error)) or type(error).__name__}. It is damaged or cut short; expected a "
-            "whole picture. Copy it again from its source."
+            f"{name} cannot be read: {shown(str(error)) or type(error).__name__}. It is damaged or cut short; expected "
+            "a whole picture. Copy it again from its source."
         ) from error
 
 

@@ -66,14 +66,14 @@ def protect(
     threads: int = 0,
     max_pixels: int = MAX_PIXELS,
 ) -> Result:
-    """Change the faces of a photo so that gender can no longer be read from them while they still match the person.
+    """Change the faces of a photo so that classifiers find it harder to read their gender; they still match the person.
 
     ``image`` is a path, the bytes of a picture file, a Pillow image, or an array uint8 or uint16, (H, W) gray, (H, W,
     3) RGB or (H, W, 4) RGBA, upright. ``gender`` is "female" (0) or "male" (1) and holds for every face; None has our
     own classifier estimate it, and each face says so. ``prototype`` is "op" (opposite gender, hides most), "nt"
     (neutral) or "sm" (same gender, hides least); SAN paper, section 3.2. ``faces`` is "all" or "largest".
     ``if_no_face`` is "fail" or "copy"; the latter gives back an unprotected photo, with no ``faces``. ``threads`` 0
-    takes every core.
+    takes every core. A photo of more than ``max_pixels`` is refused before it is decoded.
 
     With ``score`` each changed face gets ``match``, SFace's cosine between the face before and after (higher = more
     alike; OpenCV calls it the same person from 0.363 on). SFace is an auxiliary, not a judge: the methods are trained
@@ -93,9 +93,9 @@ def protect(
         raise UsageError(f"if_no_face is {if_no_face!r}; expected fail or copy (a single photo cannot be skipped)")
     if isinstance(gender, int | np.integer) and not isinstance(gender, bool) and gender in (0, 1):
         gender = GENDERS[int(gender)]
-    options = Options(method, hide, gender, prototype, faces, if_no_face, score)  # type: ignore[arg-type]
+    options = Options(method, hide, gender, prototype, faces, if_no_face, score, max_pixels=max_pixels)  # type: ignore[arg-type]
     stages = Stages(options, _networks(method, gender is None, score, threads))
-    photo, found, seconds = run_one(stages, image, max_pixels=max_pixels)
+    photo, found, seconds = run_one(stages, image)
     return Result(photo, found, seconds)
 
 

@@ -58,7 +58,7 @@ def read_labels(path: Path, jobs: Iterable[Job]) -> dict[Path, int]:
         elif word.lower() not in _WORDS:
             if word:
                 odd.append(f"{shown(word)} (line {line})")
-        elif labels.setdefault(*sources, _WORDS[word.lower()]) != _WORDS[word.lower()]:
+        elif labels.setdefault(min(sources), _WORDS[word.lower()]) != _WORDS[word.lower()]:
             clashing.append(f"{shown(file)} (line {line})")
     problems = []
     if unknown:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ..errors import UsageError
 from ..methods import DEFAULT, METHODS
+from ..photos.files import MAX_PIXELS
 
 HIDES = ("gender",)
 GENDERS = ("female", "male")
@@ -20,7 +21,7 @@ class Options:
 
     ``gender`` is "female" or "male" for every face, None when it is read from a labels file or estimated.
     ``if_no_face`` is "skip", "copy" (unprotected) or "fail". ``format`` is a name or suffix of a picture format, None
-    for the photo's own; ``quality`` is 1 to 100.
+    for the photo's own; ``quality`` is 1 to 100. A photo of more than ``max_pixels`` is refused.
 
     >>> Options(prototype="xx")
     Traceback (most recent call last):
@@ -38,6 +39,7 @@ class Options:
     format: str | None = None
     quality: int | None = None
     keep_metadata: bool = False
+    max_pixels: int = MAX_PIXELS
 
     def __post_init__(self) -> None:
         _one_of("method", self.method, tuple(sorted(METHODS)))
@@ -49,6 +51,8 @@ class Options:
         _one_of("if_no_face", self.if_no_face, NO_FACE)
         if self.quality is not None and not (isinstance(self.quality, int) and 1 <= self.quality <= 100):
             raise UsageError(f"quality is {self.quality!r}; expected a whole number from 1 to 100")
+        if isinstance(self.max_pixels, bool) or not isinstance(self.max_pixels, int) or self.max_pixels < 1:
+            raise UsageError(f"max_pixels is {self.max_pixels!r}; expected a whole number above 0")
 
 
 def _one_of(name: str, value: object, known: tuple[str, ...]) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
 from .. import __version__
-from ..errors import UsageError
+from ..errors import HalfmaskError, UsageError
+from ..photos.files import is_photo
 from ..photos.photo import PART_SUFFIX, not_replaceable, shown
 from . import pipeline
 from .options import Options
@@ -133,6 +136,9 @@ class Report:
 
     An object: ``version``, ``options``, ``photos`` (``file``, ``output``, ``status``, ``reason``, ``warning``,
     ``seconds``, ``faces``), ``summary``. ``target`` is a path, "-" for stdout, None for no report.
+
+    Raises :class:`~halfmask.errors.UsageError` at once for a target that cannot be a report: an empty name, a
+    picture's name, a folder, device or pipe. :class:`~halfmask.errors.HalfmaskError` says that writing failed later.
     """
 
     def __init__(self, target: str | None, options: Options) -> None:
@@ -141,6 +147,14 @@ class Report:
         self._stream: IO[str] | None = None
         self._first = True
         self._options = options
+        if target is None or target == "-":
+            return
+        if target == "":
+            raise UsageError("the report's name is empty; expected a file, or - for stdout")
+        if odd := not_replaceable(Path(target)):
+            raise UsageError(f"the report {shown(target)} {odd}; expected a file, or a name that is free")
+        if is_photo(target):
+            raise UsageError(f"the report {shown(target)} has a picture's name; expected one such as report.json")
 
     def __enter__(self) -> Report:
         if self._target == "-":
@@ -180,20 +194,34 @@ class Report:
         figures["warned"] = [f"{name}: {what}" for name, what in summary.warned]
         self._write('\n], "summary": ' + json.dumps(figures) + "}\n")
         if self._stream and self._part and self._target:
-            self._stream.close()
-            os.replace(self._part, self._target)
+            with self._telling():
+                self._stream.close()
+                os.replace(self._part, self._target)
             self._part = None
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._part and self._stream:  # not finished
-            self._stream.close()
+            with contextlib.suppress(OSError):  # closing writes what is left, on a disk that may be full
+                self._stream.close()
             self._part.unlink(missing_ok=True)
 
     def _write(self, text: str) -> None:
         if self._stream:
-            self._stream.write(text)
+            with self._telling():
+                self._stream.write(text)
+
+    @contextlib.contextmanager
+    def _telling(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            where = "to stdout" if self._target == "-" else shown(self._target or "")
+            raise HalfmaskError(
+                f"the report {where} could not be written: {error.strerror or error}. The photos written so far are "
+                "whole; give --json a place with room and run the same line again for the rest"
+            ) from error
 
 
 def _face(face: FaceResult) -> dict[str, Any]:

@@ -121,7 +121,7 @@ class Stages:
         self.options = options
         self.networks = networks
 
-    def find(self, source: Any, gender: int | None = None, *, max_pixels: int = files.MAX_PIXELS) -> Found:
+    def find(self, source: Any, gender: int | None = None) -> Found:
         """Read a photo, find its faces and cut out those to change.
 
         ``gender`` is what a labels file says. It holds for the largest face, the one that such a file means; further
@@ -130,7 +130,7 @@ class Stages:
         """
         seconds: dict[str, float] = {}
         with _timed(seconds, "read"):
-            photo = files.read(source, max_pixels=max_pixels)
+            photo = files.read(source, max_pixels=self.options.max_pixels)
             pixels = photo.pixels
         with _timed(seconds, "detect"):
             faces = self.networks.detector(pixels)
@@ -239,10 +239,8 @@ def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
     seconds[stage] = time.perf_counter() - began
 
 
-def run_one(
-    stages: Stages, source: Any, *, max_pixels: int = files.MAX_PIXELS
-) -> tuple[Photo, tuple[FaceResult, ...], dict[str, float]]:
+def run_one(stages: Stages, source: Any) -> tuple[Photo, tuple[FaceResult, ...], dict[str, float]]:
     """All stages for one photo in this thread: the photo after, its faces, and seconds by stage."""
-    found = stages.find(source, max_pixels=max_pixels)
+    found = stages.find(source)
     after, faces = stages.finish(found, stages.change([found])[0])
     return after, faces, found.seconds
