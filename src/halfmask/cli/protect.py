@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @click.option(
     "--labels",
     metavar="CSV",
-    help="Known genders: columns file,gender, files named as they lie in the input folder. A row labels its photo's "
+    help="Known genders: columns file,gender, files named as they lie in the input folder, or by their path. A row labels its photo's "
     "largest face. Faces without a label are estimated.",
 )
 @click.option(
@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     help="Match every face before and after by SFace. It is an auxiliary, which our methods train against, so it shows "
     "that a photo came out as intended and judges nothing.",
 )
-@click.option("--quiet", "-q", is_flag=True, help="Say nothing but what failed.")
+@click.option("--quiet", "-q", is_flag=True, help="Say nothing but warnings and what failed.")
 def protect(
     paths: tuple[str, ...],
     output: str | None,
