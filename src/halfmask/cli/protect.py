@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 @click.option(
     "--labels",
     metavar="CSV",
-    help="Known genders: columns file,gender, files named as they lie in the input folder, or by their path. A row labels its photo's "
-    "largest face. Faces without a label are estimated.",
+    help="Known genders: columns file,gender, files named as they lie in the input folder, or by their path. A row "
+    "labels its photo's largest face. Faces without a label are estimated.",
 )
 @click.option(
     "--prototype",
