@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-PHOTOS = 60
+PHOTOS = 200
 _CODE = """
-import sys, pathlib
+import signal, sys, pathlib
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in whatever a shell runs in the background
 import halfmask.weights.shipped as shipped
 shipped.DATA = pathlib.Path(sys.argv.pop(1))
 from halfmask.cli import main
