@@ -56,19 +56,25 @@ def network(faces: int = 8, rounds: int = 7) -> None:
     print(f"folded in onnxruntime {folded:.1f} (batch 1): {plain / folded:.2f} x; largest difference {worst:.1e}\n")
 
 
+_WATCH = """
+import resource, subprocess, sys, time
+began = time.perf_counter()
+code = subprocess.run(sys.argv[1:]).returncode
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(code, time.perf_counter() - began, used.ru_maxrss, used.ru_utime + used.ru_stime)
+"""
+
+
 def process(folder: Path, what: str, *options: str) -> None:
     photos = sum(1 for p in folder.rglob("*") if p.is_file())
     with tempfile.TemporaryDirectory() as out:
         command = [sys.executable, "-m", "halfmask", "protect", str(folder), "-o", f"{out}/o", "-q", *options]
-        began = time.perf_counter()
-        done = subprocess.Popen(command)
-        _, status, usage = os.wait4(done.pid, 0)
-        took = time.perf_counter() - began
-        done.returncode = os.waitstatus_to_exitcode(status)
-    peak = usage.ru_maxrss / 1024
+        # through a small process: Linux counts the memory of the one that starts a process as its own
+        done = subprocess.run([sys.executable, "-c", _WATCH, *command], capture_output=True, text=True, check=True)
+    code, took, peak, processor = done.stdout.split()[-4:]
     print(
-        f"{what}: {photos} photos in {took:.1f} s = {photos / took:.1f} photos/s, "
-        f"{usage.ru_utime + usage.ru_stime:.0f} s of processor time, peak memory {peak:.0f} MB (exit {done.returncode})"
+        f"{what}: {photos} photos in {float(took):.1f} s = {photos / float(took):.1f} photos/s, "
+        f"{float(processor):.0f} s of processor time, peak memory {int(peak) / 1024:.0f} MB (exit {code})"
     )
 
 
