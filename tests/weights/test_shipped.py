@@ -111,3 +111,13 @@ def test_reach_1_is_the_papers_opposite_prototype(face: np.ndarray, tmp_path: Pa
     expected = paper._net(gray(face), paper.means[woman], paper.means[1 - woman])
     assert np.array_equal(paper.protected_gray(face, woman, "op"), expected)
     assert San().fingerprint != paper.fingerprint
+
+
+def test_no_card_or_page_holds_a_placeholder() -> None:
+    pages = [*shipped.DATA.glob("*.md"), *(Path(__file__).resolve().parents[2] / "docs").rglob("*.md")]
+    assert len(pages) > 4
+    for page in pages:
+        words = page.read_text("utf-8").split()
+        assert not {"FIGURES", "READING", "TABLE", "GENDERTABLE", "CELEBATABLE", "LFWTABLE", "SPEEDTABLE"} & set(
+            words
+        ), page
