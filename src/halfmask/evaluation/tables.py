@@ -65,30 +65,27 @@ def match_rows(
     pair. A protected face that was lost is a pair that does not match.
     """
     before = measured[BEFORE]
+    given = None if pairs is None else _places(before, pairs)
+    gallery = {name: before.columns[f"embed/{name}"] for name in matchers}
+    # of the originals alone, so once for all variants: every two pictures are over a million pairs
+    fixed = {name: _thresholds(before, gallery[name], matcher, fmrs, given) for name, matcher in matchers.items()}
     rows = []
     for name, m in measured.items():
         for matcher_name, matcher in matchers.items():
-            original = before.columns[f"embed/{matcher_name}"]
             changed = m.columns[f"embed/{matcher_name}"]
-            if pairs is None:
-                genuine, thresholds, counts = _all(before, m, original, changed, matcher, fmrs)
-            else:
-                genuine, thresholds, counts = _given(before, m, original, changed, matcher, fmrs, pairs)
-            row: Row = {"variant": name, "matcher": matcher_name, "genuine": counts[0], "impostors": counts[1]}
+            thresholds, impostors = fixed[matcher_name]
+            genuine = _genuine(before, m, gallery[matcher_name], changed, matcher, given)
+            row: Row = {"variant": name, "matcher": matcher_name, "genuine": len(genuine), "impostors": impostors}
             row |= {f"tmr@{fmr:g}": match_rate(genuine, t) for fmr, t in zip(fmrs, thresholds, strict=True)}
             rows.append(row)
     return rows
 
 
-def _given(
-    before: Measured,
-    m: Measured,
-    original: NDArray[np.float32],
-    changed: NDArray[np.float32],
-    matcher: Matcher,
-    fmrs: Sequence[float],
-    pairs: Sequence[Pair],
-) -> tuple[NDArray[Any], list[float], tuple[int, int]]:
+#: Rows of pictures a and b of each pair, and whether they show the same person.
+_Given = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]
+
+
+def _places(before: Measured, pairs: Sequence[Pair]) -> _Given:
     place = {k: i for i, k in enumerate(before.keys)}
     absent = sorted({k for p in pairs for k in (p.a, p.b) if k not in place})
     if absent:
@@ -96,41 +93,58 @@ def _given(
     a, b = (np.array([place[getattr(p, side)] for p in pairs]) for side in ("a", "b"))
     same = np.array([p.same for p in pairs])
     usable = before.enrolled[a] & before.enrolled[b]  # without a face before, there is nothing to protect
-    a, b, same = a[usable], b[usable], same[usable]
-    impostors = matcher.score(original[a[~same]], original[b[~same]])
-    thresholds = [threshold_at_fmr(impostors, fmr) for fmr in fmrs]
-    a, b = a[same & m.attempted[b]], b[same & m.attempted[b]]
-    shown = m.enrolled[b]
-    genuine = np.full(len(b), -np.inf)
-    genuine[shown] = matcher.score(original[a[shown]], changed[b[shown]])
-    return genuine, thresholds, (len(genuine), len(impostors))
+    return a[usable], b[usable], same[usable]
 
 
-def _all(
+def _persons(before: Measured) -> tuple[NDArray[np.bool_], list[str]]:
+    """Which pictures show a known person's face before, and who it is."""
+    usable = np.array([i is not None for i in before.identity]) & before.enrolled
+    return usable, [p for p, u in zip(before.identity, usable, strict=True) if u and p is not None]
+
+
+def _thresholds(
+    before: Measured, original: NDArray[np.float32], matcher: Matcher, fmrs: Sequence[float], given: _Given | None
+) -> tuple[list[float], int]:
+    """The thresholds that the originals' impostor pairs fix, and how many pairs these are."""
+    if given is not None:
+        a, b, same = given
+        impostors = matcher.score(original[a[~same]], original[b[~same]])
+        return [threshold_at_fmr(impostors, fmr) for fmr in fmrs], len(impostors)
+    usable, persons = _persons(before)
+    base = all_pairs(original[usable], persons, matcher.score_matrix, fmr=max(fmrs))
+    return [base.threshold(fmr) for fmr in fmrs], base.impostors
+
+
+def _genuine(
     before: Measured,
     m: Measured,
     original: NDArray[np.float32],
     changed: NDArray[np.float32],
     matcher: Matcher,
-    fmrs: Sequence[float],
-) -> tuple[NDArray[Any], list[float], tuple[int, int]]:
-    usable = np.array([i is not None for i in before.identity]) & before.enrolled
-    persons = [p for p, u in zip(before.identity, usable, strict=True) if u and p is not None]
-    base = all_pairs(original[usable], persons, matcher.score_matrix, fmr=max(fmrs))
-    thresholds = [base.threshold(fmr) for fmr in fmrs]
+    given: _Given | None,
+) -> NDArray[Any]:
+    """Scores of the genuine pairs, original against changed, -inf where the changed face was lost."""
+    if given is not None:
+        a, b, same = given
+        a, b = a[same & m.attempted[b]], b[same & m.attempted[b]]
+        shown = m.enrolled[b]
+        genuine = np.full(len(b), -np.inf)
+        genuine[shown] = matcher.score(original[a[shown]], changed[b[shown]])
+        return genuine
+    usable, persons = _persons(before)
+    gallery, probes = original[usable], changed[usable]
     shown, attempted = m.enrolled[usable], m.attempted[usable]
-    probes = np.where(shown[:, None], changed[usable], original[usable])
     who = np.unique(np.array(persons), return_inverse=True)[1]
-    genuine = []
+    scores = []
     for i in range(len(who)):  # a person has few pictures, so row by row costs nothing
         mates = np.flatnonzero((who == who[i]) & (np.arange(len(who)) != i))
         if not len(mates) or not attempted[i]:
             continue
         if shown[i]:
-            genuine.append(matcher.score_matrix(probes[i : i + 1], original[usable][mates])[0])
+            scores.append(matcher.score_matrix(probes[i : i + 1], gallery[mates])[0])
         else:
-            genuine.append(np.full(len(mates), -np.inf))
-    return np.concatenate(genuine), thresholds, (sum(map(len, genuine)), base.impostors)
+            scores.append(np.full(len(mates), -np.inf))
+    return np.concatenate(scores)
 
 
 def looks_rows(measured: Mapping[str, Measured]) -> list[Row]:
