@@ -7,6 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from halfmask.errors import WeightsError
+from halfmask.photos.detect import Detector
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
@@ -37,3 +40,14 @@ def astronaut() -> np.ndarray:
     """scikit-image's bundled portrait of Eileen Collins (public domain), uint8 (512, 512, 3)."""
     data = pytest.importorskip("skimage.data", reason="needs scikit-image for its bundled photo")
     return np.asarray(data.astronaut())
+
+
+@pytest.fixture(scope="session")
+def detector() -> Detector:
+    """The face detector; skipped, with the reason, only where its weights can be neither found nor fetched."""
+    try:
+        return Detector()
+    except WeightsError as error:
+        if "could not be fetched" not in str(error):
+            raise
+        pytest.skip(f"needs the face detector's weights: {error}")

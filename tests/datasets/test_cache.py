@@ -11,18 +11,13 @@ import pytest
 
 from halfmask.datasets import cache
 from halfmask.datasets.table import Row, Table
-from halfmask.errors import DataError, WeightsError
+from halfmask.errors import DataError
 from halfmask.photos.align import crop_face
 from halfmask.photos.detect import Detector, Face
-from halfmask.weights import store
 
 
 @pytest.fixture
-def table(tmp_path: Path, astronaut: np.ndarray) -> Table:
-    try:
-        store.get("yunet")
-    except WeightsError as error:
-        pytest.skip(f"needs the face detector: {error}")
+def table(tmp_path: Path, astronaut: np.ndarray, detector: Detector) -> Table:
     root = tmp_path / "data"
     root.mkdir()
     cv2.imwrite(str(root / "face.png"), astronaut[..., ::-1])

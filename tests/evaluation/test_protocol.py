@@ -11,10 +11,9 @@ import pytest
 
 from halfmask.datasets.pairs import Pair
 from halfmask.datasets.table import Row, Table
-from halfmask.errors import DataError, MetricError, WeightsError
+from halfmask.errors import DataError, MetricError
 from halfmask.evaluation import protocol, tables
-from halfmask.photos.detect import Face
-from halfmask.weights import store
+from halfmask.photos.detect import Detector, Face
 
 
 class Brightness:
@@ -38,11 +37,7 @@ class Brightness:
 
 
 @pytest.fixture
-def table(tmp_path: Path, astronaut: np.ndarray) -> Table:
-    try:
-        store.get("yunet")
-    except WeightsError as error:
-        pytest.skip(f"needs the face detector: {error}")
+def table(tmp_path: Path, astronaut: np.ndarray, detector: Detector) -> Table:
     rows = []
     for i in range(6):
         path = tmp_path / f"{i}.png"

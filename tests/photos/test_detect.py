@@ -14,16 +14,6 @@ from halfmask.photos.detect import SEARCH_SIDES, Detector
 from halfmask.photos.files import read
 
 
-@pytest.fixture(scope="module")
-def detector() -> Detector:
-    try:
-        return Detector()
-    except WeightsError as error:
-        if "could not be fetched" not in str(error):
-            raise
-        pytest.skip(f"needs the face detector's weights: {error}")
-
-
 def check_points(points: np.ndarray, box: tuple[float, float, float, float]) -> None:
     """Right eye left of the left eye in the picture, eyes over nose over mouth, and all inside the box."""
     right_eye, left_eye, nose, right_mouth, left_mouth = points
