@@ -6,6 +6,9 @@ A caller who wants to survive one bad file catches :class:`HalfmaskError`.
 
 from __future__ import annotations
 
+import importlib
+from typing import Any
+
 
 class HalfmaskError(Exception):
     """Base of every error that halfmask raises on purpose."""
@@ -33,3 +36,18 @@ class ExtraMissingError(HalfmaskError):
 
 class MetricError(HalfmaskError):
     """A figure cannot be given honestly from these data: one class only, too few impostor pairs, a score missing."""
+
+
+def extra(module: str, need: str) -> Any:
+    """Import an optional module, or say which extra brings it.
+
+    >>> extra("onnx_of_the_future", "the face-api referee")
+    Traceback (most recent call last):
+    halfmask.errors.ExtraMissingError: the face-api referee needs onnx_of_the_future, ...
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ExtraMissingError(
+            f"{need} needs {module}, which is not installed: pip install 'halfmask[train]'"
+        ) from error

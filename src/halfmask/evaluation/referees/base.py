@@ -8,13 +8,13 @@ and the face found in it, and cuts, scales and normalises as its makers did.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import ExtraMissingError, UsageError, WeightsError
+from ...errors import UsageError, WeightsError
 from ...photos.align import warp
 from ...photos.detect import Face
 
@@ -60,6 +60,38 @@ class AgeReferee(Protocol):
 
     def age(self, images: Sequence[Pixels], faces: Sequence[Face]) -> Floats:
         """Apparent age in years, float32 (N,)."""
+        ...
+
+
+@runtime_checkable
+class GenderAgeReferee(Protocol):
+    """Says both from one network. Who wants both asks ``predict`` once, at the price of one."""
+
+    name: str
+
+    def predict(self, images: Sequence[Pixels], faces: Sequence[Face]) -> tuple[Floats, Floats]:
+        """What ``p_male`` and what ``age`` would say, each float32 (N,)."""
+        ...
+
+
+@runtime_checkable
+class RaceReferee(Protocol):
+    """Says which of ``groups`` a face is read as.
+
+    ``trained_on`` names the data set that taught it, as :func:`halfmask.datasets.read` names it: of that set's faces it
+    is no judge. None when that is not known.
+    """
+
+    name: str
+    groups: tuple[str, ...]
+    trained_on: str | None
+
+    def p_race(self, images: Sequence[Pixels], faces: Sequence[Face]) -> Floats:
+        """The probability of each group, float32 (N, len(groups)), rows adding to 1."""
+        ...
+
+    def group(self, word: str | None) -> int:
+        """The index in ``groups`` of a data set's own word for a race, -1 when unknown or not among them."""
         ...
 
 
@@ -133,21 +165,4 @@ def session(model: Any, threads: int = 0) -> Any:
         what = "a model built from its weights" if isinstance(model, bytes) else model
         raise WeightsError(
             f"{what} does not load in onnxruntime: {error}. Delete the file and fetch it again."
-        ) from error
-
-
-def extra(module: str, need: str) -> Any:
-    """Import an optional module, or say which extra brings it.
-
-    >>> extra("onnx_of_the_future", "the face-api referee")
-    Traceback (most recent call last):
-    halfmask.errors.ExtraMissingError: the face-api referee needs onnx_of_the_future, ...
-    """
-    import importlib
-
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ExtraMissingError(
-            f"{need} needs {module}, which is not installed: pip install 'halfmask[train]'"
         ) from error

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import WeightsError
+from ...errors import WeightsError, extra
 from ...photos.detect import Face
 from ...weights import store
-from .base import Floats, Pixels, chips, extra, session
+from .base import Floats, Pixels, chips, session
 
 _MEAN = np.array([122.782, 117.001, 104.298], np.float32)  # of RGB
 
@@ -47,7 +47,7 @@ class DlibMatcher:
 
     name = "dlib"
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int = 0) -> None:  # dlib itself decides on threads: the number is for the others' sake
         dlib = extra("dlib", "the dlib matcher")
         path = store.get("dlib-resnet")
         try:

@@ -14,8 +14,8 @@ import numpy as np
 
 from ...photos.detect import Face
 from ...weights import store
+from ...weights.tfjs import Graph, read_weights
 from .base import Floats, Pixels, chips, cut_square, session
-from .tfjs import Graph, read_weights
 
 SIZE = 112
 _MEAN = np.array([122.782, 117.001, 104.298], np.float32)  # of RGB

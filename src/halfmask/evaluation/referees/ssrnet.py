@@ -9,8 +9,8 @@ import numpy as np
 
 from ...photos.detect import Face
 from ...weights import store
+from ...weights.tfjs import graph_model
 from .base import Floats, Pixels, chips, session, square
-from .tfjs import graph_model
 
 SIZE = 64
 # Searched on LFW and UTKFace. SSR-Net was trained on IMDB's crops, which show the whole head; sampled bilinearly

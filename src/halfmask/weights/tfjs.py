@@ -2,7 +2,8 @@
 
 Format: https://github.com/tensorflow/tfjs/tree/master/tfjs-converter (weights manifest, graph model). Weights lie end
 to end in one binary file; a manifest gives name, shape and type of each, and perhaps a quantisation, of which
-value = code * scale + min. Only the operations that the referees hold are translated; any other is refused by name.
+value = code * scale + min. Only the operations that the models in :mod:`halfmask.weights.store` hold are translated;
+any other is refused by name.
 """
 
 from __future__ import annotations
@@ -16,8 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import WeightsError
-from .base import extra
+from ..errors import WeightsError, extra
 
 
 def read_weights(groups: Sequence[dict[str, Any]], data: bytes) -> dict[str, NDArray[Any]]:
@@ -78,7 +78,7 @@ class Graph:
         helper, f32 = self._onnx.helper, self._onnx.TensorProto.FLOAT
         graph = helper.make_graph(
             self._nodes,
-            "referee",
+            "halfmask",
             [helper.make_tensor_value_info("image", f32, ["N", 3, size, size])],
             [helper.make_tensor_value_info(name, f32, ["N", None]) for name in outputs],
             self._constants,
