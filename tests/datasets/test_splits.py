@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from halfmask.datasets import Row, Table, read, subject_disjoint
+from halfmask.datasets import Row, Table, most_people, read, subject_disjoint
 from halfmask.errors import UsageError
 
 SHARES = {"train": 0.8, "valid": 0.1, "test": 0.1}
@@ -95,3 +95,24 @@ def test_real_celeba(shared_data: Path) -> None:
     who = [{r.identity for r in t.split(split)} for split in ("train", "valid", "test")]
     assert len(set.union(*who)) == sum(len(w) for w in who) == 1300
     assert all(abs(len(w) - 1300 * share) <= 1 for w, share in zip(who, SHARES.values(), strict=True))
+
+
+def test_a_small_set_is_of_whole_people(rng: np.random.Generator) -> None:
+    whole = table(30, rng)
+    sizes = {p: sum(r.identity == p for r in whole) for p in {r.identity for r in whole}}
+    few = most_people(whole, 20)
+    assert 20 <= len(few) < 20 + max(sizes.values())
+    assert all(sum(r.identity == p for r in few) == sizes[p] for p in {r.identity for r in few})
+    fewer = {r.key for r in most_people(whole, 8)}
+    assert fewer < {r.key for r in few}
+    mixed = Table(whole.name, whole.root, whole.rows[::-1])
+    assert {r.key for r in most_people(mixed, 20)} == {r.key for r in few}
+    assert {r.key for r in most_people(whole, 20, seed=1)} != {r.key for r in few}
+    assert len(most_people(whole, 10_000)) == len(whole)
+    with pytest.raises(UsageError, match="expected 1 or more"):
+        most_people(whole, 0)
+
+
+def test_pictures_of_nobody_known_are_people_of_their_own() -> None:
+    rows = [Row(f"{i}.jpg", Path(f"{i}.jpg")) for i in range(9)]
+    assert len(most_people(Table("made-up", Path(), rows), 4)) == 4

@@ -2,7 +2,7 @@
 
 from halfmask.datasets.pairs import Pair, Pairs, lfw_pairs, read_pairs
 from halfmask.datasets.readers import READERS, read, recognise
-from halfmask.datasets.splits import subject_disjoint
+from halfmask.datasets.splits import most_people, subject_disjoint
 from halfmask.datasets.table import Row, Split, Table, concat
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Table",
     "concat",
     "lfw_pairs",
+    "most_people",
     "read",
     "read_pairs",
     "recognise",

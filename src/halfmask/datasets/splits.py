@@ -1,4 +1,4 @@
-"""Splits in which nobody stands twice."""
+"""Splits in which nobody stands twice, and small sets of whole people."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import get_args
+
+import numpy as np
 
 from halfmask.datasets.table import Row, Split, Table
 from halfmask.errors import UsageError
@@ -49,6 +51,37 @@ def subject_disjoint(table: Table, shares: Mapping[Split, float], seed: int = 0)
             start += count
     rows = [replace(row, split=split_of[_person(row)]) for row in table]
     return replace(table, rows=rows, problems=list(table.problems))
+
+
+def most_people(table: Table, most: int, seed: int = 0) -> Table:
+    """Whole people, in the order of a fixed shuffle, until there are at least ``most`` pictures.
+
+    For a quick look at a large set: everybody stays with all of their pictures, so genuine pairs stay as common a
+    person as they were. A row without an identity is a person of its own. The same people and seed give the same
+    choice, in whatever order the rows come, and a smaller ``most`` gives people of the larger one.
+
+    Raises UsageError when ``most`` is less than 1.
+
+    >>> from pathlib import Path
+    >>> t = Table("demo", Path(), [Row(f"{i}.jpg", Path(f"{i}.jpg"), f"p{i // 4}") for i in range(40)])
+    >>> few = most_people(t, 10)
+    >>> len(few), sorted({len(t.where(lambda r, p=p: r.identity == p)) for p in {r.identity for r in few}})
+    (12, [4])
+    """
+    if most < 1:
+        raise UsageError(f"cannot take {most} pictures of {table.name}: expected 1 or more.")
+    sizes = Counter(_person(row) for row in table)
+    # by the name alone, so that an identity stands where it did whether or not others are known
+    people = sorted(sizes, key=lambda person: person.partition(" ")[2])
+    np.random.default_rng(seed).shuffle(people)
+    chosen: set[str] = set()
+    total = 0
+    for person in people:
+        if total >= most:
+            break
+        chosen.add(person)
+        total += sizes[person]
+    return table.where(lambda row: _person(row) in chosen)
 
 
 def _person(row: Row) -> str:
