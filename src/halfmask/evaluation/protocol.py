@@ -1,20 +1,23 @@
-"""Measure methods on whole photos: photo in, protected photo out, and only then the referees look.
+"""Ask the referees about photos before and after protection, both as they lie on disk.
 
-What ``halfmask protect`` does otherwise: here the true label is given, the subject's face alone is changed, and the
-protected photo is not encoded again.
+A method is run by ``halfmask protect`` into a folder; here only files are read, so what is measured is what a user
+gets. For each photo of a table: find the face, find it again in every protected version of the photo, and ask every
+referee. A face that is not found again is a *failure to enrol*: it stays in the figures, as a pair that does not match,
+and its number stands beside them.
 
-For each photo of a table: find the face, let every variant change it and put it back, find the face again in the
-protected photo, and ask every referee. A face that is not found again is a *failure to enrol*: it stays in the
-figures, as a pair that does not match, and its number stands beside them. Results are kept in parts on disk, so that
-a long run can be stopped and goes on where it was.
+Results are kept in parts on disk, named by what they were computed from, so that a long run can be stopped and goes on
+where it was, and two runs over the same files compute nothing twice.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -23,34 +26,36 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ..datasets.cache import centred_face
-from ..datasets.table import Row, Table
+from ..datasets.table import Table
 from ..errors import DataError, HalfmaskError
 from ..photos.align import CROP, TEMPLATE_VERSION, crop_face, warp
 from ..photos.detect import Detector, Face
 from ..photos.files import read
-from ..photos.paste import face_change
 from ..photos.samples import LUMA
-from .referees import GenderReferee, Matcher
+from .referees import GenderAgeReferee, Referees, load
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
-#: A variant maps RGB crops (N, 3, 224, 224) in [0, 1] and true gender labels (N,) to their change, the same shape.
-Variant = Callable[[Floats, NDArray[np.int64]], Floats]
-
 #: The name under which the unchanged photos stand in the results.
 BEFORE = "before"
 
-_CHUNK = 48
+#: Photos a part holds: small enough that little is lost when a run is killed.
+_PART = 48
+
+#: How a protected crop differs from its original; metrics of these names.
+_LOOKS = ("ssim", "mssim", "psnr", "l2", "linf")
 
 
 @dataclass(frozen=True)
 class Measured:
     """What the referees said of one variant on one table; row i of every array is picture ``keys[i]``.
 
-    ``columns`` holds ``p_male/REFEREE`` (N,), ``embed/MATCHER`` (N, D), and ``ssim``, ``psnr`` (N,) of the aligned
-    luma crop before and after. Pictures that were not enrolled have NaN throughout. ``gender`` is -1 where unknown.
-    ``attempted`` says which pictures the variants were asked to change; the others were measured before only.
+    ``columns`` holds ``p_male/REFEREE`` and ``age/REFEREE`` (N,), ``p_race/REFEREE`` (N, K), ``embed/MATCHER`` (N, D);
+    the face, ``points`` (N, 5, 2) and ``box`` (N, 4); and, of a protected variant, how the aligned crop changed:
+    ``ssim``, ``mssim``, ``psnr`` of its luma, ``l2``, ``linf`` of its RGB values in [0, 1], each (N,). Pictures that
+    were not enrolled have NaN throughout. ``gender`` is -1 where unknown. ``attempted`` says which pictures have a
+    protected version (before: in any variant, all when there is none); ``problems`` names each file that could not be read or measured, and why.
     """
 
     variant: str
@@ -60,140 +65,94 @@ class Measured:
     enrolled: NDArray[np.bool_]
     attempted: NDArray[np.bool_]
     columns: dict[str, Floats]
+    problems: list[tuple[str, str]] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.keys)
 
+    @property
+    def persons(self) -> NDArray[np.str_]:
+        """The person of each picture; a picture of nobody known is a person of its own."""
+        return np.array([i or k for i, k in zip(self.identity, self.keys, strict=True)])
+
+    def face(self, i: int) -> Face | None:
+        """The face that was measured in picture i, None where none was found."""
+        return _face(self.columns["box"][i], self.columns["points"][i]) if self.enrolled[i] else None
+
 
 def measure(
     table: Table,
-    variants: Mapping[str, Variant],
+    variants: Mapping[str, Mapping[str, Path]],
     *,
-    genders: Mapping[str, GenderReferee],
-    matchers: Mapping[str, Matcher],
+    referees: Referees,
     folder: Path,
-    only: Collection[str] | None = None,
     gray: bool = False,
-    tag: str = "",
+    workers: int = 0,
     quiet: bool = False,
 ) -> dict[str, Measured]:
-    """Run every variant and the unchanged photo over a table; returns them by name, ``before`` first.
+    """Measure the photos of a table and every protected version of them; returns them by name, ``before`` first.
 
-    ``folder`` keeps the parts: a second call with the same table, variants and referees computes only what is
-    missing, and one with others is refused; ``tag`` says which weights stand behind the variants' names. With ``only``,
-    the variants change the pictures with these keys alone, and the rest are measured before only, as a gallery. With
+    ``variants`` maps a name to the protected file of each picture, by the picture's key; a picture without one was not
+    attempted and stays in the gallery. A protected file that is absent or unreadable is a face that was lost. With
     ``gray`` every photo is made gray first, as in the SAN papers.
 
-    Raises :class:`~halfmask.errors.DataError` when no photo of the table shows a face.
+    ``folder`` keeps the parts, which other calls with the same files and referees use again. Referees made by
+    :func:`~halfmask.evaluation.referees.load` run in ``workers`` processes (0: one a core); others in this one.
+
+    Raises :class:`~halfmask.errors.DataError` when no photo of the table shows a face, or the disk is full.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    cores = workers or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     about = {
-        "table": table.name,
-        "pictures": [row.key for row in table],
-        "variants": [BEFORE, *variants],
-        "genders": sorted(genders),
-        "matchers": sorted(matchers),
-        "only": None if only is None else sorted(only),
         "gray": gray,
         "template": TEMPLATE_VERSION,
-        "tag": tag,
+        "referees": {kind: sorted(getattr(referees, kind)) for kind in ("genders", "matchers", "ages", "races")},
     }
-    plan = folder / "plan.json"
-    if plan.is_file() and json.loads(plan.read_text("utf-8")) != about:
-        raise DataError(f"{folder} holds measurements of other pictures, variants or referees; give another folder")
-    plan.write_text(json.dumps(about), "utf-8")
-    detector = Detector()
-    starts = range(0, len(table), _CHUNK)
-    with tqdm(total=len(table), desc=f"measuring {table.name}", unit="photo", disable=quiet) as bar:
-        for start in starts:
-            rows = table.rows[start : start + _CHUNK]
-            part = folder / f"part-{start:07d}.npz"
-            if not part.is_file():
-                arrays = _chunk(rows, variants, genders, matchers, detector, only, gray)
-                fresh = part.with_name(f".{part.name}")
-                np.savez(fresh, **arrays)
-                os.replace(fresh, part)
-            bar.update(len(rows))
-    return _gather(table, folder, [BEFORE, *variants], starts, only)
+    home = _home(folder, table.name, about, [(row.key, row.path) for row in table])
+    jobs = [
+        _Job(home / f"part-{start:07d}.npz", [(r.key, r.path) for r in table.rows[start : start + _PART]], None, gray)
+        for start in range(0, len(table), _PART)
+    ]
+    _work(jobs, referees, cores, f"measuring {table.name}", quiet)
+    # before is compared with after, so it counts for the same pictures; the rest of the table is gallery
+    attempted = {key for files in variants.values() for key in files} if variants else {row.key for row in table}
+    result = {BEFORE: _gather(table, BEFORE, jobs, attempted)}
+    before = result[BEFORE]
+    if not before.enrolled.any():
+        raise DataError(f"no picture of {table.name} shows a face that can be found")
+    place = {key: i for i, key in enumerate(before.keys)}
+    for name, files in variants.items():
+        if unknown := [key for key in files if key not in place]:
+            raise DataError(f"{name} has protected versions of pictures that {table.name} lacks, first: {unknown[0]}")
+        todo = [(row, before.face(place[row.key])) for row in table if row.key in files]
+        shown = [(row.key, row.path, files[row.key], face) for row, face in todo if face is not None]
+        whole = [(key, path) for key, path, _, _ in shown] + [(key, path) for key, _, path, _ in shown]
+        home = _home(folder, f"{table.name}-{name}", about, whole)
+        jobs = [
+            _Job(
+                home / f"part-{start:07d}.npz",
+                [(key, path) for key, _, path, _ in shown[start : start + _PART]],
+                [(path, face) for _, path, _, face in shown[start : start + _PART]],
+                gray,
+            )
+            for start in range(0, len(shown), _PART)
+        ]
+        _work(jobs, referees, cores, f"measuring {table.name}, {name}", quiet)
+        measured = _gather(table, name, jobs, set(files))
+        for column, values in before.columns.items():  # a variant that loses every face has said nothing in any column
+            measured.columns.setdefault(column, np.full_like(values, np.nan))
+        for column in _LOOKS:
+            measured.columns.setdefault(column, np.full(len(table), np.nan, np.float32))
+        result[name] = measured
+    return result
 
 
-def _chunk(
-    rows: Sequence[Row],
-    variants: Mapping[str, Variant],
-    genders: Mapping[str, GenderReferee],
-    matchers: Mapping[str, Matcher],
-    detector: Detector,
-    only: Collection[str] | None,
-    gray: bool,
-) -> dict[str, Any]:
-    """The arrays of one part, named ``VARIANT|COLUMN``."""
-    photos: list[Pixels] = []
-    faces: list[Face] = []
-    crops, matrices, places = [], [], []
-    for i, row in enumerate(rows):
-        try:
-            pixels = read(row.path).pixels
-        except HalfmaskError:
-            continue  # a broken picture has no face before either: it is in no figure
-        if gray:
-            luma = np.rint(pixels @ LUMA).astype(np.uint8)
-            pixels = np.repeat(luma[..., None], 3, 2)
-        face = centred_face(detector(pixels), pixels.shape[1], pixels.shape[0])
-        if face is None:
-            continue
-        crop, matrix = crop_face(pixels, face.points)
-        photos.append(pixels)
-        faces.append(face)
-        crops.append(crop)
-        matrices.append(matrix)
-        places.append(i)
-    arrays: dict[str, Any] = {}
-    for name in (BEFORE, *variants):
-        if name != BEFORE and only is not None:  # variants come after before: the rest is not needed any more
-            kept = [n for n, i in enumerate(places) if rows[i].key in only]
-            photos, faces = [photos[n] for n in kept], [faces[n] for n in kept]
-            crops, matrices, places = [crops[n] for n in kept], [matrices[n] for n in kept], [places[n] for n in kept]
-        where = np.array(places, np.int64)
-        labels = np.array([-1 if (g := rows[i].gender) is None else g for i in places], np.int64)
-        if name == BEFORE or not crops:
-            shown, found = photos, list[Face | None](faces)
-        else:
-            floats = np.stack(crops).transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
-            # a picture without a label cannot be given to a method that needs one: it is left as it is
-            changes = variants[name](floats, np.maximum(labels, 0)) * (labels >= 0).reshape(-1, 1, 1, 1)
-            shown = [_apply(p, c, m) for p, c, m in zip(photos, changes, matrices, strict=True)]
-            found = [_again(detector(p), f) for p, f in zip(shown, faces, strict=True)]
-        seen = [i for i, f in enumerate(found) if f is not None]
-        column = _ask([shown[i] for i in seen], [f for f in found if f is not None], genders, matchers)
-        column |= _looks([crops[i] for i in seen], [crop_face_with(shown[i], matrices[i]) for i in seen])
-        enrolled = np.zeros(len(rows), bool)
-        enrolled[where[seen]] = True
-        arrays[f"{name}|enrolled"] = enrolled
-        for key, values in column.items():
-            whole = np.full((len(rows), *values.shape[1:]), np.nan, np.float32)
-            whole[where[seen]] = values
-            arrays[f"{name}|{key}"] = whole
-    return arrays
+def same_face(found: Iterable[Face], before: Face) -> Face | None:
+    """The face among ``found`` that is the one from before: its centre lies within half a face of the old centre.
 
-
-def crop_face_with(image: Pixels, matrix: NDArray[np.float32]) -> Pixels:
-    """The crop that a known matrix cuts, so that before and after are compared pixel by pixel."""
-    return np.asarray(warp(image, matrix, (CROP, CROP)), np.uint8)
-
-
-def _apply(photo: Pixels, change: Floats, matrix: NDArray[np.float32]) -> Pixels:
-    """The photo with one face changed, as ``protect`` writes it in a lossless format."""
-    done = face_change(np.ascontiguousarray(change.transpose(1, 2, 0)), matrix, photo.shape[1], photo.shape[0])
-    if done is None:
-        return photo
-    x0, y0, x1, y1 = done.box
-    out = photo.copy()
-    out[y0:y1, x0:x1] = np.clip(np.rint(photo[y0:y1, x0:x1] + 255 * done.delta), 0, 255).astype(np.uint8)
-    return out
-
-
-def _again(found: Sequence[Face], before: Face) -> Face | None:
-    """The face among ``found`` that is the one from before: its centre lies within half a face of the old centre."""
+    >>> was = Face((10, 10, 20, 20), np.zeros((5, 2), np.float32), 0.9)
+    >>> same_face([Face((60, 60, 20, 20), was.points, 0.9)], was) is None
+    True
+    """
     x, y, w, h = before.box
 
     def distance(face: Face) -> float:
@@ -204,65 +163,225 @@ def _again(found: Sequence[Face], before: Face) -> Face | None:
     return best if best is not None and distance(best) < max(w, h) / 2 else None
 
 
-def _ask(
-    photos: Sequence[Pixels],
-    faces: Sequence[Face],
-    genders: Mapping[str, GenderReferee],
-    matchers: Mapping[str, Matcher],
-) -> dict[str, Floats]:
-    if not faces:
-        return {}
-    said = {f"p_male/{name}": np.asarray(r.p_male(photos, faces), np.float32) for name, r in genders.items()}
-    return said | {f"embed/{name}": np.asarray(m.embed(photos, faces), np.float32) for name, m in matchers.items()}
+def read_rgb(path: Path, gray: bool = False) -> Pixels:
+    """The photo's pixels, RGB uint8 (H, W, 3), upright; luma three times with ``gray``."""
+    pixels = read(path).pixels
+    if not gray:
+        return pixels
+    return np.repeat(np.rint(pixels @ LUMA).astype(np.uint8)[..., None], 3, 2)
 
 
-def _looks(before: Sequence[Pixels], after: Sequence[Pixels]) -> dict[str, Floats]:
-    from .metrics import psnr, ssim
+@dataclass(frozen=True)
+class _Job:
+    """One part: which files to look at, and for protected ones the original photo and its face."""
 
-    if not before:
-        return {}
+    part: Path
+    files: list[tuple[str, Path]]
+    originals: list[tuple[Path, Face]] | None
+    gray: bool
 
-    def luma(crop: Pixels) -> NDArray[np.float64]:
-        return crop @ LUMA.astype(np.float64) / 255
 
-    pairs = [(luma(a), luma(b)) for a, b in zip(before, after, strict=True)]
-    return {
-        "ssim": np.array([ssim(a, b) for a, b in pairs], np.float32),
-        "psnr": np.array([min(psnr(a, b), 99.0) for a, b in pairs], np.float32),
+def _home(folder: Path, name: str, about: dict[str, Any], files: Sequence[tuple[str, Path]]) -> Path:
+    """The folder of the parts made from exactly these files; its name says what they were made from."""
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    for key, path in files:
+        try:
+            stat = path.stat()
+            mark = f"{key} {stat.st_size} {stat.st_mtime_ns}\n"
+        except OSError:
+            mark = f"{key} absent\n"
+        digest.update(mark.encode("utf-8", "surrogateescape"))
+    safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
+    home = folder / f"{safe}-{digest.hexdigest()[:16]}"
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"the folder {home} cannot be made: {error.strerror or error}; choose another") from error
+    return home
+
+
+def _work(jobs: Sequence[_Job], referees: Referees, cores: int, desc: str, quiet: bool) -> None:
+    """Compute the parts that are missing."""
+    todo = [job for job in jobs if not job.part.is_file()]
+    total = sum(len(job.files) for job in jobs)
+    there = total - sum(len(job.files) for job in todo)
+    with tqdm(total=total, initial=there, desc=desc, unit="photo", disable=quiet or not todo) as bar:
+        for job in _run(todo, referees, min(cores, len(todo))):
+            bar.update(len(job.files))
+
+
+def _run(todo: Sequence[_Job], referees: Referees, cores: int) -> Iterator[_Job]:
+    if cores < 2 or referees.names is None:
+        detector = Detector()
+        for job in todo:
+            _compute(job, referees, detector)
+            yield job
+        return
+    # processes, not threads: dlib keeps the interpreter to itself while its network runs
+    pool = ProcessPoolExecutor(cores, get_context("spawn"), _start, (referees.names,))
+    try:
+        futures = {pool.submit(_compute_here, job): job for job in todo}
+        for future in as_completed(futures):
+            future.result()
+            yield futures[future]
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+_here: tuple[Referees, Detector] | None = None
+
+
+def _start(names: Sequence[str]) -> None:
+    """Load the referees once in a worker process, one thread each."""
+    import cv2
+
+    global _here
+    cv2.setNumThreads(1)
+    _here = load(threads=1, only=names), Detector()
+
+
+def _compute_here(job: _Job) -> None:
+    assert _here is not None
+    _compute(job, *_here)
+
+
+def _compute(job: _Job, referees: Referees, detector: Detector) -> None:
+    """Measure the files of one part and write it, whole or not at all."""
+    arrays = _measure_files(job, referees, detector)
+    fresh = job.part.with_name(f".{os.getpid()}-{job.part.name}")
+    try:
+        np.savez(fresh, **arrays)
+        os.replace(fresh, job.part)
+    except OSError as error:
+        fresh.unlink(missing_ok=True)
+        raise DataError(
+            f"measurements cannot be written to {job.part.parent}: {error.strerror or error}. What was measured before "
+            "is kept: make room and run again"
+        ) from error
+
+
+def _measure_files(job: _Job, referees: Referees, detector: Detector) -> dict[str, Any]:
+    photos: list[Pixels] = []
+    faces: list[Face] = []
+    places: list[int] = []
+    problems: list[tuple[str, str]] = []
+    for i, (key, path) in enumerate(job.files):
+        try:
+            pixels = read_rgb(path, job.gray)
+        except (HalfmaskError, OSError) as error:
+            problems.append((key, str(error)))
+            continue
+        found = detector(pixels)
+        if job.originals is None:
+            face = centred_face(found, pixels.shape[1], pixels.shape[0])
+        else:
+            face = same_face(found, job.originals[i][1])
+        if face is not None:
+            photos.append(pixels)
+            faces.append(face)
+            places.append(i)
+    said, refused = _ask(photos, faces, referees)
+    problems += [(job.files[places[n]][0], reason) for n, reason in refused.items()]
+    good = [n for n in range(len(faces)) if n not in refused]
+    if job.originals is not None and good:
+        originals = job.originals
+        said |= _looks([originals[places[n]] for n in good], [photos[n] for n in good], job.gray)
+    if good:
+        said["points"] = np.stack([np.asarray(faces[n].points, np.float32) for n in good])
+        said["box"] = np.array([faces[n].box for n in good], np.float32)
+    where = np.array([places[n] for n in good], np.int64)
+    enrolled = np.zeros(len(job.files), bool)
+    enrolled[where] = True
+    arrays: dict[str, Any] = {
+        "enrolled": enrolled,
+        "keys": np.array([key for key, _ in job.files], np.str_),
+        "problems": np.array(problems, np.str_).reshape(-1, 2),
     }
+    for column, values in said.items():
+        full = np.full((len(job.files), *values.shape[1:]), np.nan, np.float32)
+        full[where] = values
+        arrays[f"|{column}"] = full
+    return arrays
 
 
-def _gather(
-    table: Table, folder: Path, names: Sequence[str], starts: range, only: Collection[str] | None
-) -> dict[str, Measured]:
-    parts: dict[str, list[tuple[int, NDArray[Any]]]] = {}
-    for start in starts:
-        with np.load(folder / f"part-{start:07d}.npz") as part:
-            for key in part.files:
-                parts.setdefault(key, []).append((start, part[key]))
-    result = {}
-    gender = np.array([-1 if row.gender is None else row.gender for row in table], np.int64)
-    attempted = np.array([only is None or row.key in only for row in table], bool)
-    for name in names:
-        columns = {}
-        enrolled = np.zeros(len(table), bool)
-        for key, pieces in parts.items():
-            variant, _, column = key.partition("|")
-            if variant != name:
-                continue
-            if column == "enrolled":
-                for start, values in pieces:
-                    enrolled[start : start + len(values)] = values
-            else:
-                whole = np.full((len(table), *pieces[0][1].shape[1:]), np.nan, np.float32)
-                for start, values in pieces:
-                    whole[start : start + len(values)] = values
-                columns[column] = whole
-        keys, identity = [row.key for row in table], [row.identity for row in table]
-        result[name] = Measured(name, keys, gender, identity, enrolled, attempted, columns)
-    for measured in result.values():  # a variant that loses every face has said nothing, in every column
-        for column, values in result[BEFORE].columns.items():
-            measured.columns.setdefault(column, np.full_like(values, np.nan))
-    if not result[BEFORE].enrolled.any():
-        raise DataError(f"no picture of {table.name} shows a face that can be found")
-    return result
+def _ask(
+    photos: Sequence[Pixels], faces: Sequence[Face], referees: Referees
+) -> tuple[dict[str, Floats], dict[int, str]]:
+    """What every referee says of the faces, and which of them made a referee fail: those are in no array."""
+    if not faces:
+        return {}, {}
+    try:
+        return _questions(photos, faces, referees), {}
+    except Exception:  # one odd face must not take its neighbours along: find out which it is
+        refused: dict[int, str] = {}
+        answers: list[dict[str, Floats]] = []
+        for n in range(len(faces)):
+            try:
+                answers.append(_questions(photos[n : n + 1], faces[n : n + 1], referees))
+            except Exception as error:
+                refused[n] = f"a referee failed: {error}"
+        if not answers:
+            return {}, refused
+        return {column: np.concatenate([a[column] for a in answers]) for column in answers[0]}, refused
+
+
+def _questions(photos: Sequence[Pixels], faces: Sequence[Face], referees: Referees) -> dict[str, Floats]:
+    said: dict[str, Any] = {}
+    for name, gender in referees.genders.items():
+        both: object = referees.ages.get(name)
+        if gender is both and isinstance(gender, GenderAgeReferee):
+            said[f"p_male/{name}"], said[f"age/{name}"] = gender.predict(photos, faces)
+        else:
+            said[f"p_male/{name}"] = gender.p_male(photos, faces)
+    for name, ages in referees.ages.items():
+        if f"age/{name}" not in said:
+            said[f"age/{name}"] = ages.age(photos, faces)
+    said |= {f"p_race/{name}": race.p_race(photos, faces) for name, race in referees.races.items()}
+    said |= {f"embed/{name}": matcher.embed(photos, faces) for name, matcher in referees.matchers.items()}
+    return {column: np.asarray(values, np.float32) for column, values in said.items()}
+
+
+def _looks(before: Sequence[tuple[Path, Face]], after: Sequence[Pixels], gray: bool) -> dict[str, Floats]:
+    """How the aligned crops changed. Both are cut where the original's face was, so they compare pixel by pixel."""
+    from .metrics import l2, linf, mssim, psnr, ssim
+
+    rows = []
+    for (path, face), photo in zip(before, after, strict=True):
+        crop, matrix = crop_face(read_rgb(path, gray), face.points)
+        a = crop.astype(np.float64) / 255
+        b = np.asarray(warp(photo, matrix, (CROP, CROP)), np.float64) / 255
+        la, lb = a @ LUMA.astype(np.float64), b @ LUMA.astype(np.float64)
+        rows.append((ssim(la, lb), mssim(la, lb), min(psnr(la, lb), 99.0), l2(a, b), linf(a, b)))
+    return {name: np.array(values, np.float32) for name, values in zip(_LOOKS, zip(*rows, strict=True), strict=True)}
+
+
+def _face(box: Floats, points: Floats) -> Face:
+    x, y, w, h = (float(v) for v in box)
+    return Face((x, y, w, h), np.asarray(points, np.float32), 1.0)
+
+
+def _gather(table: Table, name: str, jobs: Sequence[_Job], attempted: set[str]) -> Measured:
+    place = {row.key: i for i, row in enumerate(table)}
+    columns: dict[str, Floats] = {}
+    enrolled = np.zeros(len(table), bool)
+    problems: list[tuple[str, str]] = []
+    for job in jobs:
+        with np.load(job.part) as part:
+            where = np.array([place[str(key)] for key in part["keys"]], np.int64)
+            enrolled[where] = part["enrolled"]
+            problems += [(str(key), str(reason)) for key, reason in part["problems"]]
+            for column in part.files:
+                if column.startswith("|"):
+                    values = part[column]
+                    whole = columns.setdefault(column[1:], np.full((len(table), *values.shape[1:]), np.nan, np.float32))
+                    whole[where] = values
+    return Measured(
+        name,
+        [row.key for row in table],
+        np.array([-1 if row.gender is None else row.gender for row in table], np.int64),
+        [row.identity for row in table],
+        enrolled,
+        np.array([row.key in attempted for row in table], bool),
+        columns,
+        problems,
+    )

@@ -28,12 +28,17 @@ RACE: dict[str, Callable[..., RaceReferee]] = {}
 
 @dataclass(frozen=True)
 class Referees:
-    """Referees ready to be asked, by name. One that says two things (face-api) is one object in both mappings."""
+    """Referees ready to be asked, by name. One that says two things (face-api) is one object in both mappings.
+
+    ``names`` are those that :func:`load` would need to make the same again, in another process; None for referees that
+    it did not make.
+    """
 
     genders: Mapping[str, GenderReferee] = field(default_factory=dict)
     matchers: Mapping[str, Matcher] = field(default_factory=dict)
     ages: Mapping[str, AgeReferee] = field(default_factory=dict)
     races: Mapping[str, RaceReferee] = field(default_factory=dict)
+    names: tuple[str, ...] | None = None
 
 
 def load(threads: int = 1, only: Collection[str] | None = None) -> Referees:
@@ -61,7 +66,7 @@ def load(threads: int = 1, only: Collection[str] | None = None) -> Referees:
             ages[name] = both if isinstance(both, FaceApi) else make(threads)
     shared = matchers.get(W600kMatcher.name)
     races = {name: make(threads, matcher=shared) for name, make in RACE.items() if name in wanted}
-    return Referees(genders, matchers, ages, races)
+    return Referees(genders, matchers, ages, races, tuple(sorted(wanted)))
 
 
 __all__ = [
