@@ -55,7 +55,8 @@ class Measured:
     the face, ``points`` (N, 5, 2) and ``box`` (N, 4); and, of a protected variant, how the aligned crop changed:
     ``ssim``, ``mssim``, ``psnr`` of its luma, ``l2``, ``linf`` of its RGB values in [0, 1], each (N,). Pictures that
     were not enrolled have NaN throughout. ``gender`` is -1 where unknown. ``attempted`` says which pictures have a
-    protected version (before: in any variant, all when there is none); ``problems`` names each file that could not be read or measured, and why.
+    protected version (before: in any variant, all when there is none); ``problems`` names each file that could not be
+    read or measured, and why.
     """
 
     variant: str
