@@ -30,12 +30,13 @@ _JOBS = {
 
 @click.command()
 def methods() -> None:
-    """List the methods that can change a face."""
-    from ..methods import DEFAULT, METHODS, load
+    """List the methods that can change a face, and what each can be set to."""
+    from ..methods import DEFAULT, METHODS
 
-    rows = []
-    for name in METHODS:
-        method = load(name, threads=1)
+    rows, settings = [], []
+    for name, kind in METHODS.items():
+        method = kind.made
+        settings += [(name, f"--set {setting}=", text) for setting, text in method.settings.items()]
         rows.append(
             (
                 name + (" (default)" if name == DEFAULT else ""),
@@ -45,6 +46,7 @@ def methods() -> None:
             )
         )
     click.echo(table(("method", "hides", "prototypes", "gender label"), rows))
+    click.echo("\n" + table(("method", "setting", "meaning"), settings))
 
 
 @click.group(invoke_without_command=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,16 @@ if TYPE_CHECKING:
     default="op",
     show_default=True,
     help="Whose mean face is mixed in: same gender (hides least), neutral, opposite (hides most).",
+)
+@click.option(
+    "--strength", metavar="HOW", help="low, mid, high or a number from 0 to 1, for a method that has a strength."
+)
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A setting of the method's own, listed by: halfmask methods. May be given several times.",
 )
 @click.option("--faces", type=click.Choice(["all", "largest"]), default="all", show_default=True, help="Which faces.")
 @click.option(
@@ -78,6 +89,7 @@ def protect(
     dry_run: bool,
     json_: str | None,
     quiet: bool,
+    settings: tuple[str, ...],
     **choices: Any,
 ) -> int:
     """Change the faces in photos so that classifiers find it harder to read their gender.
@@ -99,7 +111,7 @@ def protect(
 
     if max_pixels is not None:
         choices["max_pixels"] = max_pixels
-    options = Options(format=format_, **choices)
+    options = Options(format=format_, settings=named(settings), **choices)
     report = Report(json_, options)
     if labels is not None and options.gender:
         raise UsageError("--gender and --labels both say what the faces are; give one of them")
@@ -119,15 +131,33 @@ def protect(
     return _many(todo, options, labels, workers, overwrite, report, quiet, err=quiet or json_ == "-")
 
 
+def named(settings: Sequence[str]) -> dict[str, str]:
+    """NAME=VALUE pairs as a mapping. Raises :class:`~halfmask.errors.UsageError` for anything else.
+
+    >>> named(["weights=runs/mine"])
+    {'weights': 'runs/mine'}
+    """
+    found: dict[str, str] = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not (name and equals):
+            raise UsageError(f"--set {setting!r} is not NAME=VALUE; see what a method can be set to: halfmask methods")
+        if name in found:
+            raise UsageError(f"--set gives {name} twice: {found[name]!r} and {value!r}; give it once")
+        found[name] = value
+    return found
+
+
 def _say(line: str) -> None:
     click.echo(line, err=True)
 
 
 def _fetch(options: Options) -> None:
     """Get what has to be fetched before anything else, with a word about it."""
+    from ..methods import METHODS
     from ..weights import store
 
-    for name in ("yunet", "sface") if options.score else ("yunet",):
+    for name in ("yunet", *METHODS[options.method].made.models, *(("sface",) if options.score else ())):
         store.get(name, say=_say)
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 from ..errors import UsageError
 
@@ -16,13 +19,17 @@ class Method(Protocol):
     """A method computes a *change*; whoever calls it adds it to the face, at whatever size the face has.
 
     ``hides`` names the attributes it can hide; ``prototypes`` the variants it knows (empty when it has none);
-    ``needs_label`` says whether it must be told each face's gender.
+    ``needs_label`` says whether it must be told each face's gender. ``settings`` is what :func:`load` takes for it
+    beside the threads, name → one line of help; each value may be given as text, as the command line does. ``models``
+    names what it needs of :data:`halfmask.weights.store.MODELS`.
     """
 
     name: str
     hides: frozenset[str]
     prototypes: tuple[str, ...]
     needs_label: bool
+    settings: ClassVar[Mapping[str, str]]
+    models: ClassVar[tuple[str, ...]]
 
     def change(
         self, crops: NDArray[np.float32], gender: NDArray[np.integer], prototype: str = "op"
@@ -31,27 +38,54 @@ class Method(Protocol):
         ...
 
 
-def _san(threads: int) -> Method:
-    from .san import San
+@dataclass(frozen=True)
+class Kind:
+    """A method's class by its place in this package: imported when first asked for, since it brings onnxruntime."""
 
-    return San("san", threads)
+    name: str
+    module: str
+    cls: str
+
+    @property
+    def made(self) -> type[Method]:
+        """The class itself, whose attributes tell what it can do before anything is loaded."""
+        return cast(type[Method], getattr(import_module(f".{self.module}", __name__), self.cls))
+
+    def check(self, settings: Mapping[str, Any]) -> None:
+        """Raise :class:`~halfmask.errors.UsageError` for an unknown setting or no single value."""
+        known = self.made.settings if settings else {}
+        for name, value in settings.items():
+            if name not in known:
+                has = f"its settings are: {', '.join(sorted(known))}" if known else "it has no settings"
+                raise UsageError(f"method {self.name!r} has no setting {name!r}; {has}")
+            if not isinstance(value, str | int | float | Path):
+                raise UsageError(f"setting {name} is {value!r}; expected text, a number or a path")
+
+    def __call__(self, threads: int = 0, **settings: Any) -> Method:
+        """Load the method with a number of threads (0 = all cores) and its own settings."""
+        self.check(settings)
+        make: Callable[..., Method] = self.made
+        return make(threads=threads, **settings)
 
 
-#: Every method by name. The value loads it, with a number of threads (0 = all cores).
-METHODS: dict[str, Callable[[int], Method]] = {"san": _san}
+#: Every method by name. The value loads it.
+METHODS: dict[str, Kind] = {"san": Kind("san", "san", "San")}
 
 #: What ``protect`` uses unless told otherwise.
 DEFAULT = "san"
 
 
-def load(name: str = DEFAULT, *, threads: int = 0) -> Method:
-    """Load a method. Raises :class:`~halfmask.errors.UsageError` for a name that is not known.
+def load(name: str = DEFAULT, *, threads: int = 0, **settings: Any) -> Method:
+    """Load a method. ``settings`` are its own; the class's ``settings`` name and explain them.
 
-    >>> load("nonsense")
+    Raises :class:`~halfmask.errors.UsageError` for a name or a setting that is not known, or a value that makes no
+    sense, and :class:`~halfmask.errors.WeightsError` when its networks cannot be had.
+
+    >>> load("san", colour="blue")
     Traceback (most recent call last):
     ...
-    halfmask.errors.UsageError: no method is called 'nonsense'; known: san
+    halfmask.errors.UsageError: method 'san' has no setting 'colour'; its settings are: weights
     """
     if name not in METHODS:
         raise UsageError(f"no method is called {name!r}; known: {', '.join(sorted(METHODS))}")
-    return METHODS[name](threads)
+    return METHODS[name](threads, **settings)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,20 +18,34 @@ from .runtime import Faces, Network, gray
 class San:
     """Semi-adversarial network (Mirjalili, Raschka, Namboodiri, Ross 2018) with one set of trained weights.
 
-    Without ``network`` and ``means``, ``name`` is that of the shipped weights. ``network`` is the ONNX file of a SAN,
+    ``weights`` is the folder of a training run, with ``san.onnx`` and ``san.npz``; without it, ``name`` is that of the
+    shipped weights. The two files can also be given one by one: ``network`` is the ONNX file of a SAN,
     ``means`` the prototypes of its training set, an npz with uint8 arrays ``female``, ``male`` (224, 224, 3) and
     ``male_share``, the share of men among the training faces. An optional ``reach`` says how far OP goes from the
-    same-gender prototype: 1 (the default, the paper) to the opposite one, more beyond it.
+    same-gender prototype: 1 (the default, the paper) to the opposite one, more beyond it. Raises
+    :class:`~halfmask.errors.UsageError` when ``weights`` does not hold the two files.
     """
 
     hides: frozenset[str] = frozenset({"gender"})
     prototypes: tuple[str, ...] = ("sm", "nt", "op")
     needs_label = True
+    settings: ClassVar[Mapping[str, str]] = {
+        "weights": "folder of a training run, with san.onnx and san.npz  [default: the shipped weights]"
+    }
+    models: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
-        self, name: str = "san", threads: int = 0, *, network: Path | None = None, means: Path | None = None
+        self,
+        name: str = "san",
+        threads: int = 0,
+        *,
+        weights: Path | str | None = None,
+        network: Path | None = None,
+        means: Path | None = None,
     ) -> None:
         self.name = name
+        if weights is not None:
+            network, means = (_in_run(Path(weights), file) for file in ("san.onnx", "san.npz"))
         network = network or shipped.path(f"{name}.onnx")
         means = means or shipped.path(f"{name}.npz")
         self._net = Network(network, threads)
@@ -70,3 +86,12 @@ class San:
             return np.zeros_like(crops)
         difference = self.protected_gray(crops, gender, prototype) - gray(crops)
         return np.repeat(difference, 3, 1)
+
+
+def _in_run(folder: Path, file: str) -> Path:
+    if not (folder / file).is_file():
+        raise UsageError(
+            f"weights={folder} holds no {file}; expected the folder of a finished training run, with san.onnx and "
+            "san.npz (halfmask train san makes one)"
+        )
+    return folder / file

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -65,6 +66,8 @@ def protect(
     score: bool = True,
     threads: int = 0,
     max_pixels: int = MAX_PIXELS,
+    strength: str | float | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> Result:
     """Change the faces of a photo so that classifiers find it harder to read their gender; they still match the person.
 
@@ -74,6 +77,9 @@ def protect(
     (neutral) or "sm" (same gender, hides least); SAN paper, section 3.2. ``faces`` is "all" or "largest".
     ``if_no_face`` is "fail" or "copy"; the latter gives back an unprotected photo, with no ``faces``. ``threads`` 0
     takes every core. A photo of more than ``max_pixels`` is refused before it is decoded.
+
+    ``strength`` is "low", "mid", "high" or a number in [0, 1], for a method that has one (``mixing``). ``settings`` are
+    the method's own, such as ``{"weights": "runs/mine"}`` for ``san``; ``halfmask methods`` lists them.
 
     With ``score`` each changed face gets ``match``, SFace's cosine between the face before and after (higher = more
     alike; OpenCV calls it the same person from 0.363 on). SFace is an auxiliary, not a judge: the methods are trained
@@ -93,13 +99,26 @@ def protect(
         raise UsageError(f"if_no_face is {if_no_face!r}; expected fail or copy (a single photo cannot be skipped)")
     if isinstance(gender, int | np.integer) and not isinstance(gender, bool) and gender in (0, 1):
         gender = GENDERS[int(gender)]
-    options = Options(method, hide, gender, prototype, faces, if_no_face, score, max_pixels=max_pixels)  # type: ignore[arg-type]
-    stages = Stages(options, _networks(method, gender is None, score, threads))
+    options = Options(
+        method,
+        hide,
+        gender,  # type: ignore[arg-type]
+        prototype,
+        faces,
+        if_no_face,
+        score,
+        max_pixels=max_pixels,
+        strength=strength,
+        settings=settings or {},
+    )
+    stages = Stages(options, _networks(method, gender is None, score, threads, tuple(sorted(options.asked.items()))))
     photo, found, seconds = run_one(stages, image)
     return Result(photo, found, seconds)
 
 
 @lru_cache(maxsize=4)
-def _networks(method: str, estimate: bool, score: bool, threads: int) -> Networks:
+def _networks(
+    method: str, estimate: bool, score: bool, threads: int, settings: tuple[tuple[str, Any], ...]
+) -> Networks:
     """Kept between calls, since loading takes longer than a photo."""
-    return Networks(method, estimate=estimate, score=score, threads=threads)
+    return Networks(method, estimate=estimate, score=score, threads=threads, settings=dict(settings))

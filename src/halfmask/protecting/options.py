@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from ..errors import UsageError
 from ..methods import DEFAULT, METHODS
@@ -13,6 +15,7 @@ GENDERS = ("female", "male")
 PROTOTYPES = ("sm", "nt", "op")
 FACES = ("all", "largest")
 NO_FACE = ("skip", "copy", "fail")
+STRENGTHS = ("low", "mid", "high")
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,9 @@ class Options:
     ``gender`` is "female" or "male" for every face, None when it is read from a labels file or estimated.
     ``if_no_face`` is "skip", "copy" (unprotected) or "fail". ``format`` is a name or suffix of a picture format, None
     for the photo's own; ``quality`` is 1 to 100. A photo of more than ``max_pixels`` is refused.
+
+    ``strength`` is "low", "mid", "high" or a number in [0, 1], for a method that has a setting of that name; None
+    leaves it at the method's own. ``settings`` are the method's own, as :func:`halfmask.methods.load` takes them.
 
     >>> Options(prototype="xx")
     Traceback (most recent call last):
@@ -40,6 +46,8 @@ class Options:
     quality: int | None = None
     keep_metadata: bool = False
     max_pixels: int = MAX_PIXELS
+    strength: str | float | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _one_of("method", self.method, tuple(sorted(METHODS)))
@@ -53,8 +61,33 @@ class Options:
             raise UsageError(f"quality is {self.quality!r}; expected a whole number from 1 to 100")
         if isinstance(self.max_pixels, bool) or not isinstance(self.max_pixels, int) or self.max_pixels < 1:
             raise UsageError(f"max_pixels is {self.max_pixels!r}; expected a whole number above 0")
+        if self.strength is not None:
+            if "strength" not in METHODS[self.method].made.settings:
+                raise UsageError(f"{self.method} has no strength to set; leave it out, or see: halfmask methods")
+            if "strength" in self.settings:
+                raise UsageError("strength is given twice, by itself and among the settings; give it once")
+            _check_strength(self.strength)
+        METHODS[self.method].check(self.settings)
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """Everything that the method is loaded with: the settings and the strength.
+
+        >>> Options(settings={"weights": "runs/mine"}).asked
+        {'weights': 'runs/mine'}
+        """
+        return dict(self.settings) | ({} if self.strength is None else {"strength": self.strength})
 
 
 def _one_of(name: str, value: object, known: tuple[str, ...]) -> None:
     if value not in known:
         raise UsageError(f"{name} is {value!r}; expected one of: {', '.join(known)}")
+
+
+def _check_strength(value: str | float) -> None:
+    try:
+        good = value in STRENGTHS or (not isinstance(value, bool) and 0.0 <= float(value) <= 1.0)
+    except (TypeError, ValueError):
+        good = False
+    if not good:
+        raise UsageError(f"strength is {value!r}; expected low, mid, high or a number from 0 to 1")

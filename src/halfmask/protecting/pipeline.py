@@ -76,9 +76,14 @@ def load(options: Options, *, workers: int, photos: int) -> Stages:
     """
     threads = workers if photos == 1 else 1
     cv2.setNumThreads(threads)
-    return Stages(
-        options, Networks(options.method, estimate=options.gender is None, score=options.score, threads=threads)
+    networks = Networks(
+        options.method,
+        estimate=options.gender is None,
+        score=options.score,
+        threads=threads,
+        settings=options.asked,
     )
+    return Stages(options, networks)
 
 
 def run(

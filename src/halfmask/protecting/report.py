@@ -15,6 +15,7 @@ from typing import IO, Any
 
 from .. import __version__
 from ..errors import HalfmaskError, UsageError
+from ..methods import METHODS
 from ..photos.files import is_photo
 from ..photos.photo import PART_SUFFIX, not_replaceable, shown
 from . import pipeline
@@ -84,7 +85,10 @@ def describe(
     )
     lines = []
     if not quiet:
-        how = f"{options.method}, {options.prototype} prototype"
+        how = options.method
+        if METHODS[options.method].made.prototypes:
+            how += f", {options.prototype} prototype"
+        how += "".join(f", {name} {shown(str(value))}" for name, value in options.asked.items())
         where = "stdout" if out == "-" else shown(out)
         lines.append(
             f"{count(protected, 'photo')} protected, {count(summary.faces, 'face')} changed ({how}) in {seconds:.1f} s "

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,12 +88,15 @@ class Changed:
 class Networks:
     """Every network that some options need, loaded once and shared by all threads; detectors are one a thread.
 
-    ``threads`` is what each network may use for itself. Raises :class:`~halfmask.errors.WeightsError`.
+    ``settings`` are the method's own; ``threads`` is what each network may use for itself. Raises
+    :class:`~halfmask.errors.WeightsError`, and :class:`~halfmask.errors.UsageError` for a setting that makes no sense.
     """
 
-    def __init__(self, method: str, *, estimate: bool, score: bool, threads: int) -> None:
+    def __init__(
+        self, method: str, *, estimate: bool, score: bool, threads: int, settings: Mapping[str, Any] | None = None
+    ) -> None:
         self._yunet: Path = store.get("yunet")
-        self.method = methods.load(method, threads=threads)
+        self.method = methods.load(method, threads=threads, **(settings or {}))
         self.classifier = GenderEstimate(threads) if estimate and self.method.needs_label else None
         self.sface = SFace(threads) if score else None
         self._local = threading.local()
