@@ -31,6 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--reach", default="1,1.1,1.2,1.3,1.4,1.6")
+    parser.add_argument("--run", type=Path, help="a run's folder with san.onnx and san.npz instead of the shipped SAN")
     parser.add_argument("--threads", type=int, default=0)
     asked = parser.parse_args()
     if asked.threads:
@@ -39,7 +40,8 @@ def main() -> None:
     faces = open_faces([source], lambda row: row.gender is not None)
     crops = faces.pixels(np.arange(len(faces))).transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
     gender, people = faces.labels("gender"), [str(row.identity) for row in faces.rows]
-    san, classifier = San(threads=asked.threads), GenderEstimate(asked.threads)
+    files = {"network": asked.run / "san.onnx", "means": asked.run / "san.npz"} if asked.run else {}
+    san, classifier = San(threads=asked.threads, **files), GenderEstimate(asked.threads)
     matchers = {name: load_matcher(name) for name in ("sface", "facenet")}
     oval = mask(crops.shape[-1]).squeeze()
 

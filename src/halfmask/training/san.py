@@ -10,7 +10,7 @@ Prototypes are the mean crops of the training set. All crops share one template,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -27,6 +27,8 @@ from ..errors import DataError, UsageError
 from ..losses import j_d, j_g, j_m
 from ..networks.gendercnn import to_gray
 from ..networks.san import SAN
+from ..photos.align import CROP
+from ..photos.paste import mask
 from .data import Faces, gray_pixels, open_faces, to_tensor
 from .export import export_san
 from .gender import load_gender
@@ -42,18 +44,21 @@ class SanConfig:
     ``stage2_reconstruction: l1``). ``matcher_normalize: false`` keeps VGG-Face's descriptor unnormalised (paper).
     ``match_from`` is the step of stage 2 from which J_M counts (authors' code: after 5 epochs).
 
-    Three keys are ours. ``transforms`` puts random shifts, low resolution and noise before the gender classifier, which
-    keeps the change from living in pixels that only that classifier reads. ``prototype_init`` starts the combiner's
-    three prototype weights at that value: SM and OP differ by these alone, and Adam moves a weight by about the
-    learning rate a step, so that short runs otherwise never reach the size that 400,000 steps of the authors' did.
-    ``reach`` does nothing in training: it goes out with the prototypes, and 1.6 makes OP step 1.6 times as far from the
-    same-gender prototype as the opposite one lies.
+    ``matcher`` is one of :func:`load_matcher`, or several joined by ``+``: J_M is then their mean.
+
+    Four keys are ours. ``masked`` fades the change out toward the crop's edge before any network sees it, as it is when
+    the face is put back into its photo. ``transforms`` puts random shifts, low resolution and noise before the gender
+    classifier, which keeps the change from living in pixels that only that classifier reads. ``prototype_init`` starts
+    the combiner's three prototype weights at that value: SM and OP differ by these alone, and Adam moves a weight by
+    about the learning rate a step, so that short runs otherwise never reach the size that 400,000 steps of the authors'
+    did. ``reach`` does nothing in training: it goes out with the prototypes, and 1.6 makes OP step 1.6 times as far
+    from the same-gender prototype as the opposite one lies.
     """
 
     train: list[dict[str, Any]]
     valid: list[dict[str, Any]]
     gender_classifier: str
-    matcher: Literal["sface", "facenet", "vggface", "own"] = "sface"
+    matcher: str = "sface"
     matcher_weights: str | None = None
     matcher_normalize: bool = True
     prototype_init: float | None = None
@@ -72,6 +77,7 @@ class SanConfig:
     match_from: int = 0
     flip: bool = True
     flip_prototypes: bool = True
+    masked: bool = False
     transforms: bool = False
     slope: float = 0.01
     preview: int = 8
@@ -129,8 +135,11 @@ def load_matcher(name: str, weights: str | None = None, normalize: bool = True) 
     """A frozen auxiliary matcher.
 
     ``vggface``, the paper's, needs its published weights in ``weights``; without ``normalize`` its descriptor keeps
-    its length, as in the paper. ``own`` is a matcher of ``halfmask train matcher``, its file in ``weights``.
+    its length, as in the paper. ``own`` is a matcher of ``halfmask train matcher``, its file in ``weights``. Names
+    joined by ``+`` make one matcher of several.
     """
+    if "+" in name:
+        return _Several([load_matcher(one, weights, normalize) for one in name.split("+")])
     if name == "sface":
         from ..networks.sface import SFace
 
@@ -152,6 +161,17 @@ def load_matcher(name: str, weights: str | None = None, normalize: bool = True) 
             raise UsageError("matcher own needs 'matcher_weights': the path of a file of halfmask train matcher")
         return MatcherCNN.load(Path(weights)).requires_grad_(False)
     raise UsageError(f"matcher {name!r} is unknown; use sface, facenet, vggface or own")
+
+
+class _Several(torch.nn.Module):
+    """Several matchers as one, whose squared distances are the mean of theirs."""
+
+    def __init__(self, matchers: Sequence[torch.nn.Module]) -> None:
+        super().__init__()
+        self.matchers = torch.nn.ModuleList(matchers)
+
+    def forward(self, faces: Tensor) -> Tensor:
+        return torch.cat([m(faces).float() for m in self.matchers], 1) / len(self.matchers) ** 0.5
 
 
 def random_view(faces: Tensor, generator: torch.Generator) -> Tensor:
@@ -214,6 +234,7 @@ def _stage(
     wrapped, optimizer, schedule = accelerator.prepare(net, optimizer, schedule)
     means = prototypes.means().to(device)
     labels = torch.from_numpy(train.labels("gender")).to(device)
+    oval = torch.from_numpy(mask(CROP).copy()).to(device) if config.masked else torch.ones((), device=device)
     classifier = matcher = None
     if stage == 2:
         classifier = channels_last(load_gender(Path(config.gender_classifier)), device)
@@ -243,7 +264,8 @@ def _stage(
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + i)
         with accelerator.autocast():
             sm, op = wrapped(face, same, [same, opposite])
-            both = torch.cat([sm, op]).float()
+            sm, op = (face + oval * (out - face) for out in (sm.float(), op.float()))
+            both = torch.cat([sm, op])
             seen = random_view(both, generator) if config.transforms else both
             logits_sm, logits_op = classifier(seen).float().chunk(2)
         terms = {"J_G": (config.lambda_g, j_g(logits_sm, logits_op, gender))}
