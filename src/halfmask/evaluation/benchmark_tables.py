@@ -1,0 +1,210 @@
+"""From a benchmark's rows to its files: JSON with everything, CSV to compute with, Markdown to read."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import DataError
+from .protocol import BEFORE
+from .tables import Row, markdown
+
+#: kind → what names the judge of a row. The figure of each judge stands in one line, variants side by side.
+_JUDGES: dict[str, tuple[str, ...]] = {
+    "gender": ("referee",),
+    "matching": ("matcher",),
+    "age": ("referee",),
+    "race": ("referee",),
+    "attackers": ("attack", "reader"),
+}
+#: kind → the figures that get a table of their own, beside the published ones; a prefix of the rows' keys.
+_MAIN = {
+    "gender": ("error",),
+    "matching": ("tmr@",),
+    "age": ("mae",),
+    "race": ("balanced_accuracy",),
+    "attackers": ("balanced_accuracy",),
+}
+_ABOUT = ("set", "variant", "referee", "matcher", "attack", "reader", "attribute", "group", "measure", "note")
+_COUNTS = ("n", "lost", "people", "genuine", "impostors", "n_train", "n_test")
+_PLAIN = ("auc", "ssim", "mssim", "linf", "match_probability")
+_YEARS = ("mae", "rmse", "psnr", "l2")
+_WORDS = {
+    "referee": "by",
+    "matcher": "by",
+    "n": "faces",
+    "lost": "lost",
+    "genuine": "genuine pairs",
+    "impostors": "impostor pairs",
+    "error": "error",
+    "balanced_accuracy": "balanced accuracy",
+    "auc": "AUC",
+    "eer": "EER",
+    "mae": "MAE, years",
+    "rmse": "RMSE, years",
+    "cs5": "within 5 years",
+    "ssim": "SSIM",
+    "mssim": "MSSIM",
+    "psnr": "PSNR, dB",
+    "l2": "L2",
+    "linf": "L∞",
+    "match_probability": "match probability",
+    "n_train": "faces to learn on",
+    "n_test": "faces judged",
+    "unattacked_balanced_accuracy": "without the attack",
+    "originals_balanced_accuracy": "on originals",
+}
+_NONE = "–"
+_LOW, _HIGH = "_low", "_high"
+
+
+def write(result: Mapping[str, Any], folder: Path) -> list[Path]:
+    """Write ``NAME.json``, ``NAME.csv`` and ``NAME.md`` of a result of :func:`halfmask.evaluation.benchmark.run`.
+
+    Each file is whole or as it was. Raises :class:`~halfmask.errors.DataError` when they cannot be written.
+    """
+    texts = {"json": json.dumps(result, indent=1, default=str) + "\n", "csv": to_csv(result), "md": to_markdown(result)}
+    made = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for suffix, text in texts.items():
+            path = folder / f"{result['name']}.{suffix}"
+            part = path.with_name(f".{path.name}.part")
+            part.write_text(text, "utf-8")
+            os.replace(part, path)
+            made.append(path)
+    except OSError as error:
+        raise DataError(
+            f"the tables cannot be written to {folder}: {error.strerror or error}. What was measured is kept: make "
+            "room, or choose another -o, and run again"
+        ) from error
+    return made
+
+
+def to_csv(result: Mapping[str, Any]) -> str:
+    """Our rows and the published ones, a line each; ``source`` says whose, and what a row lacks is empty."""
+    rows = [{"source": "here", **row} for row in result["rows"]]
+    judge = _JUDGES.get(result["kind"], ("by",))[-1]
+    for given in result["published"]:
+        about = {"source": given["source"], "set": given["set"], "variant": given["variant"], judge: given["by"]}
+        rows.append({**about, given["measure"]: given["value"]})
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    out = io.StringIO()
+    writer = csv.DictWriter(out, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()
+
+
+def to_markdown(result: Mapping[str, Any]) -> str:
+    """The page: the main figures beside the published ones, then everything that was measured, then what was not."""
+    parts = [f"# {result['title']}", f"After {result['source']}. Measured by halfmask {result['halfmask']}."]
+    parts += [_sets(result["sets"])] if result["sets"] else []
+    for measure in _main_measures(result):
+        table = _side_by_side(result, measure)
+        parts += [f"## {_word(measure)}", table] if table else []
+    if result["rows"]:
+        parts += ["## Everything measured", _everything(result["rows"])]
+    if refused := sorted({f"{row['set']}, {row['variant']}: {row['refused']}" for row in result["rows"] if _no(row)}):
+        parts.append("Figures that cannot be given:\n\n" + "\n".join(f"- {line}" for line in refused))
+    if result["skipped"]:
+        lines = [f"- {entry['what']}: {entry['reason']}" for entry in result["skipped"]]
+        parts.append("## Not measured here\n\n" + "\n".join(lines))
+    if result["notes"]:
+        parts.append("## Notes\n\n" + "\n".join(f"- {note}" for note in result["notes"]))
+    return "\n\n".join(parts) + "\n"
+
+
+def _no(row: Row) -> bool:
+    return bool(row.get("refused"))
+
+
+def _sets(sets: Sequence[Mapping[str, Any]]) -> str:
+    heads = {"name": "set", "photos": "photos", "people": "people", "women": "of women", "men": "of men"}
+    heads["protected"] = "protected"
+    return markdown([{key: _text(key, s[key]) for key in heads} for s in sets], heads)
+
+
+def _main_measures(result: Mapping[str, Any]) -> list[str]:
+    """The columns that get a table of their own: those of the kind, in the order they first come."""
+    wanted = _MAIN.get(result["kind"], ())
+    keys = dict.fromkeys(key for row in result["rows"] for key in row)
+    keys |= dict.fromkeys(p["measure"] for p in result["published"])
+    keys = {key: None for key in keys if not key.endswith((_LOW, _HIGH))}
+    return [key for key in keys if any(key == w or (w.endswith("@") and key.startswith(w)) for w in wanted)]
+
+
+def _side_by_side(result: Mapping[str, Any], measure: str) -> str:
+    """One line a set and judge, one column a variant; the published lines stand below ours of the same set."""
+    judges = _JUDGES[result["kind"]]
+    lines: dict[tuple[str, str], dict[str, str]] = {}
+    for row in result["rows"]:
+        line = (row["set"], ", ".join(str(row[j]) for j in judges if row.get(j)))
+        lines.setdefault(line, {})[row["variant"]] = _with_interval(row, measure)
+    for given in result["published"]:
+        if given["measure"] == measure:
+            line = (given["set"], f"{given['by']} ({given['source']})")
+            lines.setdefault(line, {})[given["variant"]] = _text(measure, given["value"])
+    order = [BEFORE, *(m["label"] for m in result["methods"])]
+    order += [v for v in dict.fromkeys(p["variant"] for p in result["published"]) if v not in order]
+    variants = [v for v in order if any(v in cells for cells in lines.values())]
+    if not variants:
+        return ""
+    sets = list(dict.fromkeys(name for name, _ in lines))  # a set's lines stand together, ours first
+    rows: list[Row] = []
+    for (name, judge), cells in sorted(lines.items(), key=lambda line: sets.index(line[0][0])):
+        rows.append({"set": name, "by": judge, **{f"v{i}": cells.get(v, _NONE) for i, v in enumerate(variants)}})
+    return markdown(rows, {"set": "set", "by": "by", **{f"v{i}": v for i, v in enumerate(variants)}})
+
+
+def _everything(rows: Sequence[Row]) -> str:
+    """All rows; an interval stands in its figure's cell, and columns that no row fills are left out."""
+    keys = dict.fromkeys(key for row in rows for key, value in row.items() if _shown(key, value))
+    first = [key for key in (*_ABOUT[:-1], *_COUNTS) if key in keys]
+    columns = first + [key for key in keys if key not in first and key != "note"] + (["note"] if "note" in keys else [])
+    cells = [{key: _with_interval(row, key) for key in columns} for row in rows]
+    return markdown(cells, {key: _word(key) for key in columns})
+
+
+def _shown(key: str, value: object) -> bool:
+    if key == "refused" or key.endswith((_LOW, _HIGH)):
+        return False
+    return isinstance(value, str | int | float)
+
+
+def _with_interval(row: Row, key: str) -> str:
+    text = _text(key, row.get(key))
+    stem = key.removesuffix("_accuracy")
+    low, high = row.get(stem + _LOW), row.get(stem + _HIGH)
+    if low is None or high is None or text == _NONE:
+        return text
+    return f"{text} ({_text(key, low).rstrip('%')}–{_text(key, high).rstrip('%')})"
+
+
+def _word(key: str) -> str:
+    if key.startswith("tmr@"):
+        return f"TMR at FMR {float(key.removeprefix('tmr@')) * 100:g} %"
+    return _WORDS.get(key, key.replace("_", " "))
+
+
+def _text(key: str, value: Any) -> str:
+    """A figure as text: shares as percent, others plain.
+
+    >>> _text("error", 0.225), _text("auc", 0.8512), _text("psnr", 20.71), _text("n", 1598), _text("eer", None)
+    ('22.5%', '0.851', '20.7', '1598', '–')
+    """
+    if value is None or value == "":
+        return _NONE
+    if isinstance(value, bool | str | int):
+        return str(value).replace("|", "/")
+    form: Callable[[float], str] = "{:.1%}".format
+    if key in _PLAIN:
+        form = "{:.3f}".format
+    elif key in _YEARS:
+        form = "{:.1f}".format
+    return _NONE if value != value else form(value)
