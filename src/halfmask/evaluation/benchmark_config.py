@@ -270,7 +270,7 @@ def slug(text: str, *about: str) -> str:
     """A name for a folder: what it is, and a digest of what it was made from.
 
     >>> slug("san op!", "a", "b")
-    'san-op-00d8eaa2a9fa'
+    'san-op-7e18f737311b'
     """
     digest = hashlib.sha256("\n".join(about).encode("utf-8", "surrogateescape")).hexdigest()[:12]
     return f"{re.sub(r'[^A-Za-z0-9._]+', '-', text).strip('-.')}-{digest}"
