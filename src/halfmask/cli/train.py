@@ -11,6 +11,7 @@ import click
 RECIPES = {
     "gender": ("gender", "GenderConfig", "train_gender"),
     "san": ("san", "SanConfig", "train_san"),
+    "attribute": ("attribute", "AttributeConfig", "train_attribute"),
     "matcher": ("matcher", "MatcherConfig", "train_matcher"),
 }
 

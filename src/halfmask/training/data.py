@@ -17,6 +17,7 @@ from ..datasets import read
 from ..datasets.cache import Crops, open_crops
 from ..datasets.table import Row
 from ..errors import DataError, UsageError
+from ..photos.align import CROP
 
 
 class Faces:
@@ -55,12 +56,16 @@ class Faces:
 
 
 def open_faces(
-    sources: Sequence[Mapping[str, Any]], keep: Callable[[Row], bool] = lambda row: True, *, cache: Path | None = None
+    sources: Sequence[Mapping[str, Any]],
+    keep: Callable[[Row], bool] = lambda row: True,
+    *,
+    cache: Path | None = None,
+    size: int = CROP,
 ) -> Faces:
     """Open the data that a config names.
 
     Each source is ``{layout, root, splits}``; a data set without an official split is split 80/10/10 by person with
-    seed 0, the same for every recipe. Rows for which ``keep`` is false are left out.
+    seed 0, the same for every recipe. Rows for which ``keep`` is false are left out. ``size`` is the crops' side.
     """
     parts = []
     for source in sources:
@@ -72,7 +77,7 @@ def open_faces(
             from ..datasets import subject_disjoint
 
             table = subject_disjoint(table, {"train": 0.8, "valid": 0.1, "test": 0.1}, seed=0)
-        crops = open_crops(table, cache)
+        crops = open_crops(table, cache, size=size)
         chosen = [i for i, r in enumerate(crops.rows) if (not wanted or r.split in wanted) and keep(r)]
         parts.append((crops, chosen))
     faces = Faces(parts)
