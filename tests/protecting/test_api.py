@@ -121,7 +121,7 @@ def test_no_face(rng: np.random.Generator) -> None:
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("method", "magic", "method is 'magic'; expected one of: san"),
+        ("method", "magic", "method is 'magic'; expected one of: mixing, san"),
         ("hide", "age", "hide is 'age'; expected one of: gender"),
         ("gender", "robot", "gender is 'robot'; expected one of: female, male"),
         ("gender", True, "gender is True"),

@@ -69,7 +69,7 @@ class Kind:
 
 
 #: Every method by name. The value loads it.
-METHODS: dict[str, Kind] = {"san": Kind("san", "san", "San")}
+METHODS: dict[str, Kind] = {k.name: k for k in (Kind("san", "san", "San"), Kind("mixing", "mixing", "Mixing"))}
 
 #: What ``protect`` uses unless told otherwise.
 DEFAULT = "san"

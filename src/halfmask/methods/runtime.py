@@ -25,19 +25,21 @@ def gray(crops: Faces) -> Faces:
 
 
 class Network:
-    """An ONNX file, loaded. ``threads`` 0 lets onnxruntime take every core.
+    """An ONNX network, a file or its bytes, loaded. ``threads`` 0 lets onnxruntime take every core.
 
-    Raises :class:`~halfmask.errors.WeightsError` when the file does not load.
+    Raises :class:`~halfmask.errors.WeightsError` when it does not load.
     """
 
-    def __init__(self, path: Path, threads: int = 0) -> None:
+    def __init__(self, model: Path | bytes, threads: int = 0) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or (os.cpu_count() or 1)
         options.log_severity_level = 3
         try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            source = model if isinstance(model, bytes) else str(model)
+            self._session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises classes of its own that it does not export
-            raise WeightsError(f"the network {path} does not load: {error}. Delete or reinstall it.") from error
+            what = "built from its weights" if isinstance(model, bytes) else model
+            raise WeightsError(f"the network {what} does not load: {error}. Delete or reinstall it.") from error
         self._names = [i.name for i in self._session.get_inputs()]
 
     def __call__(self, *inputs: Faces) -> Faces:

@@ -1,0 +1,242 @@
+"""Face mixing (Othman & Ross, ECCV workshops 2014): a face is morphed toward one of the other gender.
+
+It is the baseline that the SAN paper compares with (its reference [21]). Gender is suppressed by degrees: the landmarks
+of both faces span a Delaunay triangulation, both are warped to a shape between theirs, and their texture is averaged.
+The rest is settled here so that the mixed face fits into its photo; :class:`Mixing` says how.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import UsageError, extra
+from ..photos.align import CROP
+from ..photos.paste import OVAL
+from ..photos.paste import mask as paste_mask
+from . import landmarks
+from .landmarks import Landmarks, Points
+from .partners import from_folder, means
+from .runtime import Faces
+
+Image = NDArray[np.float32]
+
+#: The suppression levels: the partner's share in the mixed face.
+STRENGTHS: Mapping[str, float] = {"low": 0.25, "mid": 0.5, "high": 0.75}
+
+#: Points that stay where they are: on the oval beyond which a change does not reach the photo, and far outside.
+_TURN = np.linspace(0, 2 * np.pi, 16, endpoint=False)
+_FRAME = np.vstack(
+    [
+        CROP * (0.5 + np.stack([OVAL[0] * np.cos(_TURN), OVAL[1] * np.sin(_TURN)], 1)) - 0.5,
+        [[x, y] for x in (-CROP, 2 * CROP) for y in (-CROP, 2 * CROP)],
+    ]
+)
+
+_GRID = np.stack(np.meshgrid(np.arange(CROP), np.arange(CROP)), -1).reshape(-1, 2).astype(np.float64)
+
+#: Partners that are drawn for a face, of which the one most alike in pose and shape is taken.
+CANDIDATES = 20
+
+#: How far the partner's contrast and colour may be pulled toward the face's, as a factor.
+_GAIN = (0.6, 1.6)
+
+
+def share(strength: str | float) -> float:
+    """The partner's share by a strength: low, mid, high, or a number in [0, 1], also as text.
+
+    Raises :class:`~halfmask.errors.UsageError` for anything else.
+
+    >>> share("mid"), share("0.3"), share(1)
+    (0.5, 0.3, 1.0)
+    """
+    if strength in STRENGTHS:
+        return STRENGTHS[str(strength)]
+    try:
+        value = float(strength)
+    except (TypeError, ValueError):
+        value = -1.0
+    if isinstance(strength, bool) or not 0.0 <= value <= 1.0:
+        raise UsageError(f"strength is {strength!r}; expected low, mid, high or a number from 0 to 1")
+    return value
+
+
+def warps(shape: Points, *sources: Points) -> list[NDArray[np.float32]]:
+    """For each source, where a pixel of the morphed crop is taken from: float32 (224, 224, 2), x then y.
+
+    Piecewise affine on the Delaunay triangles of ``shape`` (K, 2); sources are (K, 2) too, all in crop pixels. Beyond
+    the oval in which a photo is changed, everything stays where it is.
+
+    >>> points = landmarks.template()
+    >>> float(np.abs(warps(points, points + [3, 0])[0][111, 111] - [114, 111]).max().round(3))
+    0.0
+    """
+    interpolate = extra("scipy.interpolate", "face mixing")
+    framed = [np.vstack([points, _FRAME]).astype(np.float64) for points in (shape, *sources)]
+    found = interpolate.LinearNDInterpolator(framed[0], np.hstack(framed[1:]))(_GRID)
+    return [found[:, i : i + 2].reshape(CROP, CROP, 2).astype(np.float32) for i in range(0, found.shape[1], 2)]
+
+
+def face_mask(points: Points) -> Image:
+    """The part of a crop that is mixed, float32 (224, 224) in [0, 1]: jaw to lower forehead, feathered inward.
+
+    ``points`` are the 68 landmarks. The forehead has none, so the brows are moved up by 0.4 of their distance from the
+    tip of the nose: more would bring the partner's hair into the face.
+    """
+    filled = _filled(np.vstack([points[:17], _hairline(points)]))
+    # Beyond the crop a chin goes on, so there the mask does not end.
+    inside = cv2.distanceTransform(np.pad(filled, ((1, 1), (1, 1))), cv2.DIST_L2, 5)[1:-1, 1:-1]
+    depth = np.clip(inside / FEATHER, 0.0, 1.0)
+    return np.asarray(0.5 - 0.5 * np.cos(np.pi * depth), np.float32)
+
+
+#: Pixels of the crop over which the mixed part fades in, from the edge of the face inward.
+FEATHER = 22.0
+
+
+def covered(crop: NDArray[np.uint8], points: Points) -> float:
+    """How far the forehead above the brows is from bare skin: 0 when it looks like the cheeks, more with hair or a cap.
+
+    The root mean square difference of the forehead's pixels from the mean colour of cheeks and nose, over that colour's
+    brightness; infinite where the crop, uint8 (224, 224, 3), shows no forehead. ``points`` are the 68 landmarks.
+    """
+    forehead = crop[_filled(np.vstack([points[17:27], _hairline(points)])) > 0].astype(np.float32)
+    cheeks = crop[_filled(points[[2, 14, 29, 31, 35]]) > 0].astype(np.float32)
+    if not len(forehead) or not len(cheeks):
+        return np.inf
+    skin = cheeks.mean(0)
+    return float(np.sqrt(np.mean((forehead - skin) ** 2)) / max(float(skin.mean()), 1.0))
+
+
+def _hairline(points: Points) -> Points:
+    brows = points[17:27]
+    return brows + 0.4 * (brows.mean(0) - points[30])
+
+
+def _filled(points: Points) -> NDArray[np.uint8]:
+    """1 within the convex hull of points, in crop pixels, else 0."""
+    filled = np.zeros((CROP, CROP), np.uint8)
+    hull = cv2.convexHull(points.astype(np.float32))
+    cv2.fillConvexPoly(filled, np.round(hull * 16).astype(np.int32), 1, cv2.LINE_8, 4)  # in 1/16 pixels
+    return filled
+
+
+def toned(partner: Image, face: Image, weight: Image) -> Image:
+    """The partner with the face's mean colour and contrast within ``weight`` (224, 224); images are (224, 224, 3)."""
+    total = weight.sum() + 1e-6
+    w = weight[..., None] / total
+
+    def moments(image: Image) -> tuple[Image, Image]:
+        mean = (w * image).sum((0, 1))
+        return mean, np.sqrt((w * (image - mean) ** 2).sum((0, 1)))
+
+    (to, to_spread), (of, of_spread) = moments(face), moments(partner)
+    gain = np.clip(to_spread / np.maximum(of_spread, 1e-3), *_GAIN)
+    return np.asarray((partner - of) * gain + to, np.float32)
+
+
+def mix(face: Image, face_points: Points, partner: Image, partner_points: Points, alpha: float) -> Image:
+    """One face morphed toward another by ``alpha`` in [0, 1]; float32 (224, 224, 3) in [0, 1] like both images.
+
+    ``face_points`` and ``partner_points`` are their 68 landmarks, (68, 2), in crop pixels.
+    """
+    # How far the change of a place reaches the photo is how far the place may move, else the edge would show twice.
+    places = np.clip(np.round(face_points), 0, CROP - 1).astype(int)
+    reach = paste_mask(CROP)[places[:, 1], places[:, 0], None]
+    shape = face_points + np.float32(alpha) * reach * (partner_points - face_points)
+    own, other = (
+        np.asarray(
+            cv2.remap(image, at[..., 0], at[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101), np.float32
+        )
+        for image, at in zip((face, partner), warps(shape, face_points, partner_points), strict=True)
+    )
+    weight = face_mask(shape)
+    mixed = own + np.float32(alpha) * weight[..., None] * (toned(other, own, weight) - own)
+    return np.asarray(np.clip(mixed, 0.0, 1.0), np.float32)
+
+
+def _floats(crops: NDArray[np.uint8]) -> Faces:
+    return np.ascontiguousarray(crops.transpose(0, 3, 1, 2), np.float32) / np.float32(255)
+
+
+class Mixing:
+    """Face mixing as a method: crops (N, 3, 224, 224) → what to add to them.
+
+    ``strength`` is the partner's share alpha in shape and texture: low (0.25), mid (0.5), high (0.75) or a number in
+    [0, 1]. The partner is the mean face of the other gender (the prototype that ships with SAN, from FairFace) unless
+    ``partners`` names photos, ``FOLDER``, ``LAYOUT:FOLDER`` or ``LAYOUT:FOLDER:SPLIT`` (see
+    :func:`~halfmask.methods.partners.from_folder`); then each face gets one of the other gender, by its
+    pixels and ``seed`` (:meth:`partner`), so the same photo always gets the same partner.
+
+    Settled here, since the full paper was not to be had: the mixed face stays in the frame of the input face; mixed is
+    jaw to lower forehead, never hair or background; the partner first takes on the face's mean colour and contrast, so
+    that neither light nor skin makes a seam. A photo's detail beyond 224 pixels a face is not moved by a change.
+
+    Raises :class:`~halfmask.errors.UsageError` for a setting that makes no sense,
+    :class:`~halfmask.errors.WeightsError` when the landmarks' network cannot be had, and
+    :class:`~halfmask.errors.DataError` for partners that cannot be read.
+    """
+
+    hides: frozenset[str] = frozenset({"gender"})
+    prototypes: tuple[str, ...] = ()
+    needs_label = True
+    settings: ClassVar[Mapping[str, str]] = {
+        "strength": "low, mid, high or 0..1, the partner's share in shape and texture  [default: mid]",
+        "partners": "photos of partners, [LAYOUT:]FOLDER[:SPLIT]  [default: the mean face of the other gender]",
+        "seed": "draws each face's partner among those, a whole number  [default: 0]",
+    }
+    models: ClassVar[tuple[str, ...]] = landmarks.MODELS
+
+    def __init__(
+        self,
+        threads: int = 0,
+        strength: str | float = "mid",
+        partners: Path | str | None = None,
+        seed: int | str = 0,
+    ) -> None:
+        self.name = "mixing"
+        self.alpha = share(strength)
+        try:
+            self.seed = int(seed)
+        except ValueError as error:
+            raise UsageError(f"seed is {seed!r}; expected a whole number") from error
+        extra("scipy.interpolate", "face mixing")
+        self._find = Landmarks(threads)
+        #: partners by gender: their crops, uint8 (N, 224, 224, 3), and landmarks (N, 68, 2)
+        self._pools = [self._ready(p) for p in (means() if partners is None else from_folder(str(partners), self.seed))]
+
+    def _ready(self, crops: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], Points]:
+        """Landmarks of partners, and of several only the half whose foreheads are freest of hair."""
+        found = np.concatenate([self._find(_floats(crops[i : i + 16])) for i in range(0, len(crops), 16)])
+        order = np.argsort([covered(*both) for both in zip(crops, found, strict=True)], kind="stable")
+        kept = np.sort(order[: (len(crops) + 1) // 2])
+        return crops[kept], found[kept]
+
+    def partner(self, crop: Image, points: Points, gender: int) -> tuple[Image, Points]:
+        """The partner of a crop (3, 224, 224) with these landmarks: image (224, 224, 3) in [0, 1], landmarks (68, 2).
+
+        Of :data:`CANDIDATES` of the other gender, drawn by the crop's pixels and the seed, the one whose landmarks are
+        nearest, so that a face is not mixed with one that looks another way.
+        """
+        pixels = np.round(crop * 255).astype(np.uint8).tobytes()
+        digest = hashlib.sha256(f"{self.seed} ".encode() + pixels).digest()
+        faces, known = self._pools[1 - gender]
+        drawn = np.random.default_rng(list(digest)).permutation(len(known))[:CANDIDATES]
+        which = drawn[np.linalg.norm(known[drawn] - points, axis=2).mean(1).argmin()]
+        image = faces[which].astype(np.float32) / np.float32(255)
+        return image, known[which]
+
+    def change(self, crops: Faces, gender: NDArray[np.integer], prototype: str = "op") -> Faces:
+        """What to add to RGB crops (N, 3, 224, 224) in [0, 1]: same shape, in [-1, 1]. There are no prototypes."""
+        out = np.zeros_like(crops, np.float32)
+        for i, (crop, points) in enumerate(zip(crops, self._find(crops), strict=True)):
+            face = np.ascontiguousarray(crop.transpose(1, 2, 0))
+            mixed = mix(face, points, *self.partner(crop, points, int(gender[i])), self.alpha)
+            out[i] = (mixed - face).transpose(2, 0, 1)
+        return out
