@@ -15,7 +15,7 @@ import yaml
 
 from halfmask.datasets import Row, Table
 from halfmask.errors import DataError, UsageError
-from halfmask.evaluation import benchmark
+from halfmask.evaluation import attackers, benchmark
 from halfmask.evaluation.benchmark_config import Config, MethodConfig, SetConfig, fill, find, read_config, shipped
 from halfmask.evaluation.benchmark_protect import LEFT_OUT, protect_table
 from halfmask.evaluation.benchmark_tables import to_csv, to_markdown, write
@@ -123,6 +123,8 @@ def run(cfg: Config, data: Path, out: Path, referees: Referees, **more: Any) -> 
         ({"sets": [{"layout": "lfw", "most": 0}]}, "most is 0; expected a whole number above 0"),
         ({"sets": ["lfw"]}, "an entry of sets is 'lfw'"),
         ({"kind": "attackers"}, "made needs attack_train"),
+        ({"budget": {"epoch": 3}}, "budget is .*unexpected keyword argument 'epoch'"),
+        ({"budget": {"epochs": 0}}, "wants epochs above 0"),
         ({"fmrs": [2]}, r"fmrs is \[2\]"),
         ({"auxiliary": "yes please"}, "auxiliary in the benchmark is 'yes please'; expected true or false"),
         ({"published": [{"source": "p", "measure": "error", "rows": [{"set": "made", "by": "x", "before": 19.7}]}]},
@@ -368,6 +370,38 @@ def test_attackers_learn_on_people_that_are_not_judged(data: Path, tmp_path: Pat
         benchmark._open(SetConfig("folder", split="test", attack_train="valid"), "attackers", data, None, None)
 
 
+def test_attackers_get_protected_photos_of_both_sides(
+    data: Path, tmp_path: Path, referees: Referees, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[attackers.Evidence] = []
+
+    def attack(evidence: attackers.Evidence, judges: Referees, *, folder: Path, budget: Any, quiet: bool) -> list[dict]:
+        assert budget.epochs == 2
+        assert (folder, judges) == (folder, referees)
+        seen.append(evidence)
+        return [{"attack": "inverted", "reader": "b", "n_test": int((~evidence.train).sum()), "balanced_accuracy": 0.9}]
+
+    monkeypatch.setattr(attackers, "attack", attack)
+    sets = [{"layout": "folder", "name": "made", "attack_train": "half"}]
+    methods = [{"label": "SAN OP", "method": "san"}, {"label": "SAN SM", "method": "san", "prototype": "sm"}]
+    cfg = config(tmp_path, kind="attackers", sets=sets, methods=methods, budget={"epochs": 2})
+    result = run(cfg, data, tmp_path / "out", referees)
+    assert [(r["set"], r["variant"], r["balanced_accuracy"]) for r in result["rows"]] == [
+        ("made", "SAN OP", 0.9),
+        ("made", "SAN SM", 0.9),
+    ]
+    for evidence in seen:
+        assert 2 <= evidence.train.sum() <= 6
+        assert all((tmp_path / "out" / "work") in p.parents for p in evidence.protected)
+    assert seen[0].protected != seen[1].protected
+    assert "| made | inverted, b | 90.0% | 90.0% |" in to_markdown(result)
+    alone = [{"layout": "folder", "name": "made", "split": "test", "attack_train": "train"}]  # one man, without a face
+    result = run(config(tmp_path, kind="attackers", sets=alone), data, tmp_path / "out", referees)
+    assert result["rows"] == []
+    assert result["skipped"][0]["failed"]
+    assert "women and men on both sides" in result["skipped"][0]["reason"]
+
+
 # ------------------------------------------------------------------ tables
 
 
@@ -417,7 +451,19 @@ def test_each_false_match_rate_has_its_table() -> None:
     assert "## TMR at FMR 1 %\n\n| set | by | before |\n|---|---|---|\n| made | m | 50.0% |\n" in text
     assert "| made | M-COTS (T3) | 99.9% |" in text
     assert "## TMR at FMR 0.1 %" in text
-    assert "- made, before: 90 impostor pairs are too few" in text
+    assert "- made, in 1 rows: 90 impostor pairs are too few" in text
+
+
+def test_groups_and_attackers_are_spelled_out() -> None:
+    row = {"set": "made", "variant": "SAN OP", "attribute": "gender", "group": "female", "n": 40, "people": 10}
+    row |= {"lost": 0, "referee": "m", "measure": "tmr@0.01", "before": 0.5, "before_low": 0.4, "before_high": 0.6}
+    text = to_markdown(result(kind="groups", rows=[row | {"protected": None, "refused": ""}], published=[]))
+    assert "| made | SAN OP | m | gender | female | TMR at FMR 1 % | 40 | 0 | 10 | 50.0% (40.0–60.0) |" in text
+    row = {"set": "made", "variant": "SAN OP", "attack": "inverted", "reader": "b", "n_train": 9, "n_test": 8}
+    row |= {"balanced_accuracy": 0.75, "balanced_low": 0.6, "balanced_high": 0.9, "auc": None, "note": "a | b"}
+    text = to_markdown(result(kind="attackers", rows=[row], published=[]))
+    assert "| made | inverted, b | 75.0% (60.0–90.0) |" in text
+    assert "| made | SAN OP | inverted | b | 9 | 8 | 75.0% (60.0–90.0) | a / b |" in text
 
 
 def test_files_hold_the_same_figures(tmp_path: Path) -> None:

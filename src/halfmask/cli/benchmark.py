@@ -84,6 +84,7 @@ def benchmark(
             continue
         measured += bool(result["rows"])
         for entry in result["skipped"]:
+            failed += "failed" in entry
             click.echo(f"{config.name}: left out {entry['what']}: {entry['reason']}", err=True)
         if not quiet:
             click.echo(to_markdown(result))

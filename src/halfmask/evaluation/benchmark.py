@@ -86,7 +86,8 @@ def run(
 
     The dict: ``name``, ``title``, ``source``, ``kind``; ``sets``; ``methods``; ``rows``, those of
     :mod:`halfmask.evaluation.tables` or the attackers', each with its ``set``; ``published`` (source, measure, set, by,
-    variant, value); ``skipped`` (what, reason); ``notes``; ``halfmask``, ``created`` and ``format``.
+    variant, value); ``skipped`` (what, reason, and ``failed`` where it was there but could not be measured); ``notes``;
+    ``halfmask``, ``created`` and ``format``.
 
     Raises :class:`~halfmask.errors.UsageError` when ``only`` names no method of the config, and
     :class:`~halfmask.errors.DataError` when the disk is full. What is absent raises nothing: it is in ``skipped``.
@@ -95,7 +96,7 @@ def run(
     if not chosen:
         labels = ", ".join(m.label for m in config.methods)
         raise UsageError(f"{config.name} has no method called {', '.join(only)}; it has: {labels}")
-    skipped: list[dict[str, str]] = []
+    skipped: list[dict[str, Any]] = []
     notes = list(config.notes)
     if most is not None:
         notes.append(f"A quick look: every set was cut to whole people of at most about {most} pictures.")
@@ -112,8 +113,8 @@ def run(
         for s in sets:
             try:
                 rows += _measure(config, s, made, judges, out, workers, quiet)
-            except MetricError as error:
-                skipped.append({"what": f"set {s.config.name}", "reason": str(error)})
+            except (MetricError, DataError) as error:  # no faces, one gender only, no room: the other sets go on
+                skipped.append({"what": f"set {s.config.name}", "reason": str(error), "failed": True})
     if config.auxiliary:
         notes.append("auxiliary is our own classifier. It trained SAN, so it is no referee: it says how training went.")
     return {
@@ -180,7 +181,7 @@ def _protect(
     peers: Path | None,
     out: Path,
     workers: int,
-    skipped: list[dict[str, str]],
+    skipped: list[dict[str, Any]],
     notes: list[str],
     quiet: bool,
 ) -> list[_Made]:
@@ -256,7 +257,8 @@ def _same_pictures(measured: Mapping[str, Measured], keys: set[str]) -> dict[str
 
 
 def _joined(one: Measured, other: Measured) -> Measured:
-    return replace(one, columns={**other.columns, **one.columns}, enrolled=one.enrolled & other.enrolled)
+    added = {k: v for k, v in other.columns.items() if k not in one.columns}
+    return replace(one, columns=one.columns | added, enrolled=one.enrolled & other.enrolled)
 
 
 def _rows(config: Config, s: _Set, measured: Mapping[str, Measured], judges: Referees) -> list[Row]:
@@ -276,16 +278,16 @@ def _rows(config: Config, s: _Set, measured: Mapping[str, Measured], judges: Ref
 def _attack(
     config: Config, s: _Set, made: Sequence[_Made], judges: Referees, home: Path, workers: int, quiet: bool
 ) -> list[Row]:
-    from . import attackers
+    from .attackers import Budget, Evidence, attack
 
     rows: list[Row] = []
     for m in made:
-        evidence = attackers.Evidence.gather(
-            s.table, m.files[s.config.name], folder=home / m.place, train=lambda row: row.key in s.train
+        folder = home / f"attackers-{m.place}"
+        files = m.files[s.config.name]
+        evidence = Evidence.gather(
+            s.table, files, folder=folder, train=lambda row: row.key in s.train, workers=workers, quiet=quiet
         )
-        found = attackers.attack(
-            evidence, judges, folder=home / m.place, budget=attackers.Budget(**config.budget), quiet=quiet
-        )
+        found = attack(evidence, judges, folder=folder, budget=Budget(**config.budget), quiet=quiet)
         rows += [{"variant": m.config.label, **row} for row in found]
     return rows
 

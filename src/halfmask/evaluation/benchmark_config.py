@@ -153,6 +153,13 @@ class Config:
                 raise UsageError(f"{what} has {', '.join(twice)} twice; names in a table are different")
         if self.kind == "attackers" and (lacking := [s.name for s in self.sets if s.attack_train is None]):
             raise UsageError(f"{', '.join(lacking)} needs attack_train: the split that the attackers learn on, or half")
+        if self.budget:
+            from .attackers.budget import Budget
+
+            try:
+                Budget(**self.budget)
+            except TypeError as error:  # it says which key it does not know
+                raise UsageError(f"the attackers' budget is {dict(self.budget)}: {error}") from error
         if any(not isinstance(f, int | float) or isinstance(f, bool) or not 0 < f < 1 for f in self.fmrs):
             raise UsageError(f"fmrs is {self.fmrs!r}; expected shares between 0 and 1, such as [0.01, 0.001]")
 

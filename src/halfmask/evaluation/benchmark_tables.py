@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -103,25 +104,22 @@ def to_csv(result: Mapping[str, Any]) -> str:
 
 def to_markdown(result: Mapping[str, Any]) -> str:
     """The page: the main figures beside the published ones, then everything that was measured, then what was not."""
-    parts = [f"# {result['title']}", f"After {result['source']}. Measured by halfmask {result['halfmask']}."]
+    parts = [f"# {result['title']}", f"Source: {result['source']}. Measured by halfmask {result['halfmask']}."]
     parts += [_sets(result["sets"])] if result["sets"] else []
     for measure in _main_measures(result):
         table = _side_by_side(result, measure)
         parts += [f"## {_word(measure)}", table] if table else []
     if result["rows"]:
         parts += ["## Everything measured", _everything(result["rows"])]
-    if refused := sorted({f"{row['set']}, {row['variant']}: {row['refused']}" for row in result["rows"] if _no(row)}):
-        parts.append("Figures that cannot be given:\n\n" + "\n".join(f"- {line}" for line in refused))
+    if refused := Counter((row["set"], row["refused"]) for row in result["rows"] if row.get("refused")):
+        lines = [f"- {name}, in {count} rows: {reason}" for (name, reason), count in refused.items()]
+        parts.append("Figures that cannot be given:\n\n" + "\n".join(lines))
     if result["skipped"]:
         lines = [f"- {entry['what']}: {entry['reason']}" for entry in result["skipped"]]
         parts.append("## Not measured here\n\n" + "\n".join(lines))
     if result["notes"]:
         parts.append("## Notes\n\n" + "\n".join(f"- {note}" for note in result["notes"]))
     return "\n\n".join(parts) + "\n"
-
-
-def _no(row: Row) -> bool:
-    return bool(row.get("refused"))
 
 
 def _sets(sets: Sequence[Mapping[str, Any]]) -> str:
@@ -200,6 +198,8 @@ def _text(key: str, value: Any) -> str:
     """
     if value is None or value == "":
         return _NONE
+    if key == "measure":
+        return _word(str(value))
     if isinstance(value, bool | str | int):
         return str(value).replace("|", "/")
     form: Callable[[float], str] = "{:.1%}".format
