@@ -5,19 +5,24 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from halfmask.datasets.readers.fairface import read_fairface
 from halfmask.datasets.readers.lfw import read_lfw
+from halfmask.datasets.readers.utkface import read_utkface
 from halfmask.errors import UsageError, WeightsError
 from halfmask.evaluation.metrics import balanced_accuracy
-from halfmask.evaluation.referees import AGE, GENDER, MATCHERS
+from halfmask.evaluation.referees import AGE, GENDER, MATCHERS, RACE, GenderAgeReferee, RaceReferee, load
 from halfmask.evaluation.referees.base import chips, cut_square, session, square
 from halfmask.evaluation.referees.dlibs import DlibMatcher
 from halfmask.evaluation.referees.insightface import W600kMatcher
+from halfmask.evaluation.referees.race import group_of, probabilities
+from halfmask.evaluation.tables import several_auc, several_balanced_accuracy
 from halfmask.photos.detect import Detector, Face
 
 FACE = np.array([[200.1, 101.8], [247.1, 102.6], [220.4, 124.5], [198.6, 142.8], [239.7, 143.6]], np.float32)
@@ -68,6 +73,22 @@ def test_age_of_the_astronaut(portrait: tuple[np.ndarray, Face], name: str, year
 
 
 @pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("race-utkface", [0.7911, 0.1125, 0.0338, 0.0175, 0.0452]),
+        ("race-fairface", [0.6742, 0.1439, 0.0228, 0.0725, 0.0866]),
+    ],
+)
+def test_race_of_the_astronaut(portrait: tuple[np.ndarray, Face], name: str, said: list[float]) -> None:
+    judge = referee(RACE[name])
+    assert (judge.name, f"race-{judge.trained_on}") == (name, name)
+    got = judge.p_race([portrait[0]], [portrait[1]])
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got, [said], atol=0.02)
+    np.testing.assert_allclose(got.sum(1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize(
     ("name", "first", "mirrored"),
     [
         ("dlib", [-0.0642, 0.0213, 0.0212, -0.0678, -0.1536, -0.0216], -0.178),
@@ -85,12 +106,12 @@ def test_descriptor_of_the_astronaut(
     np.testing.assert_allclose(matcher.score(both[:1], both[1:]), [mirrored], atol=0.01)
 
 
-@pytest.mark.parametrize("name", [*GENDER, *MATCHERS])
+@pytest.mark.parametrize("name", [*GENDER, *MATCHERS, *RACE])
 def test_a_batch_says_what_single_faces_say(portrait: tuple[np.ndarray, Face], name: str) -> None:
     image, face = portrait
     images = [image, np.ascontiguousarray(image // 2), np.ascontiguousarray(image[:400, :400])]
-    made = referee((GENDER | MATCHERS)[name])
-    ask = made.p_male if name in GENDER else made.embed
+    made = referee((GENDER | MATCHERS | RACE)[name])
+    ask = made.p_male if name in GENDER else made.embed if name in MATCHERS else made.p_race
     together = ask(images, [face] * 3)
     for i, one in enumerate(images):
         np.testing.assert_allclose(together[i : i + 1], ask([one], [face]), atol=2e-4)
@@ -115,6 +136,84 @@ def test_referees_tell_women_from_men_on_lfw(shared_data: Path, detector: Detect
     assert len(labels) >= 75
     for make in GENDER.values():
         assert balanced_accuracy(labels, referee(make).p_male(images, faces)) > 0.85
+
+
+def test_race_referees_judge_what_they_were_not_trained_on(shared_data: Path, detector: Detector) -> None:
+    """8 faces a group of the set that the other referee learned from: far above the chance of a fifth."""
+    from PIL import Image
+
+    for make, table in (
+        (RACE["race-utkface"], read_fairface(shared_data / "fairface").split("valid")),
+        (RACE["race-fairface"], read_utkface(shared_data / "utkface")),
+    ):
+        judge = referee(partial(make, 1))
+        assert judge.trained_on != table.name
+        images, faces, labels = [], [], []
+        for group in range(len(judge.groups)):
+            rows = [row for row in table if judge.group(row.race) == group]
+            for row in rows[:: len(rows) // 8][:8]:
+                image = np.asarray(Image.open(row.path).convert("RGB"))
+                if found := detector(image):
+                    images.append(image)
+                    faces.append(found[0])
+                    labels.append(group)
+        assert len(labels) >= 36
+        p = judge.p_race(images, faces)
+        assert several_balanced_accuracy(np.array(labels), p) > 0.4
+        assert several_auc(np.array(labels), p) > 0.7
+
+
+def test_words_for_race() -> None:
+    words = (
+        "White",
+        "black",
+        "East Asian",
+        "Southeast Asian",
+        "Indian",
+        "Others",
+        "Latino_Hispanic",
+        " Middle Eastern ",
+    )
+    assert [group_of(word) for word in words] == [0, 1, 2, 2, 3, 4, 4, 4]
+    assert [group_of(word) for word in ("", "Klingon", None)] == [-1, -1, -1]
+
+
+def test_race_is_a_softmax_of_the_descriptor(rng: np.random.Generator) -> None:
+    """Against scikit-learn's own probabilities, and without overflow."""
+    from sklearn.linear_model import LogisticRegression
+
+    x, y = rng.normal(size=(60, 4)), np.arange(60) % 3
+    model = LogisticRegression().fit(x, y)
+    got = probabilities(x, model.coef_.T, model.intercept_)
+    np.testing.assert_allclose(got, model.predict_proba(x), atol=1e-6)
+    assert probabilities(x * 1e6, model.coef_.T, model.intercept_).sum(1) == pytest.approx(np.ones(60))
+    assert probabilities(x[:0], model.coef_.T, model.intercept_).shape == (0, 3)
+
+
+def test_race_weights_of_another_shape_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.savez(tmp_path / "race.npz", weights=np.zeros((512, 7)), bias=np.zeros(7))
+    monkeypatch.setattr("halfmask.weights.shipped.path", lambda file: tmp_path / "race.npz")
+    with pytest.raises(WeightsError, match=r"race-utkface\.npz holds weights \(512, 7\) and bias \(7,\), expected"):
+        RACE["race-utkface"](1, matcher=W600kMatcher.__new__(W600kMatcher))
+
+
+def test_load_makes_what_is_asked_for() -> None:
+    some = referee(lambda: load(only=["face-api", "w600k_mbf", "race-utkface"]))
+    assert [list(kind) for kind in (some.genders, some.matchers, some.ages, some.races)] == [
+        ["face-api"],
+        ["w600k_mbf"],
+        ["face-api"],
+        ["race-utkface"],
+    ]
+    assert some.genders["face-api"] is some.ages["face-api"]  # one network, so that both cost one
+    assert isinstance(some.ages["face-api"], GenderAgeReferee)
+    assert isinstance(some.races["race-utkface"], RaceReferee)
+    everything = referee(load)
+    for kind, made in ((GENDER, everything.genders), (MATCHERS, everything.matchers), (AGE, everything.ages)):
+        assert {name: r.name for name, r in made.items()} == {name: name for name in kind}
+    assert set(everything.races) == set(RACE)
+    with pytest.raises(UsageError, match=r"no referee is called elo, gut; there are dlib, face-api, .*w600k_mbf"):
+        load(only=["gut", "dlib", "elo"])
 
 
 def test_matchers_tell_people_apart_on_lfw(shared_data: Path, detector: Detector) -> None:

@@ -4,8 +4,10 @@ Each table maps a name to what makes the referee, given a number of threads (0: 
 weights when they are absent and raises :class:`~halfmask.errors.WeightsError` when they cannot be had, or
 :class:`~halfmask.errors.ExtraMissingError` when the extra ``halfmask[train]`` is not installed. No torch is involved.
 
->>> sorted(MATCHERS), sorted(GENDER), sorted(AGE)
-(['dlib', 'w600k_mbf'], ['face-api', 'gender-v1', 'ssrnet-gender'], ['face-api', 'ssrnet-age'])
+>>> sorted(MATCHERS), sorted(GENDER)
+(['dlib', 'w600k_mbf'], ['face-api', 'gender-v1', 'ssrnet-gender'])
+>>> sorted(AGE), sorted(RACE)
+(['face-api', 'ssrnet-age'], ['race-fairface', 'race-utkface'])
 """
 
 from __future__ import annotations
@@ -18,12 +20,13 @@ from .base import AgeReferee, GenderAgeReferee, GenderReferee, Matcher, RaceRefe
 from .dlibs import DlibGender, DlibMatcher
 from .faceapi import FaceApi
 from .insightface import W600kMatcher
+from .race import RaceFromFairface, RaceFromUtkface
 from .ssrnet import SSRNetAge, SSRNetGender
 
 MATCHERS: dict[str, Callable[..., Matcher]] = {m.name: m for m in (DlibMatcher, W600kMatcher)}
 GENDER: dict[str, Callable[..., GenderReferee]] = {g.name: g for g in (FaceApi, DlibGender, SSRNetGender)}
 AGE: dict[str, Callable[..., AgeReferee]] = {a.name: a for a in (FaceApi, SSRNetAge)}
-RACE: dict[str, Callable[..., RaceReferee]] = {}
+RACE: dict[str, Callable[..., RaceReferee]] = {r.name: r for r in (RaceFromUtkface, RaceFromFairface)}
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ class _LinearRace:
 
     name: str
     trained_on: str | None
-    groups = GROUPS
+    groups: tuple[str, ...] = GROUPS
 
     def __init__(self, threads: int = 0, matcher: Matcher | None = None) -> None:
         file = f"{self.name}.npz"
@@ -86,14 +86,14 @@ class _LinearRace:
 
 
 class RaceFromUtkface(_LinearRace):
-    """Taught by UTKFace."""
+    """Taught by UTKFace. Balanced accuracy over five groups: .577 on FairFace's validation set."""
 
     name = "race-utkface"
     trained_on = "utkface"
 
 
 class RaceFromFairface(_LinearRace):
-    """Taught by FairFace's training set."""
+    """Taught by FairFace's training set. Balanced accuracy over five groups: .572 on UTKFace."""
 
     name = "race-fairface"
     trained_on = "fairface"
