@@ -89,11 +89,11 @@ class RaceFromUtkface(_LinearRace):
     """Taught by UTKFace. Balanced accuracy over five groups: .577 on FairFace's validation set."""
 
     name = "race-utkface"
-    trained_on = "utkface"
+    trained_on: str | None = "utkface"
 
 
 class RaceFromFairface(_LinearRace):
     """Taught by FairFace's training set. Balanced accuracy over five groups: .572 on UTKFace."""
 
     name = "race-fairface"
-    trained_on = "fairface"
+    trained_on: str | None = "fairface"
