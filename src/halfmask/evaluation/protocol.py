@@ -32,7 +32,7 @@ from ..photos.align import CROP, TEMPLATE_VERSION, crop_face, warp
 from ..photos.detect import Detector, Face
 from ..photos.files import read
 from ..photos.samples import LUMA
-from .referees import GenderAgeReferee, Referees, load
+from .referees import DescriptorReferee, GenderAgeReferee, Referees, load
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -337,8 +337,13 @@ def _questions(photos: Sequence[Pixels], faces: Sequence[Face], referees: Refere
     for name, ages in referees.ages.items():
         if f"age/{name}" not in said:
             said[f"age/{name}"] = ages.age(photos, faces)
-    said |= {f"p_race/{name}": race.p_race(photos, faces) for name, race in referees.races.items()}
     said |= {f"embed/{name}": matcher.embed(photos, faces) for name, matcher in referees.matchers.items()}
+    for name, race in referees.races.items():
+        described = said.get(f"embed/{race.descriptors_of}") if isinstance(race, DescriptorReferee) else None
+        if isinstance(race, DescriptorReferee) and described is not None:
+            said[f"p_race/{name}"] = race.p_race_of(described)
+        else:
+            said[f"p_race/{name}"] = race.p_race(photos, faces)
     return {column: np.asarray(values, np.float32) for column, values in said.items()}
 
 

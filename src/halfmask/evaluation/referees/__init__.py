@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from ...errors import UsageError
-from .base import AgeReferee, GenderAgeReferee, GenderReferee, Matcher, RaceReferee
+from .base import AgeReferee, DescriptorReferee, GenderAgeReferee, GenderReferee, Matcher, RaceReferee
 from .dlibs import DlibGender, DlibMatcher
 from .faceapi import FaceApi
 from .insightface import W600kMatcher
@@ -78,6 +78,7 @@ __all__ = [
     "MATCHERS",
     "RACE",
     "AgeReferee",
+    "DescriptorReferee",
     "GenderAgeReferee",
     "GenderReferee",
     "Matcher",

@@ -95,6 +95,17 @@ class RaceReferee(Protocol):
         ...
 
 
+@runtime_checkable
+class DescriptorReferee(Protocol):
+    """A race referee that reads a matcher's descriptors. Who has asked that matcher already need not ask it again."""
+
+    descriptors_of: str
+
+    def p_race_of(self, descriptors: Floats) -> Floats:
+        """What ``p_race`` would say of the faces that ``descriptors_of`` described so, float32 (N, K)."""
+        ...
+
+
 def chips(
     images: Sequence[Pixels], faces: Sequence[Face], cut: Callable[[Pixels, Face], Pixels], batch: int = BATCH
 ) -> Iterator[Pixels]:

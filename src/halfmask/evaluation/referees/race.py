@@ -60,6 +60,8 @@ class _LinearRace:
     name: str
     trained_on: str | None
     groups: tuple[str, ...] = GROUPS
+    #: whose descriptors ``p_race_of`` takes
+    descriptors_of: str = W600kMatcher.name
 
     def __init__(self, threads: int = 0, matcher: Matcher | None = None) -> None:
         file = f"{self.name}.npz"
