@@ -1,0 +1,316 @@
+"""The attackers: each takes a case and gives its rows of the table. What they have in common is in ``asking``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ...errors import DataError, MetricError
+from ...photos.align import CROP, crop_face
+from ...photos.detect import Face
+from ...photos.paste import face_change
+from ..metrics import balanced_accuracy
+from .asking import RECOVERIES, Case, around, reread
+from .evidence import file_key
+from .judging import OWN, Row, Rule, choose, row
+
+Pixels = NDArray[np.uint8]
+Scores = NDArray[np.float32]
+
+#: How many faces the preview of the learned inverse shows.
+_SHOWN = 6
+
+
+def inverted(case: Case) -> list[Row]:
+    """The answer inverted: sign and threshold of each referee chosen on the attacker's people."""
+    after, before = (case.asked(case.tune, b) for b in (False, True))
+    there, was = (case.asked(case.judge, b) for b in (False, True))
+    rows = []
+    for name in case.referees.genders:
+        rule = choose(case.gender(case.tune), after[name])
+        note = f"{_word(rule)}; chosen on {len(case.tune)} photos of the attacker's people"
+        rows.append(_referee_row(case, "inverted", name, rule, there[name], there[name], before[name], was[name], note))
+    return rows
+
+
+def recovery(case: Case) -> list[Row]:
+    """Recovery first, then the unchanged referee: filters, and averages over several protected photos."""
+    before, was = case.asked(case.tune, True), case.asked(case.judge, True)
+    plain_tune, plain = case.asked(case.tune), case.asked(case.judge)
+    tuned, judged = case.recovered(case.tune, RECOVERIES), case.recovered(case.judge, RECOVERIES)
+    rows = []
+    for step in RECOVERIES:
+        for name in case.referees.genders:
+            rule = choose(case.gender(case.tune), tuned[step][name])
+            rows.append(
+                _referee_row(
+                    case, f"recovery: {step}", name, rule, judged[step][name], plain[name], before[name], was[name],
+                    f"{_word(rule)}; chosen on {len(case.tune)} photos of the attacker's people",
+                )
+            )  # fmt: skip
+    rows += _person_rows(case, plain_tune, plain, before, was)
+    if case.outputs is not None:
+        rows += _output_rows(case, plain, before, was)
+    return rows
+
+
+def _person_rows(
+    case: Case, tune: dict[str, Scores], judge: dict[str, Scores], before: dict[str, Scores], was: dict[str, Scores]
+) -> list[Row]:
+    """The mean answer over all photos of a person, one row a referee; a person counts once."""
+    rows = []
+    _, y, persons = _people(case, case.judge)
+    photos = len(case.judge) / len(persons)
+    _, y_tune, _ = _people(case, case.tune)
+    for name in case.referees.genders:
+        rule = choose(y_tune, _people_mean(case, case.tune, tune[name]))
+        own = choose(y_tune, _people_mean(case, case.tune, before[name]))
+        rows.append(
+            row(
+                "recovery: average over the person's photos", name,
+                n_train=len(y_tune), labels=y, says=rule.says(_people_mean(case, case.judge, judge[name])),
+                persons=persons, unattacked=_figure(case, OWN, judge[name]),
+                originals=_rate(y, own.says(_people_mean(case, case.judge, was[name]))),
+                note=f"{_word(rule)}; counts people, with {photos:.1f} photos each on average",
+                resamples=case.budget.resamples,
+            )
+        )  # fmt: skip
+    return rows
+
+
+def _people(case: Case, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.str_]]:
+    """For some rows: which person each shows, and the people's genders and names."""
+    names, who = np.unique(case.evidence.persons[rows], return_inverse=True)
+    share = np.bincount(who, case.gender(rows)) / np.bincount(who)
+    return who, (share >= 0.5).astype(np.int64), names
+
+
+def _people_mean(case: Case, rows: NDArray[np.int64], scores: Scores) -> NDArray[np.float64]:
+    who = _people(case, rows)[0]
+    return np.asarray(np.bincount(who, scores) / np.bincount(who))
+
+
+def _output_rows(case: Case, plain: dict[str, Scores], before: dict[str, Scores], was: dict[str, Scores]) -> list[Row]:
+    """The pixel average of several outputs for the same photo."""
+    assert case.outputs is not None
+    evidence = case.evidence
+    wanted = np.concatenate([case.tune, case.judge])
+    versions = [list(paths) for paths in case.outputs([evidence.original[i] for i in wanted])]
+    if not versions or any(len(paths) != len(wanted) for paths in versions):
+        raise DataError(
+            f"outputs gave {[len(v) for v in versions]} files; expected at least one list, each with one protected "
+            f"version of the {len(wanted)} photos it was asked for"
+        )
+    place = {int(i): n for n, i in enumerate(wanted)}
+
+    def average(patch: Pixels, face: Face, i: int) -> Pixels:
+        photos = [reread(paths[place[int(i)]]) for paths in versions]
+        first = reread(evidence.protected[i])
+        if any(p.shape != first.shape for p in photos):
+            raise DataError(f"the outputs of {evidence.keys[i]} differ in size from its protected photo")
+        mean = np.mean([around(p, evidence.faces_after[i])[0] for p in [first, *photos]], axis=0)
+        return np.rint(mean).astype(np.uint8)
+
+    tag = file_key([p for paths in versions for p in paths])
+    tuned = case.recovered(case.tune, {"average": average}, tag=tag)["average"]
+    judged = case.recovered(case.judge, {"average": average}, tag=tag)["average"]
+    rows = []
+    for name in case.referees.genders:
+        rule = choose(case.gender(case.tune), tuned[name])
+        note = f"{_word(rule)}; average of {len(versions) + 1} protected versions of each photo"
+        rows.append(
+            _referee_row(
+                case,
+                "recovery: average of outputs",
+                name,
+                rule,
+                judged[name],
+                plain[name],
+                before[name],
+                was[name],
+                note,
+            )
+        )
+    return rows
+
+
+def retrained(case: Case) -> list[Row]:
+    """A fresh CNN that learned gender from protected faces; its twin learned from originals."""
+    from .learning import classified
+
+    evidence, y, learn = case.evidence, case.gender(case.judge), case.gender(case.learn)
+    crops = {"protected": evidence.crops_after, "originals": evidence.crops_before}
+    said, notes = {}, []
+    for name, source in crops.items():
+        others = {other: where[case.judge] for other, where in crops.items()}
+        said[name], note = classified(case, f"gender of {name}", source[case.learn], learn, others)
+        notes += [f"{name}: {note}"] if note else []
+    return [
+        row(
+            "retrained CNN", "fresh CNN", n_train=len(learn), labels=y, says=said["protected"]["protected"] - 0.5,
+            persons=evidence.persons[case.judge],
+            unattacked=_rate(y, said["originals"]["protected"] - 0.5),
+            originals=_rate(y, said["originals"]["originals"] - 0.5),
+            note="; ".join(["unattacked: the same CNN trained on originals", *notes]),
+            resamples=case.budget.resamples,
+        )
+    ]  # fmt: skip
+
+
+def probe(case: Case) -> list[Row]:
+    """A linear classifier on each matcher's descriptors of protected faces; its twin learned from originals."""
+    from .learning import probed
+
+    evidence, y = case.evidence, case.gender(case.judge)
+    there = case.referees.matchers
+    names = [n for n in there if n in case.budget.matchers or case.knows(n)] or list(there)
+    skipped = [n for n in there if n not in names]
+    learn = case.probed
+    rows = []
+    for name in names:
+        rules = {}
+        for side in (False, True):
+            known = case.embedded(learn, name, before=side)
+            rules[side] = probed(known, case.gender(learn), evidence.persons[learn], case.budget.seed)
+        after, before = (case.embedded(case.judge, name, before=b) for b in (False, True))
+        note = "unattacked: the same probe trained on originals"
+        if len(learn) < len(case.learn):
+            note += f"; learned from {len(learn)} of {len(case.learn)} photos"
+        if skipped:
+            note += f"; not probed, to save time: {', '.join(skipped)}"
+        rows.append(
+            row(
+                "linear probe", name, n_train=len(learn), labels=y, says=rules[False](after),
+                persons=evidence.persons[case.judge],
+                unattacked=_rate(y, rules[True](after)), originals=_rate(y, rules[True](before)), note=note,
+                resamples=case.budget.resamples,
+            )
+        )  # fmt: skip
+    return rows
+
+
+def inverse(case: Case) -> list[Row]:
+    """A U-Net learned to undo the protection; the unchanged referees look at what it gives back."""
+    from .learning import undone
+
+    evidence = case.evidence
+    wanted = np.concatenate([case.tune, case.judge])
+    added, note = undone(case, wanted)
+    place = {int(i): n for n, i in enumerate(wanted)}
+
+    def recover(patch: Pixels, face: Face, i: int) -> Pixels:
+        delta = added[place[int(i)]].astype(np.float32) / np.float32(127)
+        delta = np.asarray(cv2.resize(delta, (CROP, CROP), interpolation=cv2.INTER_CUBIC), np.float32)
+        matrix = crop_face(patch, face.points)[1]
+        change = face_change(np.clip(delta, -1, 1), matrix, patch.shape[1], patch.shape[0])
+        if change is None:
+            return patch
+        x0, y0, x1, y1 = change.box
+        out = patch.copy()
+        out[y0:y1, x0:x1] = np.clip(np.rint(patch[y0:y1, x0:x1] + 255 * change.delta), 0, 255).astype(np.uint8)
+        return out
+
+    before, was, plain = case.asked(case.tune, True), case.asked(case.judge, True), case.asked(case.judge)
+    tuned = case.recovered(case.tune, {"inverse": recover}, tag=note)["inverse"]
+    judged = case.recovered(case.judge, {"inverse": recover}, tag=note)["inverse"]
+    here = added[len(case.tune) :].astype(np.float32) * (255 / 127)
+    protected, original = evidence.crops_after[case.judge], evidence.crops_paired[case.judge]
+    _strip(case, protected, original, here)
+    gone = np.abs(protected.astype(np.float32) - original).mean()
+    left = np.abs(np.clip(protected + here, 0, 255) - original).mean()
+    away = f"mean difference from the original {gone:.2f} of 255 levels before, {left:.2f} after"
+    rows = []
+    for name in case.referees.genders:
+        rule = choose(case.gender(case.tune), tuned[name])
+        words = "; ".join(filter(None, [_word(rule), away, note]))
+        rows.append(
+            _referee_row(
+                case, "learned inverse", name, rule, judged[name], plain[name], before[name], was[name], words,
+                n_train=len(case.learn),
+            )
+        )  # fmt: skip
+    return rows
+
+
+def _strip(case: Case, protected: Pixels, original: Pixels, added: NDArray[np.float32]) -> None:
+    """Six faces, evenly drawn from those judged: original above protected above recovered, into ``inverse.png``."""
+    shown = np.unique(np.linspace(0, len(protected) - 1, _SHOWN).astype(int))
+    recovered = np.clip(np.rint(protected[shown] + added[shown]), 0, 255).astype(np.uint8)
+    lines = [np.concatenate(list(faces), 1) for faces in (original[shown], protected[shown], recovered)]
+    Image.fromarray(np.concatenate(lines, 0)).save(case.folder / "inverse.png")
+
+
+def detector(case: Case) -> list[Row]:
+    """A fresh CNN that tells protected photos from originals; each photo judged counts once as either."""
+    from .learning import classified
+
+    evidence = case.evidence
+    learn = np.concatenate([evidence.crops_before[case.learn], evidence.crops_after[case.learn]])
+    labels = np.repeat([0, 1], len(case.learn)).astype(np.int64)
+    others = {"before": evidence.crops_before[case.judge], "after": evidence.crops_after[case.judge]}
+    said, note = classified(case, "protected or not", learn, labels, others)
+    return [
+        row(
+            "detector", "fresh CNN", n_train=len(labels), labels=np.repeat([0, 1], len(case.judge)),
+            says=np.concatenate([said["before"], said["after"]]) - 0.5,
+            persons=np.tile(evidence.persons[case.judge], 2),
+            note="; ".join(filter(None, ["original or protected; traces of encoding a photo again count too", note])),
+            resamples=case.budget.resamples,
+        )
+    ]  # fmt: skip
+
+
+#: The attackers by the names that ``only`` takes, in the order in which they run.
+ATTACKS: dict[str, Callable[[Case], list[Row]]] = {
+    "inverted": inverted,
+    "retrained": retrained,
+    "probe": probe,
+    "recovery": recovery,
+    "inverse": inverse,
+    "detector": detector,
+}
+
+
+def _referee_row(
+    case: Case,
+    attack: str,
+    reader: str,
+    rule: Rule,
+    said: Scores,
+    plain: Scores,
+    before: Scores,
+    was: Scores,
+    note: str,
+    **more: Any,
+) -> Row:
+    """A row whose reader is a gender referee: ``said`` after the attack, ``plain`` without it, ``was`` of originals.
+
+    ``before`` are its answers to the originals of the attacker's people, on which its rule for originals is chosen.
+    """
+    own = choose(case.gender(case.tune), before)
+    return row(
+        attack, reader, labels=case.gender(case.judge), says=rule.says(said),
+        persons=case.evidence.persons[case.judge], unattacked=_figure(case, OWN, plain),
+        originals=_figure(case, own, was), note=note, resamples=case.budget.resamples,
+        **({"n_train": len(case.tune)} | more),
+    )  # fmt: skip
+
+
+def _figure(case: Case, rule: Rule, scores: Scores) -> float | None:
+    return _rate(case.gender(case.judge), rule.says(scores))
+
+
+def _rate(labels: NDArray[np.int64], says: NDArray[Any]) -> float | None:
+    try:
+        return balanced_accuracy(labels, says, 0.0)
+    except MetricError:
+        return None
+
+
+def _word(rule: Rule) -> str:
+    return f"{'inverted, ' if rule.sign < 0 else ''}threshold {rule.sign * rule.threshold:.3f}"

@@ -1,0 +1,103 @@
+"""What the learning attackers learn, kept on disk as the answers it gave. The only part that needs torch."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import ExtraMissingError
+from .asking import Case
+
+Pixels = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+
+
+def _torch() -> Any:
+    try:
+        from . import nets
+    except ImportError as error:
+        raise ExtraMissingError(
+            "the attackers that learn need torch, which is not installed: pip install 'halfmask[train]'"
+        ) from error
+    return nets
+
+
+def classified(
+    case: Case, what: str, crops: Pixels, labels: NDArray[np.int64], others: Mapping[str, Pixels]
+) -> tuple[dict[str, Floats], str]:
+    """Train a fresh CNN; returns the probability of class 1 of each crop of ``others``, and a note on time."""
+
+    def make() -> dict[str, NDArray[Any]]:
+        nets = _torch()
+        net, whole = nets.learn_classes(crops, labels, _training(case, nets, len(labels)), f"learning {what}")
+        return {"whole": np.array(whole)} | {name: nets.p_one(net, pixels) for name, pixels in others.items()}
+
+    said = case.kept("cnn-" + what.replace(" ", "-"), make, case.budget)
+    return {name: said[name] for name in others}, _short(case, bool(said["whole"]))
+
+
+def undone(case: Case, rows: NDArray[np.int64]) -> tuple[NDArray[np.int8], str]:
+    """Train an inverse; what it adds to the protected crops of some rows, int8 (N, S, S, 3) in units of 1/127."""
+    evidence = case.evidence
+
+    def make() -> dict[str, NDArray[Any]]:
+        nets = _torch()
+        budget = case.budget
+        training = nets.Training(
+            min(budget.unet_seen, budget.unet_epochs * len(case.learn)),
+            min(budget.batch, 16),
+            budget.max_minutes,
+            budget.seed,
+            case.quiet,
+        )
+        pairs = evidence.crops_after[case.learn], evidence.crops_paired[case.learn]
+        net, whole = nets.learn_inverse(*pairs, budget.unet_width, training, "learning to undo the protection")
+        added = np.zeros((len(rows), *evidence.crops_after.shape[1:]), np.int8)
+        for start in range(0, len(rows), 32):
+            part = nets.corrections(net, evidence.crops_after[rows[start : start + 32]])
+            added[start : start + len(part)] = np.clip(np.rint(part * 127), -127, 127)
+        return {"whole": np.array(whole), "added": added}
+
+    said = case.kept("inverse", make, case.budget)
+    return said["added"], _short(case, bool(said["whole"]))
+
+
+def probed(
+    embeddings: Floats, labels: NDArray[np.int64], persons: NDArray[np.str_], seed: int
+) -> Callable[[Floats], NDArray[np.float64]]:
+    """A logistic regression on standardised descriptors, its C chosen by cross-validation grouped by person.
+
+    Returns the map from descriptors (N, D) to log odds of male (N,). Where a class has fewer than two people, C = 0.01.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000, class_weight="balanced"))
+    fewest = min(len(set(persons[labels == g])) for g in (0, 1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # at the weakest C; the folds then choose another
+        if fewest >= 2:
+            folds = StratifiedGroupKFold(min(5, fewest), shuffle=True, random_state=seed)
+            grid = {"logisticregression__C": [1e-4, 1e-3, 1e-2, 1e-1, 1.0]}
+            model = GridSearchCV(model, grid, cv=folds, scoring="balanced_accuracy")
+            model.fit(embeddings, labels, groups=persons)
+        else:
+            model.fit(embeddings, labels)
+    return lambda given: np.asarray(model.decision_function(given), np.float64)
+
+
+def _training(case: Case, nets: Any, count: int) -> Any:
+    budget = case.budget
+    seen = min(budget.seen, budget.epochs * count)
+    return nets.Training(seen, budget.batch, budget.max_minutes, budget.seed, case.quiet)
+
+
+def _short(case: Case, whole: bool) -> str:
+    return "" if whole else f"learning was ended after {case.budget.max_minutes:g} minutes, its budget"
