@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import halfmask
-from halfmask.errors import UsageError
+from halfmask.errors import UsageError, WeightsError
+from halfmask.methods.landmarks import MODELS
+from halfmask.weights import store
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -54,6 +58,55 @@ def test_what_makes_no_sense(run: Run, album: Path, tmp_path: Path, given: tuple
     assert code == 2
     assert message in error
     assert not list(tmp_path.glob("out/**/*.jpg"))
+
+
+@pytest.fixture
+def landmarks() -> None:
+    """The weights that mixing needs; skipped, with the reason, only where they can be neither found nor fetched."""
+    try:
+        for name in MODELS:
+            store.get(name)
+    except WeightsError as error:
+        if "could not be fetched" not in str(error):
+            raise
+        pytest.skip(f"needs the landmarks' weights: {error}")
+
+
+@pytest.mark.usefixtures("landmarks")
+def test_mixing_by_its_strength(run: Run, jpeg: bytes, tmp_path: Path) -> None:
+    source = tmp_path / "a.jpg"
+    source.write_bytes(jpeg)
+    before = np.asarray(Image.open(source)).astype(int)
+    sizes = []
+    for strength in ("low", "0.6"):
+        out, report = tmp_path / f"{strength}.png", tmp_path / f"{strength}.json"
+        code, said, error = run(
+            "protect", source, "-o", out, "--method", "mixing", "--strength", strength, "--gender", "female",
+            "--json", report,
+        )  # fmt: skip
+        assert code == 0, error
+        assert f"1 face changed (mixing, strength {strength})" in said
+        assert json.loads(report.read_text())["options"]["strength"] == strength
+        sizes.append(np.abs(np.asarray(Image.open(out)).astype(int) - before).mean())
+    assert 0 < 1.2 * sizes[0] < sizes[1]
+    code, _, error = run("protect", source, "-o", tmp_path / "x.png", "--method", "mixing", "--strength", "1.5")
+    assert (code, "strength is '1.5'; expected low, mid, high or a number from 0 to 1" in error) == (2, True)
+    both = ("--strength", "low", "--set", "strength=high")
+    code, _, error = run("protect", source, "-o", tmp_path / "x.png", "--method", "mixing", *both)
+    assert (code, "strength is given twice" in error) == (2, True)
+
+
+@pytest.mark.usefixtures("landmarks")
+def test_mixing_in_the_library(portrait: np.ndarray) -> None:
+    results = [
+        halfmask.protect(portrait, method="mixing", gender="female", score=False, **given)
+        for given in ({"strength": 0.75}, {"strength": "high"}, {"settings": {"strength": "high"}}, {})
+    ]
+    first, same, set_, mid = (r.image for r in results)
+    assert np.array_equal(first, same)
+    assert np.array_equal(first, set_)
+    assert not np.array_equal(first, mid)
+    assert np.ptp(first.astype(int) - portrait, axis=-1).max() > 3  # in colour
 
 
 def test_library_refuses_the_same(portrait: np.ndarray) -> None:

@@ -41,6 +41,10 @@ _FRAME = np.vstack(
 
 _GRID = np.stack(np.meshgrid(np.arange(CROP), np.arange(CROP)), -1).reshape(-1, 2).astype(np.float64)
 
+#: Pixels of the crop over which the mixed part fades in, from the edge of the face inward. Landmarks of a turned face
+#: lie too far out on its far side, so less would mix in background.
+FEATHER = 28.0
+
 #: Partners that are drawn for a face, of which the one most alike in pose and shape is taken.
 CANDIDATES = 20
 
@@ -94,10 +98,6 @@ def face_mask(points: Points) -> Image:
     inside = cv2.distanceTransform(np.pad(filled, ((1, 1), (1, 1))), cv2.DIST_L2, 5)[1:-1, 1:-1]
     depth = np.clip(inside / FEATHER, 0.0, 1.0)
     return np.asarray(0.5 - 0.5 * np.cos(np.pi * depth), np.float32)
-
-
-#: Pixels of the crop over which the mixed part fades in, from the edge of the face inward.
-FEATHER = 22.0
 
 
 def covered(crop: NDArray[np.uint8], points: Points) -> float:

@@ -106,8 +106,8 @@ def describe(
         if summary.matches[0]:
             n, total, low = summary.matches
             lines.append(
-                f"  SFace match before/after: mean {total / n:.3f}, lowest {low:.3f} (auxiliary: it trained the "
-                "method, so it is no judge of it)"
+                f"  SFace match before/after: mean {total / n:.3f}, lowest {low:.3f} (auxiliary: methods are "
+                "trained against it, so it is no judge of them)"
             )
         if copied or skipped:
             fate = "not written" if skipped else "copied UNPROTECTED"
