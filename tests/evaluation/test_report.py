@@ -290,6 +290,33 @@ def test_absent_parts_say_how_to_get_them() -> None:
     assert "every picture counted as another person" in text
 
 
+def test_absent_parts_repeat_the_reason_of_the_results() -> None:
+    results = sparse() | {"not_tested": ["Gender: all 3 labelled photos show women.", "Attackers were left out."]}
+    text = Page(render(results)).text
+    assert "Not measured. Gender: all 3 labelled photos show women." in text
+    assert "Not measured. Attackers were left out." in text
+    assert "columns file and gender" not in text
+    assert _finding(results, "unprepared").sentence == "Gender: all 3 labelled photos show women."
+
+
+def test_every_attack_that_there_is_gets_its_sentence() -> None:
+    from halfmask.evaluation.attackers import ATTACKS
+    from halfmask.evaluation.report.wording import attack_kinds
+
+    assert len(attack_kinds([{"attack": name} for name in ATTACKS])) == len(ATTACKS)
+    assert list(attack_kinds([{"attack": "detector"}, {"attack": "inverted"}])) == ["Inverted", "Detector"]
+
+
+def test_groups_of_one_gender_share_an_axis_with_the_others() -> None:
+    rows = full()["groups"]
+    for row in rows:
+        if row["measure"] == "error":
+            row["measure"] = "accuracy" if row["attribute"] == "gender" else "balanced_accuracy"
+    images = Page(render({"groups": rows})).all("img")
+    assert len(images) == 2
+    assert "of 10 groups" in (images[0]["alt"] or "")
+
+
 def test_files_are_listed_up_to_twenty_and_counted() -> None:
     results = sparse()
     results["set"]["missing"] = [f"photo-{i:03d}.jpg" for i in range(50)]
@@ -387,7 +414,7 @@ def test_detectors_do_not_answer_whether_the_gender_is_read() -> None:
 @pytest.mark.parametrize(
     ("at1", "at01", "answer"),
     [(0.93, 0.85, "Yes"), (0.929, 0.85, "Mostly"), (0.95, 0.849, "Mostly"), (0.88, 0.70, "Mostly"),
-     (0.879, 0.90, "Often not"), (0.95, 0.699, "Often not"), (0.99, 0.95, "Yes")],
+     (0.879, 0.90, "Badly"), (0.95, 0.699, "Badly"), (0.99, 0.95, "Yes")],
 )  # fmt: skip
 def test_matching_is_graded_by_the_loss_of_the_worst_matcher(at1: float, at01: float, answer: str) -> None:
     rows = [_match("before", "m", 0.95, 0.90), _match("protected", "m", at1, at01)]
@@ -402,6 +429,9 @@ def test_matching_without_the_stricter_threshold_is_said() -> None:
     found = _finding({"matching": rows}, "still match")
     assert found.answer == "Yes"
     assert "FMR 0.1 % could not be measured" in found.sentence
+    own = _finding({"matching": rows, "set": {"photos": 9, "people": 9}}, "still match")
+    assert own.grade == "mixed"
+    assert "its own original" in own.sentence
     weak = [_match("before", "m", 0.4, 0.2), _match("protected", "m", 0.4, 0.2)]
     assert _finding({"matching": weak}, "still match").answer == "Not measurable"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from ...photos.photo import shown
 from . import plots, tables, wording
 from .files import plain
 from .images import Picture, amplification, difference, file_uri, png_uri
-from .scale import by_name, is_detector, number
+from .scale import by_name, gap, is_detector, number
 from .verdict import findings, headline, limits
 
 #: How many file names of a kind the page lists; ``results.json`` has all.
@@ -56,6 +57,7 @@ def render(results: Mapping[str, Any], pictures: Sequence[Picture] = (), *, inve
         findings=found,
         grades=wording.GRADES,
         limits=limits(results),
+        gaps={what: gap(results, what) for what in ("Gender", "Matching", "Attackers", "Age", "Race")},
         times=times,
         pictures=[
             {
@@ -79,9 +81,9 @@ def render(results: Mapping[str, Any], pictures: Sequence[Picture] = (), *, inve
 def _printable(value: Any) -> Any:
     """Texts without control characters: one in a file name could turn what follows it from right to left.
 
-    What is markup already, the template's own, is another type and stays.
+    A number stays on one line with its "%". What is markup already, the template's own, is another type and stays.
     """
-    return shown(value) if type(value) is str else value
+    return re.sub(r"(?<=\d) (?=%)", "\u00a0", shown(value)) if type(value) is str else value
 
 
 def _strip(path: Path | None) -> dict[str, str] | None:
@@ -127,7 +129,10 @@ def _plots(results: Mapping[str, Any]) -> dict[str, list[plots.Plot]]:
         made["attacks"].append(plots.attack_dots(attacks, names))
     sets: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for row in results.get("groups") or ():
-        sets.setdefault((str(row.get("measure")), str(row.get("referee") or "")), []).append(row)
+        measure = str(row.get("measure"))
+        # of one gender alone the share of right answers is what balanced accuracy is of both: one axis serves
+        measure = "balanced_accuracy" if measure == "accuracy" else measure
+        sets.setdefault((measure, str(row.get("referee") or "")), []).append(row)
     for (measure, referee), rows_of in sets.items():
         if any(number(r, "protected") is not None for r in rows_of):
             made["groups"].append(plots.group_dots(measure, referee, rows_of))

@@ -46,9 +46,9 @@ def looks(results: Mapping[str, Any]) -> Finding:
     answer, grade = said(1 - mean, 1 - (mean if low is None else min(low, mean)), steps)
     span = f" ({low:.3f}–{number(ssim, 'high'):.3f})" if low is not None and number(ssim, "high") is not None else ""
     psnr = number((results.get("looks") or {}).get("psnr"), "mean")
-    extra = f", PSNR {psnr:.1f} dB" if psnr is not None else ""
+    extra = f"; PSNR {psnr:.1f} dB" if psnr is not None else ""
     told = (
-        f"The mean structural similarity (SSIM) of the faces before and after is {mean:.3f}{span}{extra}; 1 is equal."
+        f"The mean structural similarity (SSIM) of faces before and after is {mean:.3f}{span}, where 1 is equal{extra}."
     )
     return Finding(question, answer, told, grade, "looks")
 

@@ -100,6 +100,15 @@ def by_name(rows: Iterable[Row] | None, name: str) -> dict[str, tuple[Row | None
     return found
 
 
+def gap(results: Mapping[str, Any], what: str) -> str:
+    """What the results themselves say of a part that was not tested; empty when they say nothing of it.
+
+    >>> gap({"not_tested": ["Age: no referee of it was asked.", "Video."]}, "Age")
+    'Age: no referee of it was asked.'
+    """
+    return " ".join(str(s) for s in results.get("not_tested") or () if str(s).startswith(what))
+
+
 def distance(rate: float, chance: float = 0.5) -> float:
     """How far a rate in [0, 1] is from chance, as a share of the way to certainty, in [0, 1].
 

@@ -125,7 +125,8 @@ def attacks(rows: Sequence[Row]) -> Table:
     table = Table(
         "attacks",
         "What attackers who know the method get from the protected pictures of people they were not prepared on. "
-        "“Not prepared”: the same reader on the same pictures without the attack; “originals”: the same reader on "
+        "“Not prepared”: the same reader on the same pictures without the attack (a network that learned "
+        "from originals alone); “originals”: the same reader on "
         "unprotected pictures. In brackets: 95 % interval.",
         [
             "Attack",
@@ -219,7 +220,7 @@ def groups(rows: Sequence[Row]) -> Table:
         "groups",
         "Figures by group, on the originals and on the protected pictures. In brackets: 95 % interval, the wider "
         "the fewer people.",
-        ["Group", "By", "Faces", "People", "Referee", "Measure", "Originals", "Protected"],
+        ["Group", "By", "Faces or pairs", "People", "Referee", "Measure", "Originals", "Protected"],
     )
     for row in rows:
         measure = str(row.get("measure"))
@@ -248,7 +249,7 @@ def referees(results: Mapping[str, Any]) -> Table:
             if row.get("variant") != "before":
                 continue
             cell = table.figure(row, measure, stem=stem)
-            text = cell.text if cell.note else f"{measure_name(measure)} {cell.text}"
+            text = cell.text if cell.note else f"{measure_name(measure)}: {cell.text}"
             reads = "who it is" if what == "matching" else what
             table.lines.append([_text(row, name), Cell(reads), Cell(text, cell.interval, cell.note)])
     return table

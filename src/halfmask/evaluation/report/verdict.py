@@ -43,6 +43,7 @@ from .scale import (
     count,
     faces,
     fmr_of,
+    gap,
     is_detector,
     number,
     percent,
@@ -132,7 +133,7 @@ def _unprepared(results: Mapping[str, Any]) -> Finding:
         why = (
             "No referee read the gender of the originals well enough, on both sides, for its failure to prove anything."
             if any_row
-            else "The gender of the people is not known, so no reading of it could be judged."
+            else gap(results, "Gender") or "The gender of the people is not known, so no reading could be judged."
         )
         return Finding(question, "Not measurable", why, "unknown", "privacy")
     value, _, name, after, before = fit[0]
@@ -153,7 +154,8 @@ def _prepared(results: Mapping[str, Any]) -> Finding:
     tried = [(*s, r) for r in rows if (s := spread(r)) is not None]
     if not tried:
         why = "No attacker who knows the method gave a figure" if rows else "No attacker who knows the method was tried"
-        return Finding(question, "Not tested", f"{why}: expect more to be read than above.", "unknown", "privacy")
+        told = f"{why}: expect more to be read than above. {gap(results, 'Attackers')}".strip()
+        return Finding(question, "Not tested", told, "unknown", "privacy")
     value, end, row = max(tried, key=lambda t: (t[0], t[1]))
     most, far = value, max(t[1] for t in tried)
     trained = f", prepared with {count(row, 'n_train')}" if number(row, "n_train") else ""
@@ -184,7 +186,7 @@ def _losses(results: Mapping[str, Any]) -> list[tuple[str, dict[str, float], Row
     return found
 
 
-_KEPT_WORDS: list[tuple[str, Grade]] = [("Yes", "good"), ("Mostly", "mixed"), ("Often not", "bad")]
+_KEPT_WORDS: list[tuple[str, Grade]] = [("Yes", "good"), ("Mostly", "mixed"), ("Badly", "bad")]
 
 
 def _still_match(results: Mapping[str, Any]) -> Finding:
@@ -194,7 +196,7 @@ def _still_match(results: Mapping[str, Any]) -> Finding:
         why = (
             "No matcher gave a figure on originals and protected pictures that could be compared."
             if results.get("matching")
-            else "Who is on which picture is not known, so no pair of one person could be compared."
+            else gap(results, "Matching") or "It is not known who is on which picture, so there was no pair to compare."
         )
         return Finding(question, "Not measurable", why, "unknown", "utility")
 
@@ -211,6 +213,10 @@ def _still_match(results: Mapping[str, Any]) -> Finding:
         for k, v in lost.items()
     ]
     rest = "".join(f" FMR {fmr_of(k)} could not be measured." for k in KEPT if k not in lost)
+    about = results.get("set") or {}
+    if not about.get("identities_known", True) or 0 < (about.get("photos") or 0) <= (about.get("people") or 0):
+        rest += " Unless pairs were given, each was compared with its own original, which is the easiest pair there is."
+        grade = "mixed" if grade == "good" else grade
     return Finding(
         question,
         word,

@@ -49,8 +49,8 @@ TERMS = {
     "Balanced accuracy": "The mean of the shares of right answers on women and on men; 50 % is guessing, and 0 % "
     "tells as much as 100 %, because answers can be turned over.",
     "ROC": "The curve of right against wrong alarms over all thresholds. A curve on the diagonal is guessing.",
-    "AUC": "The area under the ROC: how often a man gets a higher score for “man” than a woman. 0.5 is guessing; "
-    "0 tells as much as 1.",
+    "AUC": "The area under the ROC: how often a man gets a higher score for “man” than a woman, or a pair of one "
+    "person a higher score than a pair of two. 0.5 is guessing; 0 tells as much as 1.",
     "EER": "Equal error rate: the error at the threshold where both kinds of error are equally frequent.",
     "Error": "The share of wrong answers at the referee's own threshold, as in the SAN papers. High is not private: "
     "0.5 is.",
@@ -67,12 +67,12 @@ TERMS = {
 
 
 def attack_kinds(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """The kinds of attack among the rows, each with its sentence, in the order of :data:`ATTACKS`."""
-    seen = [str(row.get("attack", "")).lower() for row in rows]
-    kinds = {
-        next((i for i, (words, _, _) in enumerate(ATTACKS) if any(w in name for w in words)), None) for name in seen
-    }
-    return {title: sentence for i, (_, title, sentence) in enumerate(ATTACKS) if i in kinds}
+    """The kinds of attack among the rows, each with its sentence, in the order of the table."""
+    kinds: dict[str, str] = {}
+    for row in sorted(rows, key=scale.is_detector):
+        name = str(row.get("attack", "")).lower()
+        kinds |= next(({title: sentence} for words, title, sentence in ATTACKS if any(w in name for w in words)), {})
+    return kinds
 
 
 def thresholds() -> list[str]:
