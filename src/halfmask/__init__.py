@@ -15,15 +15,20 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-__all__ = ["Result", "__version__", "errors", "methods", "protect"]
+__all__ = ["Result", "__version__", "audit", "errors", "methods", "protect"]
 
 if TYPE_CHECKING:
     from . import errors, methods
+    from .evaluation.audit import audit
     from .protecting.api import Result, protect
 
-# The function lives in halfmask.protecting, not in a module halfmask.protect, which would take its place here as soon
-# as anything imported it.
-_PLACES = {"protect": "halfmask.protecting.api", "Result": "halfmask.protecting.api"}
+# The functions live in modules of other names than halfmask.protect and halfmask.audit, which would take their places
+# here as soon as anything imported them.
+_PLACES = {
+    "protect": "halfmask.protecting.api",
+    "Result": "halfmask.protecting.api",
+    "audit": "halfmask.evaluation.audit",
+}
 _MODULES = ("errors", "methods")
 
 

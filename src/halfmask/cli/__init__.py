@@ -11,6 +11,7 @@ import click
 
 from .. import __version__
 from ..errors import HalfmaskError, UsageError
+from .audit import audit
 from .benchmark import benchmark
 from .data import data
 from .models import methods, models
@@ -24,7 +25,7 @@ def cli() -> None:
     """Change face photos so that classifiers find it harder to read the gender; they still match the person."""
 
 
-for _command in (protect, methods, models, data, train, benchmark):
+for _command in (protect, audit, methods, models, data, train, benchmark):
     cli.add_command(_command)
 
 

@@ -92,16 +92,19 @@ def photos_in(root: Path, *, leave_out: Path | None = None) -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
-def pair_up(originals: Path | str | Table, protected: Path | str) -> Sets:
+def pair_up(originals: Path | str | Table, protected: Path | str | Mapping[str, Path]) -> Sets:
     """Find the protected photo of every original.
 
     ``originals`` is a folder, one photo, or a table of photos; ``protected`` is what became of it, a folder or one
-    photo. A file's name is compared whole first and then without its suffix. When no path is common, paths are compared
-    below the folder that all photos of a side share (``img_align_celeba/1.jpg`` with ``1.png``), and a note says so.
+    photo, or for a table the file of each key, of which those that are absent are missing. A file's name is compared
+    whole first and then without its suffix. When no path is common, paths are compared below the folder that all photos
+    of a side share (``img_align_celeba/1.jpg`` with ``1.png``), and a note says so.
 
     Raises :class:`~halfmask.errors.UsageError` when a side is absent or holds no photo, when two photos have an equal
     claim to a third, and when not one pair is found; the message says what both sides look like.
     """
+    if isinstance(protected, Mapping):
+        return _told(originals, protected)
     after = Path(protected)
     notes: list[str] = []
     if not isinstance(originals, Table):
@@ -134,7 +137,7 @@ def pair_up(originals: Path | str | Table, protected: Path | str) -> Sets:
     if not matched:
         raise UsageError(
             "not one photo of ORIGINALS has a protected photo of the same name: ORIGINALS holds "
-            f"{_some([shown(k) for k in keys], 3)}; PROTECTED holds {_some([shown(k) for k in files], 3)}. Names are "
+            f"{some([shown(k) for k in keys], 3)}; PROTECTED holds {some([shown(k) for k in files], 3)}. Names are "
             "paths within the folder without their suffix; give the two folders that halfmask protect was given"
         )
     missing = [k for k in keys if k not in matched]
@@ -142,6 +145,17 @@ def pair_up(originals: Path | str | Table, protected: Path | str) -> Sets:
     return _checked(
         table, {k: files[v] for k, v in matched.items()}, missing, [k for k in files if k not in taken], notes
     )
+
+
+def _told(originals: Path | str | Table, protected: Mapping[str, Path]) -> Sets:
+    if not isinstance(originals, Table):
+        raise UsageError("protected files by key belong to a table of originals; give a folder instead")
+    if unknown := sorted(set(protected) - {row.key for row in originals}):
+        raise UsageError(f"there are protected files of photos that {originals.name} lacks: {some(unknown)}")
+    there = {key: file for key, file in protected.items() if file.is_file()}
+    if not there:
+        raise UsageError(f"not one photo of {originals.name} has a protected file; see why they were left out")
+    return _checked(originals, there, [row.key for row in originals if row.key not in there], [], [])
 
 
 def _refuse_odd_places(before: Path, after: Path) -> None:
@@ -193,7 +207,7 @@ def _match(mine: Mapping[str, str], theirs: Mapping[str, str]) -> dict[str, str]
             unclear.append(f"{' and '.join(map(shown, keys))} with {' and '.join(map(shown, others))}")
     if unclear:
         raise UsageError(
-            f"it cannot be told which protected photo is of which original: {_some(unclear)}. Expected one photo of a "
+            f"it cannot be told which protected photo is of which original: {some(unclear)}. Expected one photo of a "
             "name in a folder; remove or rename what does not belong"
         )
     return {key: matched[key] for key in mine if key in matched}
@@ -259,15 +273,15 @@ def read_labels(path: Path | str, table: Table) -> tuple[Table, list[str]]:
                 clashing.append(f"{column} of {shown(file)} (line {line})")
     problems = []
     if ambiguous:
-        problems.append(f"uses names that several photos go by: {_some(ambiguous)}")
+        problems.append(f"uses names that several photos go by: {some(ambiguous)}")
     if odd:
         problems.append(
-            f"holds values that are none: {_some(odd)}; expected female or male, and ages from 0 to {OLDEST} years"
+            f"holds values that are none: {some(odd)}; expected female or male, and ages from 0 to {OLDEST} years"
         )
     if clashing:
-        problems.append(f"says two things about one photo: {_some(clashing)}")
+        problems.append(f"says two things about one photo: {some(clashing)}")
     if lines and len(absent) == len(lines):
-        problems.append(f"names no photo of ORIGINALS: {_some(absent, 3)}; ORIGINALS holds {_some(list(rows), 3)}")
+        problems.append(f"names no photo of ORIGINALS: {some(absent, 3)}; ORIGINALS holds {some(list(rows), 3)}")
     if problems:
         raise UsageError(f"the labels file {place} " + "; it ".join(problems))
     for (key, column), value in said.items():
@@ -278,9 +292,7 @@ def read_labels(path: Path | str, table: Table) -> tuple[Table, list[str]]:
             rows[key] = replace(rows[key], **{column: value})  # type: ignore[arg-type]
     notes = []
     if absent:
-        notes.append(
-            f"{shown(path.name)} names {len(absent)} photos that are not among the originals: {_some(absent)}."
-        )
+        notes.append(f"{shown(path.name)} names {len(absent)} photos that are not among the originals: {some(absent)}.")
     return replace(table, rows=list(rows.values())), notes
 
 
@@ -338,12 +350,12 @@ def read_pair_list(path: Path | str, table: Table) -> tuple[list[Pair], list[str
     kept = [pair for pair in pairs if pair.a in keys and pair.b in keys]
     problems = list(pairs.problems)
     if not kept:
-        why = f": {_some(problems)}" if problems else ""
+        why = f": {some(problems)}" if problems else ""
         raise UsageError(f"the pairs file {shown(path)} names no two photos that are here{why}; ORIGINALS holds "
-                         f"{_some([shown(row.key) for row in table], 3)}")  # fmt: skip
+                         f"{some([shown(row.key) for row in table], 3)}")  # fmt: skip
     notes = []
     if problems:
-        notes.append(f"{len(problems)} rows of {shown(path.name)} were left out: {_some(problems)}.")
+        notes.append(f"{len(problems)} rows of {shown(path.name)} were left out: {some(problems)}.")
     if len(kept) < len(pairs):
         notes.append(f"{len(pairs) - len(kept)} pairs name photos that are not in this set and were left out.")
     return kept, notes
@@ -355,6 +367,6 @@ def _no_photos(what: str, path: Path) -> str:
     return f"{what} {shown(path)} holds no photo (.jpg, .png, .webp, .heic, …); expected a folder of photos"
 
 
-def _some(items: Sequence[str], named: int = _NAMED) -> str:
+def some(items: Sequence[str], named: int = _NAMED) -> str:
     rest = len(items) - named
     return ", ".join(items[:named]) + (f" and {rest} more" if rest > 0 else "")
