@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from halfmask.losses import j_d, j_g, j_m, triplet_loss
+from halfmask.errors import DataError
+from halfmask.losses import coral_loss, corn_loss, importance_weights, j_d, j_g, j_m, levels, triplet_loss
 
 
 def test_pixelwise_cross_entropy_has_both_terms() -> None:
@@ -59,3 +60,101 @@ def test_triplet_loss_agrees_with_torch() -> None:
     distance = lambda x, y: (x - y).square().sum(1)  # noqa: E731
     reference = torch.nn.TripletMarginWithDistanceLoss(distance_function=distance, margin=0.7)
     assert triplet_loss(a, p, n, 0.7).item() == pytest.approx(reference(a, p, n).item(), rel=1e-5)
+
+
+def ordinal_cases(dtype: torch.dtype) -> list[tuple[torch.Tensor, torch.Tensor, int]]:
+    """Logits, labels, classes: random, saturated, all labels alike, two classes, tasks that no face reaches."""
+    generator = torch.Generator().manual_seed(1)
+    cases = []
+    for classes, high in ((2, 2), (5, 5), (40, 40), (40, 3), (9, 1)):
+        labels = torch.randint(0, high, (64,), generator=generator)
+        for scale in (1.0, 100.0):
+            z = torch.randn(64, classes - 1, generator=generator, dtype=dtype)
+            cases.append(((z.sign() * 100 if scale == 100 else z * 3), labels, classes))
+    cases.append((torch.randn(8, 4, generator=generator, dtype=dtype), torch.full((8,), 4), 5))
+    cases.append((torch.full((3, 4), 100, dtype=dtype), torch.tensor([0, 2, 4]), 5))
+    cases.append((torch.full((3, 4), -100, dtype=dtype), torch.tensor([0, 2, 4]), 5))
+    return cases
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_ordinal_losses_agree_with_coral_pytorch(dtype: torch.dtype) -> None:
+    theirs = pytest.importorskip("coral_pytorch.losses", reason="needs coral-pytorch as the reference")
+    for logits, labels, classes in ordinal_cases(dtype):
+        weights = torch.linspace(0.2, 1, classes - 1, dtype=dtype)
+        wanted = levels(labels, classes).to(dtype)
+        for importance in (None, weights):
+            a, b = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+            ours, reference = coral_loss(a, labels, importance), theirs.coral_loss(b, wanted, importance)
+            assert ours.item() == pytest.approx(reference.item(), rel=1e-6, abs=1e-6)
+            ours.backward()
+            reference.backward()
+            assert torch.allclose(a.grad, b.grad, atol=1e-6)
+        a, b = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+        ours, reference = corn_loss(a, labels), theirs.corn_loss(b, labels, classes)
+        assert ours.item() == pytest.approx(reference.item(), rel=1e-6, abs=1e-6)
+        ours.backward()
+        reference.backward()
+        assert torch.allclose(a.grad, b.grad, atol=1e-6)
+
+
+def test_ordinal_losses_give_coral_pytorchs_documented_numbers() -> None:
+    z = torch.tensor([[2.1, 1.8, -2.1, -1.8], [1.9, -1.0, -1.5, -1.3], [1.9, 1.8, 1.7, 1.6]])
+    assert coral_loss(z, torch.tensor([2, 1, 4])).item() == pytest.approx(0.6920, abs=5e-5)
+    torch.manual_seed(123)
+    features = torch.rand(8, 99)
+    logits = torch.nn.Linear(99, 4)(features)
+    assert corn_loss(logits, torch.tensor([0, 1, 2, 2, 2, 3, 4, 4])).item() == pytest.approx(0.7127, abs=5e-5)
+
+
+def test_levels_agree_with_coral_pytorch() -> None:
+    theirs = pytest.importorskip("coral_pytorch.dataset", reason="needs coral-pytorch as the reference")
+    labels = torch.randint(0, 7, (50,))
+    assert torch.equal(levels(labels, 7).float(), theirs.levels_from_labelbatch(labels, 7))
+
+
+def test_corn_with_importance_is_the_weighted_sum_over_all_pairs() -> None:
+    logits, labels, w = torch.randn(6, 3, dtype=torch.float64), torch.tensor([0, 1, 2, 3, 3, 0]), torch.rand(3).double()
+    total, pairs = 0.0, 0
+    for z, y in zip(logits.tolist(), labels.tolist(), strict=True):
+        for k in range(min(y, 2) + 1):
+            p = 1 / (1 + math.exp(-z[k]))
+            total -= w[k].item() * math.log(p if y > k else 1 - p)
+            pairs += 1
+    assert corn_loss(logits, labels, w).item() == pytest.approx(total / pairs, rel=1e-12)
+
+
+def test_infinite_logits_of_tasks_that_take_no_part_do_not_spoil_corn() -> None:
+    logits = torch.tensor([[0.0, float("inf")]])
+    assert corn_loss(logits, torch.tensor([0])).item() == pytest.approx(math.log(2))
+
+
+def test_importance_is_the_authors_where_all_ranks_occur() -> None:
+    """The loop of coral-cnn's task_importance_weights, shortened."""
+    labels = torch.cat([torch.arange(12), torch.randint(0, 12, (200,)), torch.full((90,), 3)])
+    m = torch.zeros(11)
+    for i, t in enumerate(torch.arange(labels.min(), labels.max())):
+        above = int((labels > t).sum())
+        m[i] = math.sqrt(max(above, len(labels) - above))
+    assert torch.allclose(importance_weights(labels, 12), m / m.max(), atol=1e-7)
+
+
+def test_importance_stays_with_its_task_where_ranks_are_absent() -> None:
+    got = importance_weights(torch.tensor([2, 2, 2, 3]), 6)  # nobody below 2 or above 3
+    assert got.tolist() == pytest.approx([1, 1, math.sqrt(3 / 4), 1, 1])
+
+
+def test_labels_out_of_range_or_kind_are_refused() -> None:
+    z = torch.zeros(2, 3)
+    for labels in (torch.tensor([0, 4]), torch.tensor([-1, 0])):
+        for use in (lambda y: coral_loss(z, y), lambda y: corn_loss(z, y), lambda y: importance_weights(y, 4)):
+            with pytest.raises(DataError, match=r"expected ranks 0\.\.3"):
+                use(labels)
+    with pytest.raises(ValueError, match="integer ranks"):
+        levels(torch.tensor([0.5]), 3)
+    with pytest.raises(ValueError, match="one row a label"):
+        coral_loss(z, torch.tensor([1]))
+    with pytest.raises(ValueError, match="one a task"):
+        coral_loss(z, torch.tensor([1, 2]), torch.ones(4))
+    with pytest.raises(DataError, match="no label"):
+        importance_weights(torch.tensor([], dtype=torch.long), 4)

@@ -2,14 +2,21 @@
 
 Symbols are those of Mirjalili, Raschka, Namboodiri, Ross 2018 (SAN), section 3: X the face, X' an output, y the gender
 label, S the cross-entropy, R the matcher's descriptor.
+
+The ordinal losses are those of Niu et al. 2016 (OR-CNN), Cao, Mirjalili, Raschka 2020 (CORAL) and Shi, Cao, Raschka
+2023 (CORN). Labels are integer ranks 0..K-1 everywhere; :func:`levels` makes the K-1 binary tasks "is the rank above
+k?" of them.
 """
 
 from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from .errors import DataError
 
 
 def j_d(output: Tensor, face: Tensor, kind: Literal["cross_entropy", "mse"] = "cross_entropy") -> Tensor:
@@ -66,3 +73,89 @@ def triplet_loss(anchor: Tensor, positive: Tensor, negative: Tensor, margin: flo
     near = (anchor - positive).square().sum(1)
     far = (anchor - negative).square().sum(1)
     return F.relu(near - far + margin).mean()
+
+
+def levels(labels: Tensor, classes: int) -> Tensor:
+    """Ranks (N,) of 0..``classes``-1 as binary tasks (N, ``classes``-1), bool: task k says whether the rank exceeds k.
+
+    Raises :class:`~halfmask.errors.DataError` for a label outside its range, ``ValueError`` for labels that are not
+    integers in one row.
+
+    >>> levels(torch.tensor([0, 2]), 4).int().tolist()
+    [[0, 0, 0], [1, 1, 0]]
+    """
+    _check(labels, classes)
+    return labels[:, None] > torch.arange(classes - 1, device=labels.device)
+
+
+def or_loss(logits: Tensor, labels: Tensor, importance: Tensor | None = None) -> Tensor:
+    """- sum_k w_k [y_k log s(z_k) + (1 - y_k) log(1 - s(z_k))], a mean over the batch (OR-CNN; CORAL, the same).
+
+    ``logits`` (N, K-1), ``labels`` (N,) ranks 0..K-1, ``importance`` the w_k, (K-1,), all 1 when None; see
+    :func:`importance_weights`. OR-CNN and CORAL share the formula and differ in the layer before it.
+
+    >>> z = torch.tensor([[2.1, 1.8, -2.1, -1.8], [1.9, -1.0, -1.5, -1.3], [1.9, 1.8, 1.7, 1.6]])
+    >>> round(or_loss(z, torch.tensor([2, 1, 4])).item(), 4)
+    0.692
+    """
+    return _tasks(logits, labels, importance).sum(1).mean()
+
+
+coral_loss = or_loss
+
+
+def corn_loss(logits: Tensor, labels: Tensor, importance: Tensor | None = None) -> Tensor:
+    """The conditional loss of CORN: task k learns P(y > k | y >= k), from faces of rank k and above alone.
+
+    Shapes as in :func:`or_loss`. The sum over tasks and faces is divided by the number of (face, task) pairs that take
+    part, as in coral-pytorch >= 1.3. A task without faces adds nothing. ``importance`` weighs the tasks; the paper does
+    not.
+
+    >>> round(corn_loss(torch.zeros(3, 2), torch.tensor([0, 1, 2])).item(), 4)
+    0.6931
+    """
+    tasks = _tasks(logits, labels, importance)
+    reached = labels[:, None] >= torch.arange(logits.shape[1], device=labels.device)
+    # where, not a product: an infinite term of a task that takes no part would make the sum NaN
+    return torch.where(reached, tasks, 0.0).sum() / reached.sum()
+
+
+def importance_weights(labels: Tensor, classes: int) -> Tensor:
+    """CORAL's task importance sqrt(m_k) / max sqrt(m) with m_k = max(#{y > k}, N - #{y > k}); (K-1,) float32.
+
+    ``labels`` are all ranks (N,) of the training set. Where these reach from 0 to K-1, this is the authors' code; that
+    code counts tasks from the lowest rank *present* and leaves 0 beyond the highest, here weight k is always task k's.
+
+    >>> importance_weights(torch.tensor([0, 0, 0, 1, 2]), 3).tolist()
+    [0.866..., 1.0]
+    """
+    _check(labels, classes)
+    if not len(labels):
+        raise DataError("got no label, expected those of the training set to weigh the tasks by")
+    below = torch.bincount(labels, minlength=classes)[:-1].cumsum(0)
+    larger = torch.maximum(below, len(labels) - below).double().sqrt()
+    return (larger / larger.max()).float()
+
+
+def _tasks(logits: Tensor, labels: Tensor, importance: Tensor | None) -> Tensor:
+    """Binary cross-entropy of every task, weighted; (N, K-1)."""
+    if logits.ndim != 2 or len(logits) != len(labels):
+        raise ValueError(f"logits have shape {tuple(logits.shape)}, expected ({len(labels)}, K-1): one row a label")
+    target = levels(labels, logits.shape[1] + 1).to(logits.dtype)
+    if importance is not None and importance.shape != logits.shape[1:]:
+        raise ValueError(f"importance has shape {tuple(importance.shape)}, expected ({logits.shape[1]},): one a task")
+    return F.binary_cross_entropy_with_logits(logits, target, weight=importance, reduction="none")
+
+
+def _check(labels: Tensor, classes: int) -> None:
+    if labels.ndim != 1 or labels.is_floating_point() or classes < 2:
+        raise ValueError(
+            f"got {labels.dtype} labels of shape {tuple(labels.shape)} and {classes} classes; "
+            "expected integer ranks (N,) and at least 2 classes"
+        )
+    low, high = (int(labels.min()), int(labels.max())) if len(labels) else (0, 0)
+    if low < 0 or high >= classes:
+        raise DataError(
+            f"labels reach from {low} to {high}, expected ranks 0..{classes - 1}; "
+            "leave out faces whose label is unknown (-1)"
+        )
