@@ -28,11 +28,14 @@ class GenderCNN(nn.Module):
     the leaky ReLU: both are monotone, so the result is the same and costs a quarter. ``batch_norm`` is ours; the
     paper's network has none.
 
-    ``forward`` takes faces (N, 1 or 3, 224, 224) in [0, 1] and returns logits (N, 2) for female, male.
+    ``forward`` takes faces (N, 1 or 3, ``size``, ``size``) in [0, 1] and returns logits (N, ``classes``), by default
+    for female, male. With ``classes=0`` it has no last layer and returns the ``hidden`` features before it.
 
     >>> import torch
     >>> GenderCNN()(torch.rand(2, 3, 224, 224)).shape
     torch.Size([2, 2])
+    >>> GenderCNN(classes=0, size=112)(torch.rand(2, 3, 112, 112)).shape
+    torch.Size([2, 256])
     """
 
     def __init__(
@@ -42,10 +45,12 @@ class GenderCNN(nn.Module):
         slope: float = 0.1,
         dropout: float = 0.5,
         batch_norm: bool = True,
+        classes: int = 2,
+        size: int = 224,
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        channels = 1
+        channels, side = 1, size
         for i, width in enumerate(widths):
             kernel = 5 if i == 0 else 3
             layers.append(nn.Conv2d(channels, width, kernel, padding=kernel // 2, bias=not batch_norm))
@@ -54,16 +59,17 @@ class GenderCNN(nn.Module):
                 # after pooling: a quarter of the work, and pooling a positively scaled map is the same map
                 layers.append(nn.BatchNorm2d(width))
             layers.append(nn.LeakyReLU(slope))
-            channels = width
+            channels, side = width, -(-side // 2)
         self.features = nn.Sequential(*layers)
         self.head = nn.Sequential(
             nn.Flatten(),
             nn.Dropout(dropout),
-            nn.Linear(channels * 16, hidden),
+            nn.Linear(channels * side * side, hidden),
             nn.LeakyReLU(slope),
             nn.Dropout(dropout),
-            nn.Linear(hidden, 2),
+            *([nn.Linear(hidden, classes)] if classes else []),
         )
+        self.out_features = hidden
 
     def forward(self, faces: Tensor) -> Tensor:
         gray = (to_gray(faces) - 0.5) * 4.0
