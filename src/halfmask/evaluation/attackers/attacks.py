@@ -230,7 +230,7 @@ def inverse(case: Case) -> list[Row]:
         words = "; ".join(filter(None, [_word(rule), away, note]))
         rows.append(
             _referee_row(
-                case, "learned inverse", name, rule, judged[name], plain[name], before[name], was[name], words,
+                case, "inverse", name, rule, judged[name], plain[name], before[name], was[name], words,
                 n_train=len(case.learn),
             )
         )  # fmt: skip

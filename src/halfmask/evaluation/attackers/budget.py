@@ -12,7 +12,8 @@ class Budget:
     """What each attacker may spend; the keys of a config. The defaults take minutes on 2 cores for 5,000 images.
 
     A classifier learns for ``epochs`` but never from more than ``seen`` pictures in all, an inverse for ``unet_epochs``
-    and ``unet_seen``; each network gets at most ``max_minutes``. ``most_test`` of the other people's pictures are
+    and ``unet_seen``; from few pictures, either makes ``least_steps`` all the same. Each network gets at most
+    ``max_minutes``. ``most_test`` of the other people's pictures are
     judged. Rules for referees, which are slow to ask, are chosen on ``most_tuned`` of the attackers' own pictures.
     ``matchers`` names those whose descriptors are probed (where a measurement already holds others, they are too);
     ``most_probed`` caps what a probe learns from. ``resamples`` are those of the intervals.
@@ -32,6 +33,7 @@ class Budget:
     unet_epochs: int = 20
     unet_seen: int = 16_000
     unet_width: int = 24
+    least_steps: int = 200
     most_test: int = 2000
     most_tuned: int = 400
     most_probed: int = 2000

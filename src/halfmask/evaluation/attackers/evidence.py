@@ -149,7 +149,7 @@ class Evidence:
 def split_people(gender: NDArray[np.int64], persons: NDArray[np.str_], seed: int) -> NDArray[np.bool_]:
     """Which rows belong to the half of the people drawn by ``seed``, half of the women and half of the men.
 
-    >>> split_people(np.array([0, 0, 1, 1]), np.array(["a", "b", "c", "d"]), 0).sum()
+    >>> split_people(np.array([0, 0, 1, 1]), np.array(["a", "b", "c", "d"]), 0).sum().item()
     2
     """
     names, who = np.unique(persons, return_inverse=True)

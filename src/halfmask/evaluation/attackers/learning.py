@@ -33,7 +33,12 @@ def classified(
 
     def make() -> dict[str, NDArray[Any]]:
         nets = _torch()
-        net, whole = nets.learn_classes(crops, labels, _training(case, nets, len(labels)), f"learning {what}")
+        net, whole = nets.learn_classes(
+            crops,
+            labels,
+            _training(case, nets, len(labels), case.budget.seen, case.budget.epochs, case.budget.batch),
+            f"learning {what}",
+        )
         return {"whole": np.array(whole)} | {name: nets.p_one(net, pixels) for name, pixels in others.items()}
 
     said = case.kept("cnn-" + what.replace(" ", "-"), make, case.budget)
@@ -47,13 +52,8 @@ def undone(case: Case, rows: NDArray[np.int64]) -> tuple[NDArray[np.int8], str]:
     def make() -> dict[str, NDArray[Any]]:
         nets = _torch()
         budget = case.budget
-        training = nets.Training(
-            min(budget.unet_seen, budget.unet_epochs * len(case.learn)),
-            min(budget.batch, 16),
-            budget.max_minutes,
-            budget.seed,
-            case.quiet,
-        )
+        batch = max(1, budget.batch // 2)  # an inverse takes four times the memory of a classifier
+        training = _training(case, nets, len(case.learn), budget.unet_seen, budget.unet_epochs, batch)
         pairs = evidence.crops_after[case.learn], evidence.crops_paired[case.learn]
         net, whole = nets.learn_inverse(*pairs, budget.unet_width, training, "learning to undo the protection")
         added = np.zeros((len(rows), *evidence.crops_after.shape[1:]), np.int8)
@@ -93,10 +93,11 @@ def probed(
     return lambda given: np.asarray(model.decision_function(given), np.float64)
 
 
-def _training(case: Case, nets: Any, count: int) -> Any:
+def _training(case: Case, nets: Any, count: int, seen: int, epochs: int, batch: int) -> Any:
+    """What one network may spend on ``count`` pictures, as ``nets.Training``."""
     budget = case.budget
-    seen = min(budget.seen, budget.epochs * count)
-    return nets.Training(seen, budget.batch, budget.max_minutes, budget.seed, case.quiet)
+    least = budget.least_steps * min(batch, count)
+    return nets.Training(max(least, min(seen, epochs * count)), batch, budget.max_minutes, budget.seed, case.quiet)
 
 
 def _short(case: Case, whole: bool) -> str:

@@ -66,7 +66,7 @@ class Inverse(nn.Module):
     It starts as the map to zero: before it has learned anything it changes nothing.
 
     >>> net = Inverse(8)
-    >>> float(net(torch.rand(1, 3, 112, 112)).abs().max())
+    >>> net(torch.rand(1, 3, 112, 112)).abs().max().item()
     0.0
     """
 
@@ -181,7 +181,7 @@ def _fit(
             optimizer.step()
             bar.update()
             if done % 20 == 0:
-                bar.set_postfix(loss=f"{float(value):.3f}")
+                bar.set_postfix(loss=f"{value.item():.3f}")
     return True
 
 
