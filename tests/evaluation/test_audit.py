@@ -96,12 +96,13 @@ def run(folders: tuple[Path, Path], out: Path, **options: object) -> auditing.Re
     options.setdefault("labels", folders[0].parent / "labels.csv")
     options.setdefault("referees", judges())
     options.setdefault("attackers", False)
+    options.setdefault("pictures", 1)  # most of the time goes into their PNG files
     return auditing.audit(folders[0], folders[1], out=out, workers=1, quiet=True, **options)  # type: ignore[arg-type]
 
 
 def test_two_folders_become_a_report(folders: tuple[Path, Path], tmp_path: Path) -> None:
     out = tmp_path / "report"
-    found = run(folders, out, attackers=True, attacks=["inverted"], title="six people")
+    found = run(folders, out, attackers=True, attacks=["inverted"], title="six people", pictures=6)
     assert found.report == out / "report.html"
     page = found.report.read_text("utf-8")
     assert "six people" in page
