@@ -1,0 +1,76 @@
+"""Ordinal ages on UTKFace, 21 to 60: CE, OR-CNN, CORAL and CORN on one backbone, three seeds each.
+
+    python benchmarks/ages.py --out runs/ages
+
+Trains configs/age/*.yaml with the seeds 1, 2, 3 (runs that are there go on, or are left alone when done), each judged
+on the test pictures by its best epoch on the validation pictures, and prints the tables of docs/results.md: MAE and
+RMSE, mean and standard deviation over the seeds, and how often the ordinal answers contradict each other.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from halfmask.evaluation.metrics import biases_ordered, cumulative_score, mae, rank_inconsistencies, rmse
+from halfmask.evaluation.tables import markdown
+from halfmask.networks.attribute import AttributeNet
+from halfmask.networks.heads import Coral
+from halfmask.training.attribute import AttributeConfig, train_attribute
+from halfmask.training.loop import load_config
+
+FIRST = 21
+
+
+def figures(folder: Path) -> dict[str, float]:
+    """MAE, RMSE and CS(5) in years on the test pictures, and contradictions a picture; ordered: 1 when biases are."""
+    net = AttributeNet.load(folder / "attribute.safetensors")
+    head = net.heads["age"]
+    with np.load(folder / "test.npz") as kept:
+        logits, true = torch.from_numpy(kept["logits/age"]), kept["rank/age"] + FIRST
+    said = head.predict(logits).numpy() + FIRST
+    found = {"mae": mae(true, said), "rmse": rmse(true, said), "cs5": cumulative_score(true, said), "n": len(true)}
+    if head.kind != "categorical":
+        found["contradictions"] = float(rank_inconsistencies(head.exceedance(logits).numpy()).mean())
+    if isinstance(head, Coral):
+        found["ordered"] = float(biases_ordered(head.bias.detach().numpy()))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--configs", type=Path, default=Path("configs/age"))
+    parser.add_argument("--out", type=Path, default=Path("runs/ages"))
+    parser.add_argument("--seeds", default="1,2,3")
+    parser.add_argument("--kinds", default="ce,or,coral,corn")
+    asked = parser.parse_args()
+    seeds, kinds = [int(s) for s in asked.seeds.split(",")], asked.kinds.split(",")
+    for seed in seeds:  # seed by seed, so that a run that is cut short has compared like with like
+        for kind in kinds:
+            folder = asked.out / f"{kind}-{seed}"
+            if not (folder / "test.json").is_file():
+                config = load_config(AttributeConfig, asked.configs / f"{kind}.yaml")
+                train_attribute(replace(config, seed=seed), folder)
+    rows = []
+    for kind in kinds:
+        found = [figures(asked.out / f"{kind}-{seed}") for seed in seeds]
+        row = {"kind": kind, "n": int(found[0]["n"]), "seeds": " / ".join(f"{f['mae']:.2f}" for f in found)}
+        for name in ("mae", "rmse", "cs5"):
+            values = [f[name] for f in found]
+            row |= {name: f"{np.mean(values):.2f} ± {np.std(values, ddof=1) if len(values) > 1 else 0:.2f}"}
+        counts = [f["contradictions"] for f in found if "contradictions" in f]
+        row["contradictions"] = " / ".join(f"{c:.2f}" for c in counts) if counts else "–"
+        ordered = [f["ordered"] for f in found if "ordered" in f]
+        row["ordered"] = ("yes" if all(ordered) else "NO") if ordered else "–"
+        rows.append(row)
+    heads = {"kind": "head", "n": "test faces", "mae": "MAE, years", "rmse": "RMSE, years", "cs5": "CS(5)"}
+    heads |= {"seeds": "MAE by seed", "contradictions": "contradictions a face, by seed", "ordered": "biases ordered"}
+    print(markdown(rows, heads))
+
+
+if __name__ == "__main__":
+    main()
