@@ -120,7 +120,8 @@ def test_two_folders_become_a_report(folders: tuple[Path, Path], tmp_path: Path)
         ("protected", 12, 60),
     }
     assert found["matching"][0]["tmr@0.001"] is None
-    assert any("60 impostor pairs" in line for line in found["not_tested"])
+    refused = "Matching at low FMR: it needs impostor pairs, 100 for FMR 1 % and 1000 for FMR 0.1 % and 10000 for FMR "
+    assert f"{refused}0.01 %, and there are 60." in found["not_tested"]
     assert {r["variant"] for r in found["age"]} == {r["variant"] for r in found["race"]} == {"before", "protected"}
     assert found["looks"]["ssim"]["mean"] < 1
     assert {r["attribute"] for r in found["groups"]} == {"gender", "race", "age"}
@@ -292,8 +293,8 @@ def test_own_pairs_of_many_photos_are_drawn(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(audit_figures, "_IMPOSTORS", 50)
     pairs = audit_figures.own_pairs([str(i) for i in range(10)])
     others = {(p.a, p.b) for p in pairs if not p.same}
-    assert len(pairs) == 60
-    assert len(others) == 50
+    assert len(pairs) == 10 + len(others)  # none twice
+    assert 25 < len(others) <= 50
     assert all(a != b for a, b in others)
 
 

@@ -28,7 +28,7 @@ from .audit_figures import PROTECTED, figures, remarks
 from .protocol import BEFORE, Measured, measure, read_rgb
 
 if TYPE_CHECKING:
-    from .attackers import Budget
+    from .attackers import Budget, Evidence
     from .referees import Referees
 
 _NEEDS = {"sklearn": "scikit-learn", "skimage": "scikit-image", "jinja2": "jinja2", "matplotlib": "matplotlib"}
@@ -152,14 +152,28 @@ def audit(
         )
         figures(results, table, measured, judges, given, seed)
         results["attacks"] = []
-        if attackers:
-            _attack(
-                results, table, files, measured, judges, home / "work", attacks, budget, outputs, seed, workers, quiet
-            )
-        else:
+        if not attackers:
             results["not_tested"].append(
                 "Attackers that learn from protected photos were not tried; they read more than unprepared software."
             )
+        elif evidence := _evidence(results, table, files, measured, home / "work", seed, workers, quiet):
+            from .attackers import Budget as Kind
+            from .attackers import attack
+
+            results["attacks"] = attack(
+                evidence,
+                judges,
+                folder=home / "work",
+                budget=budget or Kind(),
+                only=attacks,
+                outputs=outputs,
+                measured=measured,
+                quiet=quiet,
+            )
+            if outputs is None:
+                results["not_tested"].append(
+                    "Averaging several protected versions of one photo: only one version of each was there."
+                )
         remarks(results, table, judges)
         return _report(results, table, files, measured, home, pictures, seed)
 
@@ -290,53 +304,37 @@ def _set(table: Table, files: Mapping[str, Path], found: sets.Sets, measured: Ma
     }
 
 
-def _attack(
+def _evidence(
     results: Results,
     table: Table,
     files: Mapping[str, Path],
     measured: Mapping[str, Measured],
-    judges: Referees,
     work: Path,
-    attacks: Sequence[str] | None,
-    budget: Budget | None,
-    outputs: Callable[[Sequence[Path]], Iterable[Sequence[Path]]] | None,
     seed: int,
     workers: int,
     quiet: bool,
-) -> None:
-    """What attackers read who know the method and have protected photos with labels."""
-    from .attackers import Budget as Kind
-    from .attackers import Evidence, attack
+) -> Evidence | None:
+    """What attackers get who know the method: labelled protected photos of half of the people; None says why not."""
+    from .attackers import Evidence
 
-    if not results["gender"]:
-        return  # without two genders there is nothing to learn, as the line about gender says
+    if not (results["set"]["women"] and results["set"]["men"]):
+        return None  # nothing to tell apart, as the line about gender says
     try:
         evidence = Evidence.gather(
             table, files, folder=work, seed=seed, measured=measured, workers=workers, quiet=quiet
         )
     except DataError as error:
+        if isinstance(error.__cause__, OSError):  # the disk, not the photos
+            raise
         results["not_tested"].append(f"Attackers that learn from protected photos: {error}")
-        return
-    results["attacks"] = attack(
-        evidence,
-        judges,
-        folder=work,
-        budget=budget or Kind(),
-        only=attacks,
-        outputs=outputs,
-        measured=measured,
-        quiet=quiet,
-    )
+        return None
     mine = evidence.train
     results["notes"].append(
         f"The attackers learned from {int(mine.sum())} photos of {len(np.unique(evidence.persons[mine]))} people and "
         f"were judged on {int((~mine).sum())} of {len(np.unique(evidence.persons[~mine]))} others. Whoever has more "
         "photos, a larger network or more time may read more."
     )
-    if outputs is None:
-        results["not_tested"].append(
-            "Averaging several protected versions of one photo: only one version of each was there."
-        )
+    return evidence
 
 
 # ------------------------------------------------------------------------------------------------------ the report

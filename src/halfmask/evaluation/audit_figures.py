@@ -75,11 +75,11 @@ def figures(
     results["groups"] = tables.group_rows(measured, table, judges.matchers, pairs)
     if not judges.matchers:
         not_tested.append("Matching: no matcher was asked, so nothing is known of whether the faces still match.")
-    if any(row.get("tmr@0.0001") is None for row in results["matching"]):
-        count = max(row["impostors"] for row in results["matching"])
-        not_tested.append(
-            f"Matching at low FMR: there are {count} impostor pairs, and an FMR needs as many pairs as it is one in."
-        )
+    refused = [fmr for fmr in _FMRS if any(row[f"tmr@{fmr:g}"] is None for row in results["matching"])]
+    if refused:
+        pairs_there = max(row["impostors"] for row in results["matching"])
+        least = " and ".join(f"{1 / fmr:.0f} for FMR {100 * fmr:g} %" for fmr in refused)
+        not_tested.append(f"Matching at low FMR: it needs impostor pairs, {least}, and there are {pairs_there}.")
 
 
 def _gap(what: str, known: int, judges: Mapping[str, object]) -> str:
@@ -93,13 +93,12 @@ def _gap(what: str, known: int, judges: Mapping[str, object]) -> str:
 def _gender(results: dict[str, Any], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows, unless there is nothing to tell apart; then a sentence that says why there are none."""
     women, men = results["set"]["women"], results["set"]["men"]
-    if women and men and rows:
+    if women and men:
+        if not rows:
+            results["not_tested"].append("Gender: no referee of it was asked.")
         return rows
-    if not rows:
-        why = "no referee of it was asked"
-    elif not women and not men:
-        why = "not known of any photo; give labels with a column gender"
-    else:
+    why = "not known of any photo; give labels with a column gender"
+    if women or men:
         one = f"all {women or men} labelled photos show {'women' if women else 'men'}"
         why = f"{one}; whether women and men can be told apart needs both"
     results["not_tested"].append(f"Gender: {why}. No attacker could be tried either.")
@@ -140,8 +139,8 @@ def own_pairs(keys: Sequence[str], seed: int = 0) -> list[Pair]:
         others = [(i, j) for i in range(count) for j in range(count) if i != j]
     else:
         rng = np.random.default_rng(seed)
-        drawn = rng.choice(count * (count - 1), _IMPOSTORS, replace=False)
-        others = [(int(n) // (count - 1), int(n) % (count - 1)) for n in drawn]
+        drawn = np.unique(rng.integers(0, count * (count - 1), _IMPOSTORS))  # a few less, since none comes twice
+        others = [(n // (count - 1), n % (count - 1)) for n in drawn.tolist()]
         others = [(i, j + (j >= i)) for i, j in others]
     return [Pair(key, key, True) for key in keys] + [Pair(keys[i], keys[j], False) for i, j in others]
 
