@@ -229,6 +229,9 @@ def test_an_inverse_is_learned_and_shown(
     assert after < before / 2
     assert cv2.imread(str(tmp_path / "inverse.png")).shape == (3 * 112, 6 * 112, 3)
     assert row["balanced_accuracy"] > 0.9
+    untrained = replace(case, budget=replace(QUICK, unet_epochs=1))  # another budget is another inverse
+    assert attacks.inverse(untrained)[0]["auc"] is not None
+    assert len(list(tmp_path.glob("asked-inverse-*"))) == 4
 
 
 def test_a_detector_sees_a_change_and_only_a_change(

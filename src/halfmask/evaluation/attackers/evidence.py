@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from ... import __version__
 from ...datasets.cache import centred_face
 from ...datasets.table import Row, Table
 from ...errors import DataError, HalfmaskError
@@ -300,5 +301,5 @@ def save_whole(path: Path, arrays: Mapping[str, Any]) -> None:
 
 
 def file_key(parts: Sequence[object]) -> str:
-    """Sixteen hex digits that stand for a list of plain things."""
-    return hashlib.sha256(json.dumps([str(p) for p in parts]).encode()).hexdigest()[:16]
+    """Sixteen hex digits that stand for a list of plain things, as this version of halfmask computes with them."""
+    return hashlib.sha256(json.dumps([__version__, *map(str, parts)]).encode()).hexdigest()[:16]

@@ -74,9 +74,10 @@ class Inverse(nn.Module):
         super().__init__()
 
         def two(channels: int, out: int) -> nn.Sequential:
-            return nn.Sequential(
-                nn.Conv2d(channels, out, 3, padding=1), nn.ReLU(), nn.Conv2d(out, out, 3, padding=1), nn.ReLU()
-            )
+            layers: list[nn.Module] = []
+            for before in (channels, out):  # without batch norm it dies at the first steps, and changes nothing
+                layers += [nn.Conv2d(before, out, 3, padding=1, bias=False), nn.BatchNorm2d(out), nn.ReLU()]
+            return nn.Sequential(*layers)
 
         self.fine, self.middle, self.coarse = two(12, width), two(width, 2 * width), two(2 * width, 4 * width)
         self.up_middle, self.up_fine = two(6 * width, 2 * width), two(3 * width, width)
