@@ -212,11 +212,14 @@ def _protected_first(
         files, left_out = protect_table(
             table, [row.key for row in table], stages, out / "protected", workers=workers, quiet=quiet
         )
+    for note in notes if not quiet else ():
+        _say(note)
     faceless = sum(reason == "no face was found" for _, reason in left_out)
     if faceless:
         notes.append(f"{faceless} photos were not protected, since no face was found in them.")
     if failed := [why for _, why in left_out if why != "no face was found"]:
         notes.append(f"{len(failed)} photos could not be protected, the first because {failed[0]}")
+        _say(notes[-1])
     return auditing.audit(table, files, method=method, notes=notes, **shared)
 
 

@@ -125,9 +125,9 @@ def audit(
     if pairs is not None:
         given, more = sets.read_pair_list(pairs, table)
         told += more
-    table, given = _chosen(table, found.protected, given, most, seed, told)
-    for line in told:
+    for line in told[len(notes) :]:  # the caller knows its own
         say(line)
+    table, given = _chosen(table, found.protected, given, most, seed, told)
     files = {row.key: found.protected[row.key] for row in table if row.key in found.protected}
     name = "protected" if isinstance(protected, Mapping) else Path(protected).resolve().name
     with room(home):
