@@ -123,6 +123,7 @@ def test_a_method_protects_first(run: Run, lfw: Path, tmp_path: Path) -> None:
         (("--method", "san", "--dataset", "lfw", "--set", "colour=blue"), "has no setting 'colour'"),
         (("a", "b"), "there is no a (ORIGINALS)"),
         (("a", "b", "--attack", "magic"), "no attack is called magic"),
+        (("--method", "san", "--dataset", "lfw", "--referee", "magic"), "no referee is called magic"),
     ],
 )
 def test_odd_requests(
@@ -132,6 +133,7 @@ def test_odd_requests(
     code, _, err = run(*args, "-o", "report")
     assert code == 2
     assert message in err
+    assert not Path("report").exists()
 
 
 def test_ctrl_c_and_a_missing_extra(run: Run, lfw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

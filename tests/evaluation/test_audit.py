@@ -126,6 +126,7 @@ def test_two_folders_become_a_report(folders: tuple[Path, Path], tmp_path: Path)
     assert found["looks"]["ssim"]["mean"] < 1
     assert {r["attribute"] for r in found["groups"]} == {"gender", "race", "age"}
     assert {r["attack"] for r in found["attacks"]} == {"inverted"}
+    assert any(line.startswith("Of the attackers, some were left out by choice: ret") for line in found["not_tested"])
     assert len(found["pictures"]) == 6
     assert page.count("p0/0.png") >= ("p0/0.png" in found["pictures"])
     with open(out / "gender.csv", newline="", encoding="utf-8") as file:
@@ -198,10 +199,12 @@ def test_without_labels_each_photo_meets_its_own(folders: tuple[Path, Path], tmp
     found = run(folders, tmp_path / "r", labels=None, attackers=True)
     assert found["set"]["identities_known"] is False
     assert [(r["variant"], r["genuine"], r["impostors"]) for r in found["matching"]] == [
-        ("before", 12, 132),
-        ("protected", 12, 132),
+        ("before", 12, 66),  # every two photos once, though either may be the probe
+        ("protected", 12, 66),
     ]
-    assert found["matching"][0]["tmr@0.01"] == 1.0
+    assert found["set"]["pairs"] == "own"
+    assert found["matching"][0]["tmr@0.01"] is None  # which takes a hundred
+    assert "needs at least 100 impostor pairs, got 66" in found["matching"][0]["refused"]
     assert any("Who is on which photo is not known" in note and "too strict" in note for note in found["notes"])
     assert any(line.startswith("Gender: not known of any photo") for line in found["not_tested"])
 
@@ -212,6 +215,7 @@ def test_pairs_that_were_given(folders: tuple[Path, Path], tmp_path: Path) -> No
     pairs.write_text("\n".join(["a,b,same", "p0/0.png,p0/1.png,1", "p1/0.png,p1/1.png,1", "x.png,p1/1.png,1", *others]))
     found = run(folders, tmp_path / "r", pairs=pairs)
     assert {(r["genuine"], r["impostors"]) for r in found["matching"]} == {(2, 30)}
+    assert found["set"]["pairs"] == "given"
     assert any(
         "1 rows of pairs.csv were left out: pairs.csv line 4: there is no picture x.png" in n for n in found["notes"]
     )
@@ -254,6 +258,7 @@ def test_odd_requests_are_refused_before_any_work(folders: tuple[Path, Path], tm
             run(folders, out, **options)
     with pytest.raises(UsageError, match="no referee is called gut feeling"):
         run(folders, tmp_path / "r", referees=["gut feeling"])
+    assert not (tmp_path / "r").exists()
 
 
 def test_no_face_at_all(tmp_path: Path, detector: Detector) -> None:

@@ -429,11 +429,19 @@ def test_matching_without_the_stricter_threshold_is_said() -> None:
     found = _finding({"matching": rows}, "still match")
     assert found.answer == "Yes"
     assert "FMR 0.1 % could not be measured" in found.sentence
-    own = _finding({"matching": rows, "set": {"photos": 9, "people": 9}}, "still match")
-    assert own.grade == "mixed"
+    own = _finding({"matching": rows, "set": {"pairs": "own", "identities_known": True}}, "still match")
+    assert (own.answer, own.grade) == ("Yes", "mixed")
     assert "its own original" in own.sentence
+    nobody = _finding({"matching": rows, "set": {"pairs": "own", "identities_known": False}}, "still match")
+    assert (nobody.answer, nobody.grade) == ("Unclear", "unknown")  # thresholds may rest on pairs of one person
+    assert "too strict" in nobody.sentence
+    given = _finding({"matching": rows, "set": {"pairs": "given", "identities_known": False}}, "still match")
+    assert (given.answer, given.grade) == ("Yes", "good")
+    assert "own original" not in given.sentence
     weak = [_match("before", "m", 0.4, 0.2), _match("protected", "m", 0.4, 0.2)]
     assert _finding({"matching": weak}, "still match").answer == "Not measurable"
+    why = "Matching at low FMR: it needs impostor pairs."
+    assert why in _finding({"matching": weak, "not_tested": [why]}, "still match").sentence
 
 
 @pytest.mark.parametrize(

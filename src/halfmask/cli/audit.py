@@ -101,6 +101,7 @@ def audit(
     from ..evaluation import audit as auditing
 
     auditing.check_installed(attackers=choices["attackers"])
+    auditing.check_names(referees, attacks)
     shared: dict[str, Any] = {
         **{name: choices[name] for name in ("attackers", "pairs", "seed", "pictures", "title")},
         "out": out,

@@ -108,8 +108,7 @@ def audit(
     """
     check_installed(own_referees=_own(referees) is not None, attackers=attackers)
     home = Path(out)
-    if attackers:
-        _check_attacks(attacks)
+    check_names(referees, attacks if attackers else ())
     found = sets.pair_up(originals, protected)
     places = [originals.root if isinstance(originals, Table) else Path(originals)]
     check_report(home, places if isinstance(protected, Mapping) else [*places, Path(protected)])
@@ -154,7 +153,8 @@ def audit(
         results["attacks"] = []
         if not attackers:
             results["not_tested"].append(
-                "Attackers that learn from protected photos were not tried; they read more than unprepared software."
+                "Attackers that learn from protected photos were not tried: expect them to read more than unprepared "
+                "software."
             )
         elif evidence := _evidence(results, table, files, measured, home / "work", seed, workers, quiet):
             from .attackers import Budget as Kind
@@ -174,7 +174,7 @@ def audit(
                 results["not_tested"].append(
                     "Averaging several protected versions of one photo: only one version of each was there."
                 )
-        remarks(results, table, judges)
+        remarks(results, table, judges, attacks if attackers else None)
         return _report(results, table, files, measured, home, pictures, seed)
 
 
@@ -188,6 +188,21 @@ def check_report(out: Path, folders: Sequence[Path]) -> None:
                 f"the report {shown(out)} lies inside {shown(folder)}, so a second run would take its pictures for "
                 "photos; choose a folder outside it"
             )
+
+
+def check_names(referees: Referees | Sequence[str] | None, attacks: Sequence[str] | None) -> None:
+    """Raise :class:`~halfmask.errors.UsageError` for an unknown referee or attack, before minutes of work are lost."""
+    from .attackers import ATTACKS
+    from .referees import AGE, GENDER, MATCHERS, RACE
+    from .referees import Referees as Kind
+
+    asked = () if isinstance(referees, Kind) else referees
+    for what, names, known in (
+        ("attack", attacks, list(ATTACKS)),
+        ("referee", asked, sorted({*MATCHERS, *GENDER, *AGE, *RACE})),
+    ):
+        if unknown := sorted(set(names or ()) - set(known)):
+            raise UsageError(f"no {what} is called {', '.join(unknown)}; there are {', '.join(known)}")
 
 
 def check_installed(*, own_referees: bool = False, attackers: bool = True) -> None:
@@ -212,14 +227,6 @@ def room(folder: Path) -> Iterator[None]:
             f"the report cannot be written to {shown(folder)}: {error.strerror or error}. What was measured is kept in "
             "its folder work: make room, or choose another folder, and run the same again"
         ) from error
-
-
-def _check_attacks(names: Sequence[str] | None) -> None:
-    """Refuse an unknown name now, and not after minutes of work."""
-    from .attackers import ATTACKS
-
-    if unknown := sorted(set(names or ()) - set(ATTACKS)):
-        raise UsageError(f"no attack is called {', '.join(unknown)}; there are {', '.join(ATTACKS)}")
 
 
 # ------------------------------------------------------------------------------------------------ what to measure

@@ -108,7 +108,11 @@ def _gender(results: dict[str, Any], rows: list[dict[str, Any]]) -> list[dict[st
 def _pairs(
     results: dict[str, Any], before: Measured, after: Measured, given: list[Pair] | None, seed: int
 ) -> list[Pair] | None:
-    """Which photos to match: the pairs that were given, all of known people (None), or each with its own."""
+    """Which photos to match: the pairs that were given, all of known people (None), or each with its own.
+
+    ``results["set"]["pairs"]`` says which: "given", "people" or "own".
+    """
+    results["set"]["pairs"] = "given"
     if given is not None:
         return given
     usable = before.enrolled & after.attempted
@@ -116,7 +120,9 @@ def _pairs(
     if len(set(known)) < len(known):
         if nobody := int(usable.sum()) - len(known):
             results["notes"].append(f"Who is on {nobody} photos is not known; they are in no pair that was matched.")
+        results["set"]["pairs"] = "people"
         return None
+    results["set"]["pairs"] = "own"
     why = "No two photos are known to show the same person" if known else "Who is on which photo is not known"
     also = "" if known and len(known) == int(usable.sum()) else (
         " Two photos of one person may be among the pairs taken for different people, and make thresholds too strict."
@@ -145,8 +151,8 @@ def own_pairs(keys: Sequence[str], seed: int = 0) -> list[Pair]:
     return [Pair(key, key, True) for key in keys] + [Pair(keys[i], keys[j], False) for i, j in others]
 
 
-def remarks(results: dict[str, Any], table: Table, judges: Referees) -> None:
-    """What is true of every audit, and of this set."""
+def remarks(results: dict[str, Any], table: Table, judges: Referees, attacks: Sequence[str] | None) -> None:
+    """What is true of every audit, and of this set; ``attacks`` are those that were chosen, None for no choice."""
     notes: list[str] = results["notes"]
     if table.name in _SHARED:
         notes.append(_SHARED[table.name])
@@ -159,8 +165,22 @@ def remarks(results: dict[str, Any], table: Table, judges: Referees) -> None:
         notes.append(f"The referees' own mean error on the originals, before any protection: {', '.join(own)}.")
     if judges.races and "w600k_mbf" in judges.matchers:
         notes.append("The referees of race read w600k_mbf's descriptor, so the two see the same in a face.")
+    results["not_tested"] += _left_out(judges, attacks)
     results["not_tested"] += [
         "Only protected photos against originals were matched, one to one: not two protected photos of a person with "
         "each other, no search in a gallery of many people, no video.",
         "No person looked at the photos: whether people tell the gender, or see that a photo was changed, is open.",
     ]
+
+
+def _left_out(judges: Referees, attacks: Sequence[str] | None) -> list[str]:
+    """Sentences about the referees and attacks that somebody chose to leave out."""
+    from .attackers import ATTACKS
+    from .referees import AGE, GENDER, MATCHERS
+
+    found = []
+    if judges.names is not None and (absent := sorted({*MATCHERS, *GENDER, *AGE} - set(judges.names))):
+        found.append(f"Of the referees, some were left out by choice: {', '.join(absent)}.")
+    if attacks and (absent := [name for name in ATTACKS if name not in attacks]):
+        found.append(f"Of the attackers, some were left out by choice: {', '.join(absent)}. They may read more.")
+    return found

@@ -50,10 +50,15 @@ class Comparisons:
             self._given = a[~same], b[~same]
 
     def thresholds(self, matcher: Matcher, name: str, fmrs: Sequence[float]) -> tuple[list[float | MetricError], int]:
-        """The threshold of each FMR, or why there is none, by the originals' impostor pairs, and how many these are."""
+        """The threshold of each FMR, or why there is none, by the originals' impostor pairs, and how many these are.
+
+        Two originals count as one pair, whichever of them is the probe.
+        """
         original = self.before.columns[f"embed/{name}"]
         if self._given is not None:
-            a, b = self._given
+            # two originals are one comparison, in whichever order and however often they were given: of few photos,
+            # pairs that come twice would seem enough for an FMR that half of them cannot show
+            a, b = np.unique(np.sort(np.stack(self._given), axis=0), axis=1)
             impostors = matcher.score(original[a], original[b])
             return [_or_why(threshold_at_fmr, impostors, fmr) for fmr in fmrs], len(impostors)
         known = original[self._usable]

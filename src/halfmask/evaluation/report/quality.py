@@ -155,9 +155,10 @@ def sure(results: Mapping[str, Any]) -> Finding:
     word: str
     grade: Grade
     word, grade = ("Fairly", "good") if sure else ("Roughly", "mixed") if rough else ("Hardly", "bad")
+    women, men = (int(about.get(k) or 0) for k in ("women", "men"))
+    genders = f"{women} women and {men} men" if women or men else "gender unknown"
     told = (
         f"{about.get('photos', 0)} pictures of {people} people{'' if known else ' (every picture taken as another)'}, "
-        f"{about.get('women', 0)} women and {about.get('men', 0)} men; the widest 95 % interval that decides is "
-        f"±{100 * widest:.1f} points."
+        f"{genders}; the widest 95 % interval that decides is ±{100 * widest:.1f} points."
     )
     return Finding(question, word, told, grade, "trust")

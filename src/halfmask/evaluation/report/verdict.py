@@ -8,8 +8,9 @@ How an answer is chosen:
   is always right, **and 1 for one that is always wrong**, because whoever knows that turns it over. The larger of both
   figures' distances counts. A person who should not be recognised is at chance when the TMR is no higher than the FMR.
 - *The worst decides*: the referee that still reads best, the attacker that does best, the matcher that loses most.
-- *Uncertain is not good*: where the far end of the 95 % interval would earn a worse answer, that end gives the grade,
-  and the answer says "perhaps more".
+- *Uncertain is not good*: where the far end of a privacy figure's 95 % interval would earn a worse answer, that end
+  gives the grade, and the answer says "perhaps more". Losses of matching are judged by the figures themselves; how wide
+  their intervals are is told beside them, and weighs in how sure the whole is.
 - A referee that cannot do its job on the *originals* proves nothing by failing on the protected pictures; it is left
   out, and when none is left the answer is "Not measurable".
 
@@ -153,10 +154,10 @@ def _prepared(results: Mapping[str, Any]) -> Finding:
     rows = [r for r in results.get("attacks") or () if not is_detector(r)]
     tried = [(*s, r) for r in rows if (s := spread(r)) is not None]
     if not tried:
-        why = "No attacker who knows the method gave a figure" if rows else "No attacker who knows the method was tried"
-        told = f"{why}: expect more to be read than above. {gap(results, 'Attackers')}".strip()
+        why = f"No attacker who knows the method {'gave a figure' if rows else 'was tried'}: expect more to be read."
+        told = gap(results, "Attackers") or why
         return Finding(question, "Not tested", told, "unknown", "privacy")
-    value, end, row = max(tried, key=lambda t: (t[0], t[1]))
+    value, end, row = max(tried, key=lambda t: (t[0], t[1], number(t[2], "balanced_accuracy") or 0.0))
     most, far = value, max(t[1] for t in tried)
     trained = f", prepared with {count(row, 'n_train')}" if number(row, "n_train") else ""
     sentence = (
@@ -194,11 +195,12 @@ def _still_match(results: Mapping[str, Any]) -> Finding:
     losses = _losses(results)
     if not losses:
         why = (
-            "No matcher gave a figure on originals and protected pictures that could be compared."
+            "No matcher gave a figure on originals and protected pictures that could be compared. "
+            + gap(results, "Matching")
             if results.get("matching")
             else gap(results, "Matching") or "It is not known who is on which picture, so there was no pair to compare."
         )
-        return Finding(question, "Not measurable", why, "unknown", "utility")
+        return Finding(question, "Not measurable", why.strip(), "unknown", "utility")
 
     def step(key: str, loss: float) -> int:
         return 0 if loss <= KEPT[key] + 1e-9 else 1 if loss <= MOSTLY_KEPT[key] + 1e-9 else 2
@@ -214,9 +216,16 @@ def _still_match(results: Mapping[str, Any]) -> Finding:
     ]
     rest = "".join(f" FMR {fmr_of(k)} could not be measured." for k in KEPT if k not in lost)
     about = results.get("set") or {}
-    if not about.get("identities_known", True) or 0 < (about.get("photos") or 0) <= (about.get("people") or 0):
-        rest += " Unless pairs were given, each was compared with its own original, which is the easiest pair there is."
+    if about.get("pairs") == "own":
+        rest += " Each picture was compared with its own original, which is the easiest pair there is."
         grade = "mixed" if grade == "good" else grade
+        if not about.get("identities_known", True):  # then the thresholds may be wrong as well, the other way
+            rest += (
+                " And pictures of one person may have been taken for different people, which makes the thresholds too "
+                "strict and the loss too large. Say who is on which picture (--labels with a column identity, or "
+                "--pairs) to know."
+            )
+            word, grade = "Unclear", "unknown"
     return Finding(
         question,
         word,

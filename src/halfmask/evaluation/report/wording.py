@@ -99,6 +99,6 @@ def thresholds() -> list[str]:
         f"“Fairly sure” needs {scale.SURE_PEOPLE} people and no deciding interval wider than "
         f"±{100 * scale.SURE_HALF_WIDTH:g} points, “roughly” {scale.ROUGH_PEOPLE} people and "
         f"±{100 * scale.ROUGH_HALF_WIDTH:g}. Groups are compared from {scale.GROUP_PEOPLE} people.",
-        "Where the far end of a 95 % interval would earn a worse answer, it gives the grade, and the answer says "
-        "“perhaps more”.",
+        "Where the far end of a privacy figure's 95 % interval would earn a worse answer, it gives the grade, and the "
+        "answer says “perhaps more”.",
     ]
