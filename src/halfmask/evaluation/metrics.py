@@ -324,6 +324,8 @@ def linf(before: ArrayLike, after: ArrayLike) -> float:
 def pic(attribute_before: float, attribute_after: float, match_before: float, match_after: float) -> float:
     """PIC, privacy gain against identity loss, of *errors* before and after (Terhörst et al., ICB 2019).
 
+    The formula is given as later literature quotes it; it was not checked against the paper itself.
+
     (AE' - AE) / AE - (RE' - RE) / RE with AE the attribute classifier's error and RE the matcher's; higher is better,
     0 for no change. Refuses when an error before is 0: the coefficient explodes there, and with a good matcher it is
     mostly noise, so never give it without the four errors. Since it takes error for privacy, an inverted classifier
@@ -342,6 +344,8 @@ def pic(attribute_before: float, attribute_after: float, match_before: float, ma
 
 def suppression_rate(accuracy_before: float, accuracy_after: float) -> float:
     """SR, the relative drop of an attribute's accuracy (soft-biometric privacy literature, after Terhörst et al.).
+
+    Papers use the name for more than one formula; this one was not checked against a source.
 
     (A - A') / A: at most 1, negative when protection helped the classifier. For two classes 0.5 is chance and anything
     higher is an inverted answer.
