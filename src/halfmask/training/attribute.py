@@ -8,6 +8,7 @@ teaches the other heads only.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..datasets.table import Row
-from ..errors import UsageError
+from ..errors import DataError, UsageError
 from ..losses import importance_weights
 from ..networks.attribute import AttributeNet
 from ..networks.backbones import BACKBONES
@@ -33,12 +34,15 @@ from .loop import batch_indices, channels_last, fit, make_accelerator, start_run
 class AttributeConfig:
     """What can be set.
 
-    ``train``, ``valid`` and ``test`` are lists of ``{layout, root, splits}``. ``heads`` maps ``gender``, ``age`` or
+    ``train``, ``valid`` and ``test`` are lists of sources, ``{layout, root, splits}`` and more, see
+    :func:`~halfmask.training.sources.source_table`. ``heads`` maps ``gender``, ``age`` or
     ``race`` to ``{kind, ...}``: kinds are ``binary``, ``categorical`` (CE), ``or``, ``coral``, ``corn``; an age head
     has ``years: [first, last]`` or ``groups: [lowest year of each]``, a race head ``classes``, each with the data sets'
     words for it: ``{Asian: [East Asian, Southeast Asian]}``; ``weight`` is the head's in the sum of losses.
     ``importance`` weighs the ordinal tasks by the papers' formula. ``keep`` says whose network is written: ``last``, or
-    the ``best`` epoch on the validation set by the first head's own figure.
+    the ``best`` epoch on the validation set by the first head's own figure: MAE of an age, balanced accuracy of others.
+    ``schedule`` of the learning rate is one ``cycle`` of a cosine, or ``constant`` as in the CORAL papers, whose Adam
+    is AdamW with a ``weight_decay`` of 0.
     """
 
     train: list[dict[str, Any]]
@@ -56,6 +60,7 @@ class AttributeConfig:
     keep: Literal["best", "last"] = "last"
     precision: str = "bf16"
     seed: int = 1
+    schedule: Literal["cycle", "constant"] = "cycle"
 
 
 @dataclass(frozen=True)
@@ -75,32 +80,50 @@ def reading(name: str, about: Mapping[str, Any]) -> Reading:
     >>> ages.words, ages.rank(Row("a", Path("a"), age=4)), ages.rank(Row("b", Path("b"), age_range=(0, 2)))
     (('0-2', '3-9', '10+'), 1, 0)
     """
+    if not isinstance(about, Mapping):
+        raise UsageError(f"the head {name} is {about!r}, expected keys and values such as {{kind: categorical}}")
     if name == "gender":
         return Reading(("female", "male"), lambda row: -1 if row.gender is None else row.gender)
     if name == "race":
-        classes = about.get("classes")
-        if not isinstance(classes, Mapping) or len(classes) < 2:
-            raise UsageError("a race head needs 'classes': each with the data sets' words for it, at least two")
-        place = {str(word): k for k, words in enumerate(classes.values()) for word in words}
-        return Reading(tuple(map(str, classes)), lambda row: place.get(row.race or "", -1))
+        return _by_word(about.get("classes"))
     if name != "age":
         raise UsageError(f"a head is called {name!r}; known: gender, age, race")
-    if "years" in about:
-        first, last = (int(y) for y in about["years"])
-        words = tuple(str(y) for y in range(first, last + 1))
+    if ("years" in about) == ("groups" in about):
+        raise UsageError("an age head needs either 'years: [first, last]' or 'groups: [lowest year of each]'")
+    what = "years" if "years" in about else "groups"
+    given = about[what]
+    rising = isinstance(given, Sequence) and all(type(y) is int for y in given) and sorted(set(given)) == [*given]
+    if not rising or len(given) < 2 or (what == "years" and len(given) > 2):
+        raise UsageError(f"{what} of the age head is {given!r}, expected rising whole years")
+    return _by_year(*given) if what == "years" else _by_group(given)
 
-        def by_year(row: Row) -> int:
-            return int(row.age) - first if row.age is not None and first <= int(row.age) <= last else -1
 
-        return Reading(words, by_year, tuple(float(y) for y in range(first, last + 1)))
-    if "groups" not in about:
-        raise UsageError("an age head needs 'years: [first, last]' or 'groups: [lowest year of each]'")
-    lows = [int(y) for y in about["groups"]]
+def _by_word(classes: object) -> Reading:
+    if not isinstance(classes, Mapping) or len(classes) < 2:
+        raise UsageError("a race head needs 'classes': each with the data sets' words for it, at least two")
+    place: dict[str, int] = {}
+    for k, (name, words) in enumerate(classes.items()):
+        for word in [words] if isinstance(words, str) else words:
+            if place.setdefault(str(word), k) != k:
+                raise UsageError(f"the race head's word {word!r} stands for two classes, {name} is the second")
+    return Reading(tuple(map(str, classes)), lambda row: place.get(row.race or "", -1))
+
+
+def _by_year(first: int, last: int) -> Reading:
+    years = range(first, last + 1)
+
+    def rank(row: Row) -> int:
+        return int(row.age) - first if row.age is not None and first <= int(row.age) <= last else -1
+
+    return Reading(tuple(map(str, years)), rank, tuple(map(float, years)))
+
+
+def _by_group(lows: Sequence[int]) -> Reading:
     highs = [low - 1 for low in lows[1:]]
     words = (*(f"{a}-{b}" for a, b in zip(lows, highs, strict=False)), f"{lows[-1]}+")
     middles = tuple((a + b + 1) / 2 for a, b in zip(lows, highs, strict=False))
 
-    def by_group(row: Row) -> int:
+    def rank(row: Row) -> int:
         ends = (row.age, row.age) if row.age is not None else row.age_range
         if ends is None:
             return -1
@@ -108,19 +131,25 @@ def reading(name: str, about: Mapping[str, Any]) -> Reading:
         one, two = (int(np.searchsorted(lows, int(end), "right")) - 1 for end in ends)
         return one if one == two or one == len(lows) - 1 else -1
 
-    return Reading(words, by_group, (*middles, float(lows[-1] + 5)))
+    return Reading(words, rank, (*middles, float(lows[-1] + 5)))
 
 
 def train_attribute(config: AttributeConfig, folder: Path, *, resume: bool = True) -> Path:
     """Train, log to ``folder``; returns the path of ``attribute.safetensors``.
 
     Beside it: ``attribute.onnx``; with test sets also ``test.json``, the figures on them, and ``test.npz``, the
-    answers. The learning rate follows one cosine cycle.
+    answers: ``keys``, and of each head ``logits/HEAD`` and ``rank/HEAD``, the true ones.
+
+    Raises :class:`~halfmask.errors.UsageError` for a config that makes no sense, and
+    :class:`~halfmask.errors.DataError` when the data lack what it wants, before any training.
     """
+    _check(config)
     readings = {name: reading(name, about) for name, about in config.heads.items()}
     known = lambda row: any(r.rank(row) >= 0 for r in readings.values())  # noqa: E731
     train = open_faces(config.train, known, size=config.size)
     valid = open_faces(config.valid, known, size=config.size)
+    test = open_faces(config.test, known, size=config.size) if config.test else None
+    _check_labels(config, readings, train, valid)
     accelerator = make_accelerator(config.precision, config.seed)
     start_run(folder, config)
     backbone = BACKBONES[_known(config.backbone, BACKBONES, "backbone")](size=config.size)
@@ -137,7 +166,11 @@ def train_attribute(config: AttributeConfig, folder: Path, *, resume: bool = Tru
     optimizer = torch.optim.AdamW(net.parameters(), lr=config.lr, weight_decay=config.weight_decay)
     every = len(train) // config.batch
     steps = config.epochs * every
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, total_steps=steps + 1, pct_start=0.15)
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    if config.schedule == "constant":
+        schedule = torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
+    else:
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, total_steps=steps + 1, pct_start=0.15)
     net, optimizer, schedule = accelerator.prepare(net, optimizer, schedule)
 
     def step(i: int) -> Mapping[str, Tensor]:
@@ -157,12 +190,14 @@ def train_attribute(config: AttributeConfig, folder: Path, *, resume: bool = Tru
         schedule.step()
         return {"loss": total.detach()} | {f"loss_{name}": loss.detach() for name, loss in parts.items()}
 
-    best = folder / "best.safetensors"
+    best, mark = folder / "best.safetensors", folder / "best.json"
+    if not resume or not any(folder.glob("checkpoint*")):  # of a run that is not gone on with
+        mark.unlink(missing_ok=True)
 
     def evaluate(i: int) -> Mapping[str, float]:
         trained = accelerator.unwrap_model(net)
-        figures = score(trained, answers(trained, valid), valid, readings)
-        mark, first = folder / "best.json", next(iter(heads))
+        figures = score(trained, answers(trained, valid, precision=config.precision), valid, readings)
+        first = next(iter(heads))
         value = -figures[f"{first}_mae"] if f"{first}_mae" in figures else figures.get(f"{first}_balanced", float(i))
         old = json.loads(mark.read_text("utf-8")) if mark.is_file() else None
         # a resumed run must not take an epoch that it is about to repeat for its best
@@ -178,26 +213,30 @@ def train_attribute(config: AttributeConfig, folder: Path, *, resume: bool = Tru
     path = folder / "attribute.safetensors"
     trained.save(path)
     export_attribute(trained, folder / "attribute.onnx")
-    if config.test:
-        test = open_faces(config.test, known, size=config.size)
-        said = answers(trained, test)
-        (folder / "test.json").write_text(json.dumps(score(trained, said, test, readings), indent=1), "utf-8")
+    if test is not None:
+        said = answers(trained, test, precision=config.precision)
         columns = {f"logits/{name}": values for name, values in said.items()}
         ranks = {f"rank/{n}": np.array([r.rank(row) for row in test.rows]) for n, r in readings.items()}
         everything: dict[str, Any] = {"keys": np.array([row.key for row in test.rows]), **columns, **ranks}
         np.savez(folder / "test.npz", **everything)
+        # last: whoever finds it finds the rest
+        part = folder / ".test.json.part"
+        part.write_text(json.dumps(score(trained, said, test, readings), indent=1), "utf-8")
+        os.replace(part, folder / "test.json")
     return path
 
 
 @torch.no_grad()
-def answers(net: AttributeNet, faces: Faces, batch: int = 128) -> dict[str, NDArray[np.float32]]:
+def answers(
+    net: AttributeNet, faces: Faces, batch: int = 128, *, precision: str = "bf16"
+) -> dict[str, NDArray[np.float32]]:
     """Logits by head, (N, ...), of each face: the mean of the face's and its mirror image's."""
     net.eval()
     device = next(net.parameters()).device
     found: dict[str, list[Tensor]] = {name: [] for name in net.heads}
     for start in range(0, len(faces), batch):
         x = faces.take(np.arange(start, min(start + batch, len(faces)))).to(device)
-        with torch.autocast(device.type, torch.bfloat16):
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
             one, two = net(x), net(x.flip(3))
         for name in found:
             found[name].append((one[name].float() + two[name].float()).cpu() / 2)
@@ -236,6 +275,44 @@ def _head(about: Mapping[str, Any], words: Sequence[str], features: int) -> Head
         return kind(features, tuple(words), **options)
     except TypeError as error:
         raise UsageError(f"a {about.get('kind')} head does not take {sorted(options)}: {error}") from error
+
+
+def _check(config: AttributeConfig) -> None:
+    if not isinstance(config.heads, Mapping) or not config.heads:
+        raise UsageError(f"heads is {config.heads!r}, expected gender, age or race, each with its kind")
+    for name in ("epochs", "batch", "size"):
+        value = getattr(config, name)
+        if type(value) is not int or value < 1:
+            raise UsageError(f"{name} is {value!r}, expected a whole number above 0")
+    for name, least in (("lr", "above 0"), ("weight_decay", "0 or above")):
+        value = getattr(config, name)
+        # YAML takes 2e-3 for a word, because it lacks the point
+        if type(value) not in (int, float) or value < 0 or (least == "above 0" and not value):
+            raise UsageError(f"{name} is {value!r}, expected a number {least}, written as 0.002 or 2.0e-3")
+    words = {"keep": ("best", "last"), "schedule": ("cycle", "constant"), "precision": ("bf16", "no")}
+    for name, allowed in words.items():
+        if getattr(config, name) not in allowed:  # an unquoted no is YAML's word for false
+            raise UsageError(
+                f"{name} is {getattr(config, name)!r}, expected {allowed[0]!r} or {allowed[1]!r}, in quotes"
+            )
+
+
+def _check_labels(config: AttributeConfig, readings: Mapping[str, Reading], train: Faces, valid: Faces) -> None:
+    if config.batch > len(train):
+        raise UsageError(f"a batch of {config.batch} is larger than the {len(train)} faces there are; lower 'batch'")
+    for name, r in readings.items():
+        seen = {r.rank(row) for row in train.rows} - {-1}
+        # of some years there may be nobody; a gender or a race without a face is a word that the data do not use
+        lacking = [word for k, word in enumerate(r.words) if k not in seen] if r.years is None else []
+        if not seen or lacking:
+            words = sorted({row.race for row in train.rows if row.race}) if name == "race" else []
+            raise DataError(
+                f"no face to train on is labelled {' or '.join(lacking) or name}, which the head {name} is to learn"
+                + (f"; the data's words are {', '.join(words)}" if words else "")
+            )
+    first = next(iter(readings))
+    if config.keep == "best" and all(readings[first].rank(row) < 0 for row in valid.rows):
+        raise DataError(f"keep: best chooses by the head {first}, of which no validation face has a label; keep: last")
 
 
 def _known(name: str, table: Mapping[str, Any], what: str) -> str:

@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..datasets import read
 from ..datasets.cache import Crops, open_crops
 from ..datasets.table import Row
 from ..errors import DataError, UsageError
 from ..photos.align import CROP
+from .sources import source_table
 
 
 class Faces:
@@ -64,26 +64,24 @@ def open_faces(
 ) -> Faces:
     """Open the data that a config names.
 
-    Each source is ``{layout, root, splits}``; a data set without an official split is split 80/10/10 by person with
-    seed 0, the same for every recipe. Rows for which ``keep`` is false are left out. ``size`` is the crops' side.
+    Each source is ``{layout, root, splits}``, see :func:`~halfmask.training.sources.source_table`. Rows for which
+    ``keep`` is false are left out. ``size`` is the crops' side. Raises :class:`~halfmask.errors.DataError` when a
+    source has no face left.
     """
+    if not sources:
+        raise UsageError("no data source was given, expected a list of {layout, root, splits}")
     parts = []
     for source in sources:
-        if unknown := set(source) - {"layout", "root", "splits"}:
-            raise UsageError(f"unknown key {sorted(unknown)} in a data source; known: layout, root, splits")
-        table = read(source["layout"], Path(source["root"]))
+        table = source_table(source)
         wanted = source.get("splits")
-        if wanted and all(row.split is None for row in table):
-            from ..datasets import subject_disjoint
-
-            table = subject_disjoint(table, {"train": 0.8, "valid": 0.1, "test": 0.1}, seed=0)
         crops = open_crops(table, cache, size=size)
         chosen = [i for i, r in enumerate(crops.rows) if (not wanted or r.split in wanted) and keep(r)]
+        if not chosen:
+            raise DataError(
+                f"no usable face in {dict(source)}; check splits and labels with: halfmask data check {source['root']}"
+            )
         parts.append((crops, chosen))
-    faces = Faces(parts)
-    if not len(faces):
-        raise DataError(f"no usable face in {list(sources)}; check splits and labels with: halfmask data check PATH")
-    return faces
+    return Faces(parts)
 
 
 def gray_pixels(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -98,13 +98,14 @@ def channels_last(net: Net, device: torch.device | str = "cpu") -> Net:
 def start_run(folder: Path, config: Any) -> None:
     """Make a run folder with the resolved config and the versions behind it.
 
-    A folder that holds another config is refused: results of two configs must not mix.
+    A folder that holds another config is refused: results of two configs must not mix. A key that came later than the
+    run counts as its default.
     """
     folder.mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump(asdict(config), sort_keys=False)
     old = folder / "config.yaml"
     begun = any(folder.glob("checkpoint*")) or any(folder.glob("*/checkpoint*"))  # a first stage has its own folder
-    if old.is_file() and old.read_text("utf-8") != text and begun:
+    if begun and old.is_file() and _completed(old.read_text("utf-8"), type(config)) != text:
         raise UsageError(f"{folder} holds a run with another config; give another --out, or delete it")
     old.write_text(text, "utf-8")
     versions = {
@@ -115,6 +116,14 @@ def start_run(folder: Path, config: Any) -> None:
         "threads": torch.get_num_threads(),
     }
     (folder / "versions.json").write_text(json.dumps(versions, indent=1), "utf-8")
+
+
+def _completed(text: str, kind: type[Any]) -> str:
+    """An older run's config as it would be written today: a key that is younger than the run stands at its default."""
+    try:
+        return yaml.safe_dump(asdict(kind(**yaml.safe_load(text))), sort_keys=False)
+    except (TypeError, yaml.YAMLError):
+        return text
 
 
 def fit(
