@@ -479,7 +479,7 @@ def test_files_hold_the_same_figures(tmp_path: Path) -> None:
     assert to_csv(result()) == paths[1].read_text()
     assert paths[2].read_text() == to_markdown(result())
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="cannot be written"):
+    with pytest.raises(DataError, match="cannot be made"):
         write(result(), tmp_path / "file" / "x")
 
 

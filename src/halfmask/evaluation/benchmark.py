@@ -9,7 +9,6 @@ measurements. A set that is not there, and a method whose weights are not, is le
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -28,6 +27,7 @@ from ..protecting import pipeline
 from . import protocol, tables
 from .benchmark_config import Config, MethodConfig, SetConfig, fill, slug
 from .benchmark_protect import protect_table
+from .kept import whole
 from .protocol import BEFORE, Measured
 from .referees import AGE, GENDER, MATCHERS, RACE, Referees, load
 from .tables import Row
@@ -212,18 +212,10 @@ def _protect(
                 notes.append(
                     f"{method.label} left out {len(left_out)} of {len(files)} pictures of {s.config.name}. {some}"
                 )
-        _write(out / "work" / place / "method.json", how)
+        with whole(out / "work" / place / "method.json") as fresh:
+            fresh.write_text(json.dumps(how, indent=1) + "\n", "utf-8")
         made.append(entry)
     return made
-
-
-def _write(path: Path, what: Mapping[str, Any]) -> None:
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_text(json.dumps(what, indent=1) + "\n", "utf-8")
-        os.replace(part, path)
-    except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror or error}; make room and run again") from error
 
 
 def _measure(

@@ -5,13 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import DataError
+from .kept import made, whole
 from .protocol import BEFORE
 from .tables import Row, markdown
 
@@ -70,21 +69,13 @@ def write(result: Mapping[str, Any], folder: Path) -> list[Path]:
     Each file is whole or as it was. Raises :class:`~halfmask.errors.DataError` when they cannot be written.
     """
     texts = {"json": json.dumps(result, indent=1, default=str) + "\n", "csv": to_csv(result), "md": to_markdown(result)}
-    made = []
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for suffix, text in texts.items():
-            path = folder / f"{result['name']}.{suffix}"
-            part = path.with_name(f".{path.name}.part")
-            part.write_text(text, "utf-8")
-            os.replace(part, path)
-            made.append(path)
-    except OSError as error:
-        raise DataError(
-            f"the tables cannot be written to {folder}: {error.strerror or error}. What was measured is kept: make "
-            "room, or choose another -o, and run again"
-        ) from error
-    return made
+    paths = []
+    for suffix, text in texts.items():
+        path = made(folder) / f"{result['name']}.{suffix}"
+        with whole(path) as fresh:
+            fresh.write_text(text, "utf-8")
+        paths.append(path)
+    return paths
 
 
 def to_csv(result: Mapping[str, Any]) -> str:

@@ -11,7 +11,6 @@ where it was, and two runs over the same files compute nothing twice.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -32,6 +31,7 @@ from ..photos.align import CROP, TEMPLATE_VERSION, crop_face, warp
 from ..photos.detect import Detector, Face
 from ..photos.files import read
 from ..photos.samples import LUMA
+from .kept import digest_of, made, save_arrays
 from .referees import DescriptorReferee, GenderAgeReferee, Referees, load
 
 Pixels = NDArray[np.uint8]
@@ -184,21 +184,8 @@ class _Job:
 
 def _home(folder: Path, name: str, about: dict[str, Any], files: Sequence[tuple[str, Path]]) -> Path:
     """The folder of the parts made from exactly these files; its name says what they were made from."""
-    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
-    for key, path in files:
-        try:
-            stat = path.stat()
-            mark = f"{key} {stat.st_size} {stat.st_mtime_ns}\n"
-        except OSError:
-            mark = f"{key} absent\n"
-        digest.update(mark.encode("utf-8", "surrogateescape"))
     safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
-    home = folder / f"{safe}-{digest.hexdigest()[:16]}"
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"the folder {home} cannot be made: {error.strerror or error}; choose another") from error
-    return home
+    return made(folder / f"{safe}-{digest_of(json.dumps(about, sort_keys=True), files)}")
 
 
 def _work(jobs: Sequence[_Job], referees: Referees, cores: int, desc: str, quiet: bool) -> None:
@@ -248,17 +235,7 @@ def _compute_here(job: _Job) -> None:
 
 def _compute(job: _Job, referees: Referees, detector: Detector) -> None:
     """Measure the files of one part and write it, whole or not at all."""
-    arrays = _measure_files(job, referees, detector)
-    fresh = job.part.with_name(f".{os.getpid()}-{job.part.name}")
-    try:
-        np.savez(fresh, **arrays)
-        os.replace(fresh, job.part)
-    except OSError as error:
-        fresh.unlink(missing_ok=True)
-        raise DataError(
-            f"measurements cannot be written to {job.part.parent}: {error.strerror or error}. What was measured before "
-            "is kept: make room and run again"
-        ) from error
+    save_arrays(job.part, _measure_files(job, referees, detector))
 
 
 def _measure_files(job: _Job, referees: Referees, detector: Detector) -> dict[str, Any]:

@@ -17,13 +17,13 @@ originals, of its own people (:class:`Evidence`), and is judged on protected pho
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ...errors import DataError, UsageError
+from ...errors import UsageError
+from ..kept import made, whole
 from ..protocol import Measured
 from ..referees import Referees
 from .asking import Case
@@ -68,10 +68,7 @@ def attack(
     """
     if unknown := sorted(set(only or ()) - set(ATTACKS)):
         raise UsageError(f"no attack is called {', '.join(unknown)}; there are {', '.join(ATTACKS)}")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"the folder {folder} cannot be made: {error.strerror or error}; choose another") from error
+    made(folder)
     case = Case(evidence, referees, folder, budget, quiet, measured, outputs)
     readers = [sorted(referees.genders), sorted(referees.matchers)]
     key = file_key([evidence.digest, asdict(budget), readers, outputs is not None])
@@ -85,8 +82,7 @@ def attack(
             if not evidence.persons_known:
                 warning = "who is shown is not known: the same person may be on both sides"
                 found = [r | {"note": "; ".join(filter(None, [r["note"], warning]))} for r in found]
-            fresh = done.with_name(f".{done.name}")
-            fresh.write_text(json.dumps(found, indent=1), "utf-8")
-            os.replace(fresh, done)
+            with whole(done) as fresh:
+                fresh.write_text(json.dumps(found, indent=1), "utf-8")
         rows += json.loads(done.read_text("utf-8"))
     return rows

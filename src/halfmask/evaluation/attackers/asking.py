@@ -16,10 +16,11 @@ from tqdm import tqdm
 
 from ...errors import DataError, HalfmaskError
 from ...photos.detect import Face
+from ..kept import save_arrays
 from ..protocol import BEFORE, Measured, read_rgb
 from ..referees import Referees
 from .budget import Budget
-from .evidence import Evidence, file_key, save_whole
+from .evidence import Evidence, file_key
 
 Pixels = NDArray[np.uint8]
 Rows = NDArray[np.int64]
@@ -81,7 +82,7 @@ class Case:
         """The arrays that ``make`` gives, from the folder when they were made before from the same things."""
         path = self.folder / f"{name}-{file_key([self.evidence.digest, *about])}.npz"
         if not path.is_file():
-            save_whole(path, make())
+            save_arrays(path, make())
         with np.load(path) as arrays:
             return dict(arrays)
 

@@ -23,6 +23,7 @@ from ...datasets.table import Row, Table
 from ...errors import DataError, HalfmaskError
 from ...photos.align import TEMPLATE_VERSION, crop_face, similarity, template, warp
 from ...photos.detect import Detector, Face
+from ..kept import digest_of, made, save_arrays
 from ..protocol import BEFORE, Measured, read_rgb, same_face
 
 Pixels = NDArray[np.uint8]
@@ -178,16 +179,8 @@ def _known(measured: Mapping[str, Measured] | None) -> _Faces:
 
 
 def _key(rows: Sequence[Row], protected: Mapping[str, Path]) -> str:
-    digest = hashlib.sha256(f"{TEMPLATE_VERSION} {SIZE}".encode())
-    for row in rows:
-        for path in (row.path, protected[row.key]):
-            try:
-                stat = path.stat()
-                mark = f"{row.key} {stat.st_size} {stat.st_mtime_ns}\n"
-            except OSError:
-                mark = f"{row.key} absent\n"
-            digest.update(mark.encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()[:16]
+    both = [(row.key, path) for row in rows for path in (row.path, protected[row.key])]
+    return digest_of(f"{TEMPLATE_VERSION} {SIZE}", both)
 
 
 def _cut_all(
@@ -198,10 +191,7 @@ def _cut_all(
     if whole.is_file():
         with np.load(whole) as kept:
             return dict(kept)
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"the folder {home} cannot be made: {error.strerror or error}; choose another") from error
+    made(home)
     local = threading.local()
 
     def look(row: Row) -> _Seen | str:
@@ -227,7 +217,7 @@ def _cut_all(
                     "boxes": np.array([[f.box for f in s.faces] for s in good], np.float32).reshape(-1, 2, 4),
                     "crops": np.array([s.crops for s in good], np.uint8).reshape(-1, 3, SIZE, SIZE, 3),
                 }
-                save_whole(part, arrays)
+                save_arrays(part, arrays)
             bar.update(len(chunk))
     return _join(home, parts)
 
@@ -256,7 +246,7 @@ def _join(home: Path, parts: Sequence[Path]) -> dict[str, NDArray[Any]]:
             target.flush()
     except OSError as error:
         raise DataError(f"the crops cannot be written to {home}: {error.strerror or error}; free some space") from error
-    save_whole(home / "faces.npz", found)  # last: what it stands beside is whole
+    save_arrays(home / "faces.npz", found)  # last: what it stands beside is whole
     for part in parts:
         part.unlink()
     return found
@@ -286,18 +276,6 @@ def _look(row: Row, protected: Path, known: tuple[Face | None, Face | None] | No
         return _Seen((face, again), (first, second, np.asarray(warp(before, matrix, (SIZE, SIZE)), np.uint8)))
     except (HalfmaskError, OSError, ValueError):  # ValueError: the points coincide
         return "unreadable"
-
-
-def save_whole(path: Path, arrays: Mapping[str, Any]) -> None:
-    """Write arrays to an ``.npz`` that is whole or absent. Raises DataError when the disk does not take it."""
-    fresh = path.with_name(f".{path.name}")
-    try:
-        np.savez(fresh, **arrays)
-        os.replace(fresh, path)
-    except OSError as error:
-        raise DataError(
-            f"{path} cannot be written: {error.strerror or error}; free some space or choose another"
-        ) from error
 
 
 def file_key(parts: Sequence[object]) -> str:
