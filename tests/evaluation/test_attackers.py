@@ -16,6 +16,7 @@ from halfmask.errors import DataError, UsageError
 from halfmask.evaluation import metrics
 from halfmask.evaluation.attackers import ATTACKS, Budget, Evidence, asking, attack, attacks, judging
 from halfmask.evaluation.attackers import evidence as evidence_module
+from halfmask.evaluation.bootstrap import bootstrap
 from halfmask.evaluation.referees import Referees
 from halfmask.evaluation.referees.faceapi import cut
 from halfmask.photos.align import crop_face, template
@@ -244,7 +245,7 @@ def test_a_detector_sees_a_change_and_only_a_change(
     quick = replace(QUICK, epochs=2)
     (row,) = attack(evidence_of(nothing), judges, folder=tmp_path, budget=quick, only=["detector"], quiet=True)
     assert row["balanced_accuracy"] == 0.5
-    assert row["auc"] == 0.5
+    assert row["auc"] == pytest.approx(0.5)
 
 
 def test_goes_on_where_it_was(
@@ -353,13 +354,21 @@ def test_nothing_to_gather_is_said(table: tuple[Table, dict[str, Path]], tmp_pat
         Evidence.gather(women, protected, folder=tmp_path / "work", quiet=True)
 
 
-def test_the_quick_figures_are_the_metrics(rng: np.random.Generator) -> None:
-    y = rng.integers(0, 2, 200)
-    scores = rng.normal(size=200).round(1)  # with ties
-    ranks = np.unique(scores, return_inverse=True)[1]
-    assert judging._area(y, ranks) == pytest.approx(metrics.auc(y, scores))
-    right = ((scores >= 0) == (y == 1)).astype(float)
-    assert judging._balanced(y, right) == pytest.approx(metrics.balanced_accuracy(y, scores, 0.0))
+def test_a_row_has_the_intervals_of_copied_resamples(rng: np.random.Generator) -> None:
+    y = rng.integers(0, 2, 80)
+    says = rng.normal(size=80).round(1)  # with ties
+    persons = np.array([f"p{i // 4}" for i in range(80)])
+    found = judging.row("a", "r", n_train=9, labels=y, says=says, persons=persons, resamples=60, seed=3)
+    for metric, key, stem in ((metrics.auc, "auc", "auc"), (_at_zero, "balanced_accuracy", "balanced")):
+        span = bootstrap(metric, y, says, persons=persons, n=60, seed=3)
+        assert [found[key], found[f"{stem}_low"], found[f"{stem}_high"]] == pytest.approx(span[:3])
+    alone = judging.row("a", "r", n_train=9, labels=[0, 1], says=[0.1, 0.2], persons=["a", "a"])
+    assert (alone["auc"], alone["auc_low"]) == (1.0, None)
+    assert "at least two persons" in alone["refused"]
+
+
+def _at_zero(labels: np.ndarray, says: np.ndarray) -> float:
+    return metrics.balanced_accuracy(labels, says, 0.0)
 
 
 def test_no_rule_is_better_than_the_chosen_one(rng: np.random.Generator) -> None:

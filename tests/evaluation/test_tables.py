@@ -12,7 +12,8 @@ from sklearn import metrics as sk
 from halfmask.datasets.pairs import Pair
 from halfmask.datasets.table import Row, Table
 from halfmask.errors import DataError, MetricError
-from halfmask.evaluation import figures, metrics, tables
+from halfmask.evaluation import bootstrap as boot
+from halfmask.evaluation import metrics, tables
 from halfmask.evaluation.bootstrap import bootstrap
 from halfmask.evaluation.groups import pictures_of
 from halfmask.evaluation.matching import Comparisons, match_curve
@@ -117,10 +118,10 @@ def used_of(m: Measured, before: Measured, labelled: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(
     ("metric", "weighted"),
     [
-        (metrics.error_rate, lambda y, p: figures.mean_of((p >= 0.5) != y)),
-        (metrics.balanced_accuracy, lambda y, p: figures.balanced_of((p >= 0.5) == y, y)),
-        (metrics.auc, figures.auc_of),
-        (metrics.rmse, lambda y, p: figures.root_mean_square_of(p - y)),
+        (metrics.error_rate, lambda y, p: boot.mean_of((p >= 0.5) != y)),
+        (metrics.balanced_accuracy, lambda y, p: boot.balanced_of((p >= 0.5) == y, y)),
+        (metrics.auc, boot.auc_of),
+        (metrics.rmse, lambda y, p: boot.root_mean_square_of(p - y)),
     ],
     ids=["error", "balanced accuracy", "auc", "rmse"],
 )
@@ -131,15 +132,15 @@ def test_weighted_figures_are_those_of_copied_resamples(metric: Any, weighted: A
     figure = weighted(y, p)
     assert figure(np.ones(60)) == pytest.approx(metric(y, p), abs=1e-12)
     span = bootstrap(metric, y, p, persons=persons, n=150)
-    assert figures.interval(figure, persons, 150) == pytest.approx((span.low, span.high), abs=1e-12)
+    assert boot.interval(figure, persons, 150) == pytest.approx((span.low, span.high), abs=1e-12)
 
 
 def test_intervals_that_are_refused() -> None:
     with pytest.raises(MetricError, match="at least two persons, got 1"):
-        figures.interval(figures.mean_of([0.0, 1.0]), ["a", "a"], 10)
-    rare = figures.balanced_of([True] * 3, [0, 1, 2])  # of three people, all three are drawn in 2 of 9 samples
+        boot.interval(boot.mean_of([0.0, 1.0]), ["a", "a"], 10)
+    rare = boot.balanced_of([True] * 3, [0, 1, 2])  # of three people, all three are drawn in 2 of 9 samples
     with pytest.raises(MetricError, match="of 90 samples of 3 persons could be measured"):
-        figures.interval(rare, ["a", "b", "c"], 90)
+        boot.interval(rare, ["a", "b", "c"], 90)
 
 
 # -------------------------------------------------------------------- gender

@@ -12,7 +12,8 @@ from ..datasets.pairs import Pair
 from ..datasets.table import Row as Picture
 from ..datasets.table import Table
 from ..errors import DataError
-from .figures import Row, balanced_of, mean_of, put, put_interval, put_match_rate
+from .bootstrap import balanced_of, mean_of
+from .figures import Row, put, put_interval, put_match_rate
 from .matching import Comparisons
 from .metrics import balanced_accuracy, error_rate
 from .protocol import BEFORE, Measured
