@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from halfmask.evaluation.metrics import biases_ordered, cumulative_score, mae, rank_inconsistencies, rmse
+from halfmask.evaluation.metrics import cumulative_score, mae, rmse
+from halfmask.evaluation.ordinal import biases_ordered, rank_inconsistencies
 from halfmask.evaluation.tables import markdown
 from halfmask.networks.attribute import AttributeNet
 from halfmask.networks.heads import Coral

@@ -7,6 +7,7 @@ differences. Sources: Niu et al. 2016 (OR-CNN); Cao, Mirjalili, Raschka 2020 (CO
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
@@ -18,7 +19,7 @@ from ..errors import UsageError
 from ..losses import corn_loss, or_loss
 
 
-class Head(nn.Module):
+class Head(nn.Module, ABC):
     """One attribute from features (N, ``in_features``).
 
     ``classes`` is K, or the K words of the classes in the order of their ranks ("female", "male"; "21", "22", …),
@@ -49,20 +50,20 @@ class Head(nn.Module):
         with torch.autocast(features.device.type, enabled=False):
             return self._logits(features.to(next(self.parameters()).dtype))
 
+    @abstractmethod
     def probabilities(self, logits: Tensor) -> Tensor:
         """Of each class, (N, K): not negative, summing to 1."""
-        raise NotImplementedError
 
     def exceedance(self, logits: Tensor) -> Tensor:
         """P(rank > k), (N, K-1), as the head says it, contradictions included.
 
-        :func:`~halfmask.evaluation.metrics.rank_inconsistencies` counts these.
+        :func:`~halfmask.evaluation.ordinal.rank_inconsistencies` counts these.
         """
         return self.probabilities(logits).flip(1).cumsum(1).flip(1)[:, 1:]
 
+    @abstractmethod
     def predict(self, logits: Tensor) -> Tensor:
         """The rank that the head's paper would answer, (N,) int64."""
-        raise NotImplementedError
 
     def loss(self, logits: Tensor, labels: Tensor, importance: Tensor | None = None) -> Tensor:
         """The head's loss, a scalar. ``labels`` (N,) ranks; rows with a negative one (unknown) are left out.
@@ -89,11 +90,13 @@ class Head(nn.Module):
         # the last class, which is left out, ends at 1: so neither count passes K-1
         return (reached <= tail).sum(1), (reached < 1 - tail).sum(1)
 
+    @abstractmethod
     def _logits(self, features: Tensor) -> Tensor:
-        raise NotImplementedError
+        """What ``forward`` gives, in the parameters' own type."""
 
+    @abstractmethod
     def _loss(self, logits: Tensor, labels: Tensor, importance: Tensor | None) -> Tensor:
-        raise NotImplementedError
+        """What ``loss`` gives for labels that are all known."""
 
 
 class Binary(Head):
@@ -194,7 +197,7 @@ class Coral(_Ordinal):
     """CORAL: one weight vector for all tasks, K-1 biases (Cao, Mirjalili, Raschka 2020).
 
     Theorem 1: at the loss's minimum the biases do not increase, and then no two answers contradict each other;
-    :func:`~halfmask.evaluation.metrics.biases_ordered` checks it. ``init`` of the biases: ``zeros`` as in the paper's
+    :func:`~halfmask.evaluation.ordinal.biases_ordered` checks it. ``init`` of the biases: ``zeros`` as in the paper's
     code, or ``preinit``, descending from 1 to 1/(K-1), as in coral-pytorch 1.4.
 
     >>> head = Coral(8, 4, init="preinit")
