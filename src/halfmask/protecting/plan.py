@@ -42,6 +42,34 @@ class Plan:
     problems: tuple[tuple[str, str], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A photo among the inputs. ``name`` is its path within its input; ``place`` the one that it gets below an output
+    folder, in which each of several input folders keeps its own name.
+    """
+
+    source: Path
+    name: str
+    place: Path
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All photos of some inputs; ``ignored`` and ``problems`` as in :class:`Plan`."""
+
+    photos: tuple[Listed, ...]
+    ignored: int
+    problems: tuple[tuple[str, str], ...]
+
+
+def listed(inputs: Sequence[Path]) -> Listing:
+    """Find every photo of the inputs, by the rules of :func:`plan`, for work that writes no photo.
+
+    Raises :class:`~halfmask.errors.UsageError` for inputs that do not exist.
+    """
+    return _list(_checked(inputs), None)
+
+
 def plan(inputs: Sequence[Path], output: str | Path, *, format: str | None = None) -> Plan:
     """Find every photo of the inputs and the file that it becomes.
 
@@ -58,11 +86,7 @@ def plan(inputs: Sequence[Path], output: str | Path, *, format: str | None = Non
 
     out = Path(output)
     wanted = format_of(format) if format else None
-    if absent := [shown(p) for p in inputs if not p.exists()]:
-        raise UsageError(f"there is no {_some(absent)}; check the path")
-    if odd := [shown(p) for p in inputs if not (p.is_file() or p.is_dir())]:
-        raise UsageError(f"{_some(odd)} is neither a file nor a folder; expected photos")
-    inputs = list({_place(p): p for p in reversed(inputs)}.values())[::-1]
+    inputs = _checked(inputs)
     folders = [p for p in inputs if p.is_dir()]
     for folder in folders:
         if out.resolve().is_relative_to(folder.resolve()):
@@ -79,22 +103,12 @@ def plan(inputs: Sequence[Path], output: str | Path, *, format: str | None = Non
         _refuse_clashes(jobs)
         return Plan(tuple(jobs), out, 0, ())
 
-    jobs, problems, ignored = [], [], 0
-    for path in inputs:
-        if path.is_file():
-            jobs.append(Job(path, out / _renamed(path.name, wanted), path.name, wanted))
-            continue
-        own = path.resolve().name if len(inputs) > 1 else ""
-        for name, reason in _walk(path, out):
-            if reason == "":
-                target = (out / own / name).with_name(_renamed(name.name, wanted))
-                jobs.append(Job(path / name, target, name.as_posix(), wanted))
-            elif reason is None:
-                ignored += 1
-            else:
-                problems.append((shown(path / name), reason))
+    found = _list(inputs, out)
+    jobs = [
+        Job(p.source, out / p.place.with_name(_renamed(p.place.name, wanted)), p.name, wanted) for p in found.photos
+    ]
     _refuse_clashes(jobs)
-    return Plan(tuple(jobs), out, ignored, tuple(problems))
+    return Plan(tuple(jobs), out, found.ignored, found.problems)
 
 
 def output_format(out: Path, format: str | None = None) -> str:
@@ -119,18 +133,44 @@ def output_format(out: Path, format: str | None = None) -> str:
     return SUFFIXES[suffix]
 
 
+def _checked(inputs: Sequence[Path]) -> list[Path]:
+    """The inputs, each once."""
+    if absent := [shown(p) for p in inputs if not p.exists()]:
+        raise UsageError(f"there is no {_some(absent)}; check the path")
+    if odd := [shown(p) for p in inputs if not (p.is_file() or p.is_dir())]:
+        raise UsageError(f"{_some(odd)} is neither a file nor a folder; expected photos")
+    return list({_place(p): p for p in reversed(inputs)}.values())[::-1]
+
+
+def _list(inputs: Sequence[Path], out: Path | None) -> Listing:
+    photos, problems, ignored = [], [], 0
+    for path in inputs:
+        if path.is_file():
+            photos.append(Listed(path, path.name, Path(path.name)))
+            continue
+        own = path.resolve().name if len(inputs) > 1 else ""
+        for name, reason in _walk(path, out):
+            if reason == "":
+                photos.append(Listed(path / name, name.as_posix(), own / name))
+            elif reason is None:
+                ignored += 1
+            else:
+                problems.append((shown(path / name), reason))
+    return Listing(tuple(photos), ignored, tuple(problems))
+
+
 def _place(path: Path) -> Path:
     """Where an input really is. A link to a photo is a photo of its own, since its name is another."""
     return path.resolve() if path.is_dir() else path.parent.resolve() / path.name
 
 
-def _walk(root: Path, out: Path) -> Iterator[tuple[Path, str | None]]:
+def _walk(root: Path, out: Path | None) -> Iterator[tuple[Path, str | None]]:
     """(path within root, reason) of every file: reason "" for a photo, None for what is none, else what is wrong."""
     from ..photos.files import is_photo
 
     errors: list[OSError] = []
     seen = {_identity(root)}
-    if out.is_dir():
+    if out is not None and out.is_dir():
         seen.add(_identity(out))  # a link may lead into it
     for place, folders, files in os.walk(root, followlinks=True, onerror=errors.append):
         here = Path(place)
