@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-__all__ = ["Result", "__version__", "audit", "errors", "methods", "protect"]
+__all__ = ["Result", "__version__", "audit", "errors", "methods", "predict", "protect"]
 
 if TYPE_CHECKING:
     from . import errors, methods
     from .evaluation.audit import audit
+    from .predicting.api import predict
     from .protecting.api import Result, protect
 
 # The functions live in modules of other names than halfmask.protect and halfmask.audit, which would take their places
@@ -28,6 +29,7 @@ _PLACES = {
     "protect": "halfmask.protecting.api",
     "Result": "halfmask.protecting.api",
     "audit": "halfmask.evaluation.audit",
+    "predict": "halfmask.predicting.api",
 }
 _MODULES = ("errors", "methods")
 

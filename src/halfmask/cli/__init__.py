@@ -15,6 +15,7 @@ from .audit import audit
 from .benchmark import benchmark
 from .data import data
 from .models import methods, models
+from .predict import predict
 from .protect import protect
 from .train import train
 
@@ -25,7 +26,7 @@ def cli() -> None:
     """Change face photos so that classifiers find it harder to read the gender; they still match the person."""
 
 
-for _command in (protect, audit, methods, models, data, train, benchmark):
+for _command in (protect, audit, predict, methods, models, data, train, benchmark):
     cli.add_command(_command)
 
 

@@ -1,0 +1,260 @@
+"""``halfmask predict``: what a network takes the faces in photos for."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import sys
+from collections.abc import Callable, Generator, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ..errors import HalfmaskError, UsageError
+from .models import table
+
+if TYPE_CHECKING:
+    from ..predicting.network import AttributeNetwork
+    from ..predicting.run import Seen
+
+_NAMED = 20
+_GUESSES = (
+    "These are a machine's guesses of how annotators labelled such pictures, not facts about a person; how often they "
+    "are right, and for whom: docs/results.md"
+)
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(path_type=Path))
+@click.option("--output", "-o", metavar="OUT", help="Output file; with --format picture a folder.  [default: stdout]")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["text", "json", "csv", "picture"]),
+    default="text",
+    show_default=True,
+    help="text: a table. json: everything, with the probability of every class. csv: a line a face. "
+    "picture: copies of the photos with a frame and a caption at each face.",
+)
+@click.option("--faces", type=click.Choice(["all", "largest"]), default="all", show_default=True, help="Which faces.")
+@click.option(
+    "--network",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="attribute.onnx of a run of: halfmask train attribute.  [default: the one that halfmask brings]",
+)
+@click.option("--workers", type=click.IntRange(1, 256), help="Threads.  [default: one a core]")
+@click.option("--max-pixels", type=click.IntRange(1), help="Refuse larger photos.  [default: 178956970]")
+@click.option("--overwrite", is_flag=True, help="Make pictures anew that are there already.")
+@click.option("--quiet", "-q", is_flag=True, help="Say nothing but the predictions and what failed.")
+def predict(
+    paths: tuple[Path, ...],
+    output: str | None,
+    format_: str,
+    faces: str,
+    network: Path | None,
+    workers: int | None,
+    max_pixels: int | None,
+    overwrite: bool,
+    quiet: bool,
+) -> int:
+    """Guess age (with a 90 % interval), gender and race of the faces in photos.
+
+    PATH is a photo, several, or a folder (with all in it).
+
+    What comes out are a machine's guesses of how annotators would have labelled the picture, not facts about a person:
+    nobody's gender or race can be seen on a face, and the age is how old somebody looks. The guesses are wrong for
+    many, and for some groups more often than for others; how often is measured in docs/results.md. Probabilities are
+    the network's own and not calibrated. Decide nothing about people by them.
+
+    Exit code: 0 all done, 2 the request made no sense, 3 some failed, 130 interrupted.
+    """
+    from ..photos.files import MAX_PIXELS
+
+    jobs, problems, ignored, there = _jobs(paths, output, format_, overwrite)
+    summary = _Summary(ignored=ignored, there=there)
+    for name, reason in problems:
+        summary.fail(name, reason)
+    with _sink(None if format_ == "picture" else output) as write:
+        if jobs or format_ != "picture":
+            _run(jobs, summary, write, format_, faces, network, workers, max_pixels or MAX_PIXELS, quiet)
+    for line in summary.lines(quiet):
+        click.echo(line, err=True)
+    return 3 if summary.failures else 0
+
+
+class _Summary:
+    """What a run counted, and why what failed did."""
+
+    def __init__(self, *, ignored: int, there: int) -> None:
+        self.ignored, self.there = ignored, there
+        self.photos = self.faces = self.without = self.failures = 0
+        self.reasons: list[str] = []
+
+    def fail(self, name: str, reason: str) -> None:
+        self.failures += 1
+        if len(self.reasons) < _NAMED:
+            self.reasons.append(f"  {name}: {reason}")
+
+    def watch(self, photos: Iterable[Seen]) -> Iterator[Seen]:
+        """The same photos, counted on their way."""
+        from ..photos.photo import shown
+
+        for photo in photos:
+            if photo.error is not None:
+                self.fail(shown(photo.source), photo.error)
+            else:
+                self.photos += 1
+                self.faces += len(photo.faces)
+                self.without += not photo.faces
+            yield photo
+
+    def lines(self, quiet: bool) -> Iterator[str]:
+        if not quiet:
+            count = lambda n, what: f"{n} {what}{'' if n == 1 else 's'}"  # noqa: E731
+            yield (
+                f"{count(self.photos, 'photo')}, {count(self.faces, 'face')}"
+                + (f", {self.without} without a face found" if self.without else "")
+                + (f", {self.there} already there, not made again (--overwrite)" if self.there else "")
+                + (f", {count(self.ignored, 'other file')} ignored" if self.ignored else "")
+            )
+            if self.faces:
+                yield _GUESSES
+        if self.failures:
+            yield f"{self.failures} failed:"
+            yield from self.reasons
+            if self.failures > len(self.reasons):
+                yield f"  and {self.failures - len(self.reasons)} more"
+
+
+_Jobs = list[tuple[Path, Path | None]]
+
+
+def _jobs(
+    paths: tuple[Path, ...], output: str | None, format_: str, overwrite: bool
+) -> tuple[_Jobs, list[tuple[str, str]], int, int]:
+    """Photos with the picture that each becomes or None; problems; ignored files; pictures that are there already."""
+    from ..photos.files import is_photo
+    from ..photos.photo import not_replaceable, shown
+    from ..protecting import plan
+
+    if output == "":
+        raise UsageError("-o is empty; expected a file or a folder")
+    if format_ != "picture":
+        if output not in (None, "-"):
+            target = Path(str(output))
+            if odd := not_replaceable(target):
+                raise UsageError(f"the output {shown(target)} {odd}; expected a file, or a name that is free")
+            if is_photo(target):
+                raise UsageError(
+                    f"the output {shown(target)} has a picture's name; expected one such as predictions.{format_}, or "
+                    "--format picture"
+                )
+        listing = plan.listed(paths)
+        return [(p.source, None) for p in listing.photos], list(listing.problems), listing.ignored, 0
+    if output in (None, "-"):
+        raise UsageError("pictures go into a folder; give -o FOLDER")
+    todo = plan.plan(paths, str(output))
+    jobs: _Jobs = []
+    problems, there = list(todo.problems), 0
+    for job in todo.jobs:
+        reason = None if overwrite else plan.already_there(job)
+        if reason:
+            problems.append((shown(job.source), reason))
+        elif reason == "":
+            there += 1
+        else:
+            jobs.append((job.source, job.output))
+    if jobs:
+        plan.prepare(todo)
+    return jobs, problems, todo.ignored, there
+
+
+def _run(
+    jobs: _Jobs,
+    summary: _Summary,
+    write: Callable[[str], object],
+    format_: str,
+    faces: str,
+    network: Path | None,
+    workers: int | None,
+    max_pixels: int,
+    quiet: bool,
+) -> None:
+    import cv2
+    from tqdm import tqdm
+
+    from ..predicting.api import Predictor
+    from ..predicting.report import to_csv, to_json
+    from ..predicting.run import run
+    from ..protecting.pipeline import cores
+    from ..weights import store
+
+    store.get("yunet", say=lambda line: click.echo(line, err=True))
+    workers = workers or cores()
+    threads = workers if len(jobs) == 1 else 1  # a single photo gets all cores inside the network instead
+    cv2.setNumThreads(threads)
+    predictor = Predictor(network, threads)
+    seen = run(jobs, predictor, faces=faces, max_pixels=max_pixels, workers=workers)
+    bar = tqdm(
+        seen,
+        total=len(jobs),
+        unit="photo",
+        desc="predicting",
+        file=sys.stderr,
+        delay=2,
+        mininterval=0.2 if sys.stderr.isatty() else 10,
+        disable=quiet,
+    )
+    photos = summary.watch(bar)
+    with contextlib.closing(seen):
+        if format_ == "picture":
+            for _ in photos:
+                pass
+        else:
+            for piece in {"text": to_text, "json": to_json, "csv": to_csv}[format_](photos, predictor.network):
+                write(piece)
+
+
+def to_text(photos: Iterable[Seen], network: AttributeNetwork) -> Iterator[str]:
+    """A table for people, once all photos are seen; those that failed are not in it."""
+    from ..photos.photo import shown
+    from ..predicting.api import LEVEL
+    from ..predicting.picture import phrase
+
+    titles = {"gender": "gender", "age": f"age ({100 * LEVEL:.0f} % interval)", "race": "race"}
+    rows = []
+    for photo in photos:
+        if photo.error is None and not photo.faces:
+            rows.append([shown(photo.source), "", "no face found", *("" for _ in network.classes)])
+        for number, face in enumerate(photo.faces, 1):
+            x, y, w, h = (round(v) for v in face.box)
+            said = (phrase(face, head) for head in network.classes)
+            rows.append([shown(photo.source), str(number), f"{w} x {h} at {x}, {y}", *said])
+    if rows:
+        yield table(["file", "face", "pixels", *(titles[head] for head in network.classes)], rows) + "\n"
+
+
+@contextlib.contextmanager
+def _sink(output: str | None) -> Generator[Callable[[str], object], None, None]:
+    """Where text goes: stdout, or a file that is whole or absent."""
+    from ..photos.photo import PART_SUFFIX, shown
+
+    if output in (None, "-"):
+        yield lambda text: click.echo(text, nl=False)
+        return
+    path = Path(str(output))
+    part = path.with_name(f".{secrets.token_hex(8)}{PART_SUFFIX}")
+    try:
+        with open(part, "x", encoding="utf-8", newline="") as stream:
+            yield stream.write
+        os.replace(part, path)
+    except OSError as error:
+        raise HalfmaskError(
+            f"the output {shown(path)} could not be written: {error.strerror or error}. Check that its folder exists, "
+            "can be written to and has room"
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,75 @@
+"""Many photos, in threads: each photo is one task, from its file to its predictions and, where asked, its picture."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import HalfmaskError, PhotoError
+from ..photos import files
+from ..photos.files import MAX_PIXELS
+from ..photos.photo import shown
+from .api import Prediction, Predictor
+from .picture import captioned
+
+#: Photos that may be waiting for their turn, for each worker. They hold predictions and no pixels.
+_AHEAD = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What came of one photo: its size and faces, or, when it failed, the ``error``."""
+
+    source: Path
+    width: int = 0
+    height: int = 0
+    faces: tuple[Prediction, ...] = ()
+    error: str | None = None
+
+
+def run(
+    jobs: Iterable[tuple[Path, Path | None]],
+    predictor: Predictor,
+    *,
+    faces: str = "all",
+    max_pixels: int = MAX_PIXELS,
+    workers: int = 1,
+) -> Generator[Seen, None, None]:
+    """Look at the photos of the jobs, each a photo and the picture to write or None; gives them in their order.
+
+    Whatever happens to one photo, others go on. No more than ``workers`` photos are in memory at once. When the caller
+    stops iterating, no new photo is begun and those begun are waited for, so every picture is whole.
+    """
+    waiting: deque[Future[Seen]] = deque()
+    with ThreadPoolExecutor(workers, thread_name_prefix="halfmask") as pool:
+        try:
+            for source, picture in jobs:
+                waiting.append(pool.submit(_look, source, picture, predictor, faces, max_pixels))
+                if len(waiting) > _AHEAD * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _look(source: Path, picture: Path | None, predictor: Predictor, faces: str, max_pixels: int) -> Seen:
+    try:
+        photo = files.read(source, max_pixels=max_pixels)
+        found = tuple(predictor(photo.pixels, faces))
+        if picture is not None:
+            try:
+                picture.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise PhotoError(
+                    f"the folder {shown(picture.parent)} cannot be made: {error.strerror or error}"
+                ) from error
+            captioned(photo, found).save(picture, format=photo.format)
+        return Seen(source, photo.width, photo.height, found)
+    except HalfmaskError as error:
+        return Seen(source, error=str(error))
+    except Exception as error:  # one bad file never stops the rest
+        return Seen(source, error=f"unexpected {type(error).__name__}: {shown(str(error))}")
