@@ -9,8 +9,23 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import MetricError
-from .bootstrap import Weighted, interval, mean_of
+from .bootstrap import Weighted, auc_of, balanced_of, interval, mean_of, root_mean_square_of
 from .metrics import match_rate
+
+# a table takes its figures and their intervals from here
+__all__ = [
+    "Row",
+    "Weighted",
+    "auc_of",
+    "balanced_of",
+    "interval",
+    "mean_of",
+    "put",
+    "put_interval",
+    "put_match_rate",
+    "refuse",
+    "root_mean_square_of",
+]
 
 Row = dict[str, Any]
 

@@ -12,8 +12,7 @@ from ..datasets.pairs import Pair
 from ..datasets.table import Row as Picture
 from ..datasets.table import Table
 from ..errors import DataError
-from .bootstrap import balanced_of, mean_of
-from .figures import Row, put, put_interval, put_match_rate
+from .figures import Row, balanced_of, mean_of, put, put_interval, put_match_rate
 from .matching import Comparisons
 from .metrics import balanced_accuracy, error_rate
 from .protocol import BEFORE, Measured

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from ..datasets.pairs import Pair
 from ..datasets.table import Table
 from ..errors import MetricError
-from .bootstrap import auc_of, balanced_of, mean_of, root_mean_square_of
-from .figures import Row, put, put_interval, put_match_rate, refuse
+from .figures import Row, auc_of, balanced_of, mean_of, put, put_interval, put_match_rate, refuse, root_mean_square_of
 from .groups import group_rows, pictures_of
 from .matching import Comparisons, match_curve
 from .metrics import auc, balanced_accuracy, cumulative_score, eer, error_rate, mae, rmse, roc
