@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 
 from halfmask.datasets import cache
 from halfmask.datasets.table import Row
@@ -49,7 +50,9 @@ def toys_are_faces(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[
     monkeypatch.setenv("HALFMASK_CACHE", str(tmp_path / "cache"))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    AcceleratorState._reset_state()  # it takes one precision a process
     yield
+    AcceleratorState._reset_state()
     torch.set_num_threads(threads)
 
 
@@ -123,6 +126,7 @@ def test_three_heads_of_two_data_sets_and_what_they_write(tmp_path: Path) -> Non
             heads=HEADS,
             epochs=5,
             lr=1e-2,
+            precision="bf16",
         ),
         folder,
     )
@@ -150,7 +154,7 @@ def test_three_heads_of_two_data_sets_and_what_they_write(tmp_path: Path) -> Non
         with torch.no_grad():
             one, two = net(faces), net(faces.flip(3))
         for name in HEADS:
-            assert np.allclose(kept[f"logits/{name}"], (one[name] + two[name]) / 2, atol=1e-4)
+            assert np.allclose(kept[f"logits/{name}"], (one[name] + two[name]) / 2, atol=0.1)  # of bfloat16
         said = net.heads["age"].predict(torch.from_numpy(kept["logits/age"])).numpy()
         assert figures["age_mae"] == pytest.approx(np.abs(said - kept["rank/age"]).mean())
 

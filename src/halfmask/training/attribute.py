@@ -207,11 +207,13 @@ def train_attribute(config: AttributeConfig, folder: Path, *, resume: bool = Tru
         return {f"valid_{name}": figure for name, figure in figures.items()}
 
     fit(folder, accelerator, steps, step, evaluate=evaluate, evaluate_every=every, resume=resume, desc="attributes")
-    trained = accelerator.unwrap_model(net).cpu()
-    if config.keep == "best":
-        trained = AttributeNet.load(best)
     path = folder / "attribute.safetensors"
-    trained.save(path)
+    if config.keep == "best":
+        AttributeNet.load(best).save(path)
+    else:
+        accelerator.unwrap_model(net).save(path)
+    # read back: Accelerate leaves its autocast in the network that it prepared, and that would be exported with it
+    trained = AttributeNet.load(path)
     export_attribute(trained, folder / "attribute.onnx")
     if test is not None:
         said = answers(trained, test, precision=config.precision)
