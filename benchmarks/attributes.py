@@ -1,0 +1,134 @@
+"""How well our attribute networks read gender, race and age, on data sets that they were not trained on, and by group.
+
+    for c in configs/attributes/*.yaml; do
+        halfmask train attribute --config $c --out runs/attributes/$(basename $c .yaml)
+    done
+    python benchmarks/attributes.py --out runs/results runs/attributes/*
+
+Judges the ``attribute.onnx`` of every run on CelebA's test people, LFW, UTKFace's test part and FairFace's val: the
+tables of docs/results.md, "Reading the attributes". A network that saw none of UTKFace is judged on all of it, too.
+What a network was trained on is read from the run's ``config.yaml``, and it is never judged on a picture that it saw.
+
+This is no kind of ``halfmask benchmark``, whose tables compare ways to protect photos by referees: here nothing is
+protected, and what is judged are the networks.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from halfmask import __version__
+from halfmask.datasets.cache import Crops, open_crops
+from halfmask.evaluation.attribute_tables import Answers, tables, to_markdown, write
+from halfmask.evaluation.kept import digest_of, made, save_arrays
+from halfmask.predicting.network import AttributeNetwork
+from halfmask.training.attribute import AttributeConfig
+from halfmask.training.loop import load_config
+from halfmask.training.sources import source_table
+
+#: Set → its layout and the split that is judged.
+SETS = {
+    "celeba test": ("celeba", "test"),
+    "lfw": ("lfw", None),
+    "utkface test": ("utkface", "test"),
+    "utkface, all": ("utkface", None),
+    "fairface val": ("fairface", "valid"),
+}
+BATCH = 16
+NOTES = (
+    "Every face is cut by our template from the data set's own picture and read as halfmask predict reads it: face and "
+    "mirror image, averaged. Pictures in which no face is found are left out.",
+    "The truth is what annotators wrote down, in UTKFace another network. Its test part has no identities: the same "
+    "person may stand in its training part.",
+    "Races are compared in UTKFace's five groups. Ages of FairFace are ranges: the error is the distance to the range.",
+    "Intervals are 95 % bootstraps by person.",
+)
+
+
+def seen(config: AttributeConfig) -> tuple[str, set[tuple[str, str]]]:
+    """What a run was trained on, in words, and the pictures that it saw: layout and key."""
+    names: list[str] = []
+    keys: set[tuple[str, str]] = set()
+    for part in (config.train, config.valid):
+        for source in part:
+            wanted = source.get("splits")
+            if part is config.train and source["layout"] not in names:
+                names.append(source["layout"])
+            rows = (row for row in source_table(source) if not wanted or row.split in wanted)
+            keys |= {(source["layout"], row.key) for row in rows}
+    return " + ".join(names), keys
+
+
+def ask(
+    network: AttributeNetwork, crops: Crops, chosen: NDArray[np.int64], desc: str
+) -> dict[str, NDArray[np.float64]]:
+    """Class probabilities of some crops by head."""
+    parts: list[Mapping[str, NDArray[np.float64]]] = []
+    with tqdm(total=len(chosen), desc=desc, unit="face") as bar:
+        for start in range(0, len(chosen), BATCH):
+            part = crops.take(chosen[start : start + BATCH])
+            parts.append(network.probabilities(part.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)))
+            bar.update(len(part))
+    return {name: np.concatenate([p[name] for p in parts]) for name in network.classes}
+
+
+def judge(run: Path, data: Path, work: Path, threads: int) -> list[Answers]:
+    """What the network of a run says of every set that is there and that it did not see; kept in ``work``."""
+    file = run / "attribute.onnx"
+    network = AttributeNetwork(file, threads)
+    trained_on, known = seen(load_config(AttributeConfig, run / "config.yaml"))
+    found = []
+    for name, (layout, split) in SETS.items():
+        if not (data / layout).is_dir():
+            continue
+        table = source_table({"layout": layout, "root": str(data / layout)} | ({"splits": [split]} if split else {}))
+        crops = open_crops(table)
+        chosen = np.array([i for i, row in enumerate(crops.rows) if split is None or row.split == split], np.int64)
+        if any((layout, crops.rows[i].key) in known for i in chosen):
+            continue
+        pictures = [crops.rows[i] for i in chosen]
+        files = [("network", file), *((row.key, row.path) for row in pictures)]
+        kept = work / f"{run.name}-{name.replace(', ', '-').replace(' ', '-')}-{digest_of(__version__, files)}.npz"
+        if not kept.is_file():
+            save_arrays(kept, ask(network, crops, chosen, f"{run.name} on {name}"))
+        with np.load(kept) as arrays:
+            said = {head: arrays[head] for head in network.classes}
+        found.append(Answers(run.name, trained_on, name, pictures, network.classes, said))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", type=Path, help="run folders, each with attribute.onnx and config.yaml")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--out", type=Path, default=Path("runs/results"))
+    parser.add_argument("--threads", type=int, default=2)
+    asked = parser.parse_args()
+    work = made(asked.out / "work" / "attributes")
+    ready = [run for run in asked.runs if (run / "attribute.onnx").is_file()]
+    notes = list(NOTES)
+    if waiting := [run.name for run in asked.runs if run not in ready]:
+        notes.append(f"Not trained yet, so not here: {', '.join(waiting)}.")
+    if absent := sorted({layout for layout, _ in SETS.values() if not (asked.data / layout).is_dir()}):
+        notes.append(f"Not in {asked.data.name}, so not judged on: {', '.join(absent)}.")
+    found = tables([a for run in ready for a in judge(run, asked.data, work, asked.threads)])
+    about: dict[str, Any] = {
+        "format": 1,
+        "halfmask": __version__,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "notes": notes,
+    }
+    write(found, asked.out, about)
+    print(to_markdown(found, notes))
+
+
+if __name__ == "__main__":
+    main()
