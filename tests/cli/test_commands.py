@@ -48,6 +48,7 @@ def test_models(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch:
         assert model.role in line
         assert "fetched when needed" in line
     assert next(line for line in said.splitlines() if line.startswith("san.onnx")).endswith("in the package")
+    assert " referee " in next(line for line in said.splitlines() if line.startswith("race-utkface.npz"))
     assert str(tmp_path) in said
 
 

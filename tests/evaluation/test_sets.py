@@ -86,6 +86,17 @@ def test_unprotected_copies_are_named(tmp_path: Path) -> None:
     assert "1 of the 2 protected photos are equal to their original" in found.notes[0]
 
 
+def test_photos_of_another_size_are_named(tmp_path: Path) -> None:
+    before, after = folder(tmp_path / "a", "1.png", "2.png"), folder(tmp_path / "b", "1.png", "2.png", shade=9)
+    assert not sets.pair_up(before, after).notes
+    Image.fromarray(np.zeros((8, 4, 3), np.uint8)).save(after / "2.png")
+    (note,) = sets.pair_up(before, after).notes
+    assert "1 of the 2 protected photos differ in size from their original" in note
+    assert note.endswith("First: 2.png.")
+    Image.fromarray(np.zeros((4, 8, 3), np.uint8)).save(before / "2.png")  # the same, lying: turned when it is read
+    assert not sets.pair_up(before, after).notes
+
+
 def test_single_photos_pair_under_any_name(tmp_path: Path) -> None:
     before, after = folder(tmp_path / "a", "me.jpg") / "me.jpg", folder(tmp_path / "b", "you.png", shade=9) / "you.png"
     found = sets.pair_up(before, after)

@@ -20,12 +20,18 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-#: What our own networks do; whatever else is shipped later still gets its line.
-_JOBS = {
-    "san.onnx": "SAN, hides gender",
-    "san.npz": "SAN's prototypes, mean faces",
-    "gender.onnx": "gender, when no label is given",
+#: What our own networks do, and their role; whatever else is shipped later still gets its line.
+_OURS = {
+    "san.onnx": ("SAN, hides gender", "method"),
+    "san.npz": ("SAN's prototypes, mean faces", "method"),
+    "gender.onnx": ("gender, when no label is given", "auxiliary"),
+    "race-fairface.npz": ("race from w600k_mbf, taught by FairFace", "referee"),
+    "race-utkface.npz": ("race from w600k_mbf, taught by UTKFace", "referee"),
 }
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 50_000 else f"{size / 1e3:.0f} kB"
 
 
 @click.command()
@@ -63,11 +69,12 @@ def models(context: click.Context) -> None:
         if path.suffix in (".md", ".safetensors"):
             continue
         here = "in the package" if path.is_file() else "MISSING"
-        size = f"{path.stat().st_size / 1e6:.1f} MB" if path.is_file() else "?"
-        rows.append((file, _JOBS.get(file, "halfmask's own"), size, entry.get("licence", "see its card"), "ours", here))
+        size = _size(path.stat().st_size) if path.is_file() else "?"
+        job, role = _OURS.get(file, ("halfmask's own", "ours"))
+        rows.append((file, job, size, entry.get("licence", "see its card"), role, here))
     for m in store.MODELS.values():
         here = "yes" if store.present(m.name) else "no, fetched when needed"
-        rows.append((m.name, m.job, f"{m.size / 1e6:.1f} MB", m.licence, m.role, here))
+        rows.append((m.name, m.job, _size(m.size), m.licence, m.role, here))
     click.echo(table(("name", "job", "size", "licence", "role", "here"), rows))
     click.echo(f"\nfetched models live in {store.cache_dir() / 'models'}")
 

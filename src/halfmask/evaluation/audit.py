@@ -25,6 +25,7 @@ from ..errors import DataError, ExtraMissingError, UsageError
 from ..photos.photo import shown
 from . import sets
 from .audit_figures import PROTECTED, figures, remarks
+from .kept import made
 from .protocol import BEFORE, Measured, measure, read_rgb
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def audit(
     files = {row.key: found.protected[row.key] for row in table if row.key in found.protected}
     name = "protected" if isinstance(protected, Mapping) else Path(protected).resolve().name
     with room(home):
-        (home / "work").mkdir(parents=True, exist_ok=True)
+        made(home / "work")
         judges = _judges(referees, table, workers, told, say)
 
         measured = measure(

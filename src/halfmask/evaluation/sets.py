@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
+from PIL import Image
+
 from ..datasets.pairs import Pair, lfw_pairs, read_pairs
 from ..datasets.readers import read, recognise
 from ..datasets.readers.files import OLDEST, csv_rows, parse_ages
@@ -182,6 +184,13 @@ def _checked(table: Table, protected: dict[str, Path], missing: list[str], extra
             f"{len(same)} of the {len(protected)} protected photos are equal to their original byte for byte: they are "
             f"not protected at all. First: {shown(same[0])}.",
         ]
+    if resized := [key for key, file in protected.items() if _resized(paths[key], file)]:
+        notes = [
+            *notes,
+            f"{len(resized)} of the {len(protected)} protected photos differ in size from their original. A face is "
+            "looked for where it was, so theirs may count as lost, and how they look is not comparable. First: "
+            f"{shown(resized[0])}.",
+        ]
     return Sets(table, protected, missing, extra, same, notes)
 
 
@@ -190,6 +199,14 @@ def _equal(one: Path, two: Path) -> bool:
         return one.stat().st_size == two.stat().st_size and filecmp.cmp(one, two, shallow=False)
     except OSError:
         return False  # whoever reads it will say what is wrong with it
+
+
+def _resized(one: Path, two: Path) -> bool:
+    try:
+        with Image.open(one) as before, Image.open(two) as after:
+            return sorted(before.size) != sorted(after.size)  # a turned photo is turned back when it is read
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False  # as above
 
 
 def _match(mine: Mapping[str, str], theirs: Mapping[str, str]) -> dict[str, str]:
