@@ -16,7 +16,6 @@ import torch
 from accelerate.state import AcceleratorState
 
 from halfmask.datasets import cache
-from halfmask.datasets.table import Row
 from halfmask.errors import DataError, UsageError
 from halfmask.evaluation.ordinal import biases_ordered, rank_inconsistencies
 from halfmask.losses import importance_weights
@@ -314,47 +313,18 @@ def test_the_rate_stays_when_it_is_to_be_constant(tmp_path: Path, monkeypatch: p
     assert rates["cycle"][-1] < 1e-4
 
 
-def test_ranks_of_ages() -> None:
-    years = recipe.reading("age", {"kind": "corn", "years": [21, 60]})
-    row = Row("a", Path("a"))
-    assert [years.rank(replace(row, age=a)) for a in (20.9, 21.0, 60.9, 61.0)] == [-1, 0, 39, -1]
-    assert years.rank(replace(row, age_range=(30, 30))) == -1  # a range is not a year
-    groups = recipe.reading("age", {"kind": "coral", "groups": [0, 3, 10, 70]})
-    assert groups.words == ("0-2", "3-9", "10-69", "70+")
-    assert groups.years == (1.5, 6.5, 40.0, 75.0)
-    ranges = [(0, 2), (3, 9), (2, 3), (20, 29), (70, 120), (60, 80)]
-    assert [groups.rank(replace(row, age_range=r)) for r in ranges] == [0, 1, -1, 2, 3, -1]
-    assert [groups.rank(replace(row, age=a)) for a in (2.9, 3.0, 99.0)] == [0, 1, 3]
-    assert groups.rank(row) == -1
-    late = recipe.reading("age", {"groups": [18, 40]})
-    assert [late.rank(replace(row, age=a)) for a in (17.0, 18.0)] == [-1, 0]
-
-
-def test_races_go_by_the_words_of_several_data_sets() -> None:
-    race = recipe.reading("race", {"kind": "categorical", "classes": {"White": "White", **CLASSES}})
-    row = Row("a", Path("a"))
-    words = ("White", "Southeast Asian", "Asian", "Martian", None)
-    assert [race.rank(replace(row, race=w)) for w in words] == [0, 2, 2, -1, -1]
-
-
-@pytest.mark.parametrize(
-    ("name", "about", "match"),
-    [
-        ("height", {"kind": "corn"}, "known: gender, age, race"),
-        ("age", {"kind": "corn"}, "needs either"),
-        ("age", {"kind": "corn", "years": [21, 60], "groups": [0, 30]}, "needs either"),
-        ("age", {"kind": "corn", "years": [60, 21]}, "rising"),
-        ("age", {"kind": "corn", "years": [20, 30, 40]}, "rising"),
-        ("age", {"kind": "corn", "groups": [0, "30"]}, "rising"),
-        ("age", {"kind": "corn", "groups": 5}, "rising"),
-        ("age", "corn", "expected keys and values"),
-        ("race", {"kind": "categorical"}, "needs 'classes'"),
-        ("race", {"classes": {"A": ["x", "y"], "B": ["y"]}}, "'y' stands for two classes"),
-    ],
-)
-def test_heads_that_make_no_sense_are_refused(name: str, about: Any, match: str) -> None:
-    with pytest.raises(UsageError, match=match):
-        recipe.reading(name, about)
+def test_only_heads_that_ask_for_it_start_at_the_frequencies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    utk = utkface(tmp_path / "utk", 80)
+    asked: list[tuple[str, int]] = []
+    original = recipe.start_at_prior
+    monkeypatch.setattr(recipe, "start_at_prior", lambda h, y: (asked.append((h.kind, len(y))), original(h, y)))
+    heads = {"age": {"kind": "coral", "years": [21, 61], "prior": True}, "gender": {"kind": "binary"}}
+    net = AttributeNet.load(recipe.train_attribute(config(utk, heads=heads, epochs=1, lr=1e-6), tmp_path / "run"))
+    assert asked == [("coral", 64)]
+    coral = net.heads["age"]
+    assert isinstance(coral, Coral)
+    assert coral.bias[0] > 1
+    assert coral.bias[-1] < -1
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,9 @@ class AttributeConfig:
     :func:`~halfmask.training.sources.source_table`. ``heads`` maps ``gender``, ``age`` or
     ``race`` to ``{kind, ...}``: kinds are ``binary``, ``categorical`` (CE), ``or``, ``coral``, ``corn``; an age head
     has ``years: [first, last]`` or ``groups: [lowest year of each]``, a race head ``classes``, each with the data sets'
-    words for it: ``{Asian: [East Asian, Southeast Asian]}``; ``weight`` is the head's in the sum of losses.
+    words for it: ``{Asian: [East Asian, Southeast Asian]}``; ``weight`` is the head's in the sum of losses;
+    ``prior: true`` starts the head at the training labels' frequencies (:func:`start_at_prior`), which CORAL needs in
+    short runs.
     ``importance`` weighs the ordinal tasks by the papers' formula. ``keep`` says whose network is written: ``last``, or
     the ``best`` epoch on the validation set by the first head's own figure: MAE of an age, balanced accuracy of others.
     ``schedule`` of the learning rate is one ``cycle`` of a cosine, or ``constant`` as in the CORAL papers, whose Adam
@@ -158,6 +160,9 @@ def train_attribute(config: AttributeConfig, folder: Path, *, resume: bool = Tru
     weights = {name: float(about.get("weight", 1.0)) for name, about in config.heads.items()}
     labels = {name: torch.tensor([r.rank(row) for row in train.rows]) for name, r in readings.items()}
     device = accelerator.device
+    for name, about in config.heads.items():
+        if about.get("prior"):
+            start_at_prior(heads[name], labels[name])
     importance = {
         name: importance_weights(ranks[ranks >= 0], len(readings[name].words)).to(device)
         for name, ranks in labels.items()
@@ -229,6 +234,29 @@ def train_attribute(config: AttributeConfig, folder: Path, *, resume: bool = Tru
 
 
 @torch.no_grad()
+def start_at_prior(head: Head, labels: Tensor) -> None:
+    """Set a head's biases so that features of 0 get the labels' frequencies, each class counted once more.
+
+    ``labels`` (N,) are ranks, -1 where unknown. A bias moves by about the learning rate a step: CORAL's, which start at
+    0 in the paper and alone set its thresholds apart, do not arrive within a thousand steps.
+
+    >>> head = HEADS["coral"](8, 3)
+    >>> start_at_prior(head, torch.tensor([0, 0, 0, 1, 2, -1]))
+    >>> head.probabilities(head(torch.zeros(1, 8))).mul(8).round(decimals=4).tolist()
+    [[4.0, 2.0, 2.0]]
+    """
+    counts = torch.bincount(labels[labels >= 0], minlength=head.classes).double() + 1
+    reached = counts.flip(0).cumsum(0).flip(0)  # of each rank, how many lie there or above
+    if head.kind == "categorical":
+        bias = counts.log()
+    elif head.kind == "corn":
+        bias = (reached[1:] / counts[:-1]).log()  # above k against at k, among those at k and above
+    else:
+        bias = (reached[1:] / (reached[0] - reached[1:])).log()
+    head.get_parameter("bias" if head.kind == "coral" else "linear.bias").copy_(bias)
+
+
+@torch.no_grad()
 def answers(
     net: AttributeNet, faces: Faces, batch: int = 128, *, precision: str = "bf16"
 ) -> dict[str, NDArray[np.float32]]:
@@ -270,8 +298,12 @@ def score(
     return figures
 
 
+#: Keys of a head that are not the head's own.
+_OURS = ("kind", "years", "groups", "classes", "weight", "prior")
+
+
 def _head(about: Mapping[str, Any], words: Sequence[str], features: int) -> Head:
-    options = {k: v for k, v in about.items() if k not in ("kind", "years", "groups", "classes", "weight")}
+    options = {k: v for k, v in about.items() if k not in _OURS}
     kind = HEADS[_known(str(about.get("kind")), HEADS, "kind of head")]
     try:
         return kind(features, tuple(words), **options)
