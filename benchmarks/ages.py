@@ -4,7 +4,8 @@
 
 Trains configs/age/*.yaml with the seeds 1, 2, 3 (runs that are there go on, or are left alone when done), each judged
 on the test pictures by its best epoch on the validation pictures, and prints the tables of docs/results.md: MAE and
-RMSE, mean and standard deviation over the seeds, and how often the ordinal answers contradict each other.
+RMSE, mean and standard deviation over the seeds, and how often the ordinal answers contradict each other. ``--figure``
+draws where.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from ages_figure import draw
 
 from halfmask.evaluation.metrics import cumulative_score, mae, rmse
 from halfmask.evaluation.ordinal import biases_ordered, rank_inconsistencies
@@ -48,8 +50,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/ages"))
     parser.add_argument("--seeds", default="1,2,3")
     parser.add_argument("--kinds", default="ce,or,coral,corn")
+    parser.add_argument(
+        "--figure", type=Path, help="PNG of OR-CNN's contradictions, e.g. docs/figures/ordinal-ages.png"
+    )
     asked = parser.parse_args()
     seeds, kinds = [int(s) for s in asked.seeds.split(",")], asked.kinds.split(",")
+    if asked.figure and not {"or", "coral"} <= set(kinds):
+        parser.error("--figure compares or with coral; name both in --kinds")
     for seed in seeds:  # seed by seed, so that a run that is cut short has compared like with like
         for kind in kinds:
             folder = asked.out / f"{kind}-{seed}"
@@ -71,6 +78,9 @@ def main() -> None:
     heads = {"kind": "head", "n": "test faces", "mae": "MAE, years", "rmse": "RMSE, years", "cs5": "CS(5)"}
     heads |= {"seeds": "MAE by seed", "contradictions": "contradictions a face, by seed", "ordered": "biases ordered"}
     print(markdown(rows, heads))
+    if asked.figure:
+        ordinal = [kind for kind in ("or", "coral", "corn") if kind in kinds]
+        draw({kind: [asked.out / f"{kind}-{seed}" for seed in seeds] for kind in ordinal}, asked.figure)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,125 @@
+"""The CORAL papers' tables: MAE and RMSE of CE, OR-CNN, CORAL and CORN on their data sets, beside what they report.
+
+    python benchmarks/ages_papers.py --sets morph2,utkface --out runs/age-papers
+    python benchmarks/ages_papers.py --report
+
+Trains configs/age-papers/SET.yaml with every head, with importance weights and without, and the seeds 0, 1, 2 (a run
+that is there goes on, or is left alone when done), and prints what is done. A set whose pictures or lists are not where
+its config says is left out and named. ``--report`` trains nothing. ResNet-34 for 200 epochs needs a GPU.
+
+This is no kind of ``halfmask benchmark``: that measures and never trains.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from ages import figures
+
+from halfmask.errors import DataError
+from halfmask.evaluation.tables import Row, markdown
+from halfmask.training.attribute import AttributeConfig, train_attribute
+from halfmask.training.loop import load_config
+from halfmask.training.sources import source_table
+
+#: Column of the tables → kind of head, and whether its tasks are weighed.
+HEADS = {
+    "CE": ("categorical", False),
+    "OR": ("or", False),
+    "CORAL": ("coral", False),
+    "CORN": ("corn", False),
+    "OR weighted": ("or", True),
+    "CORAL weighted": ("coral", True),
+}
+
+
+def runs(name: str, configs: Path, out: Path, seeds: list[int]) -> dict[tuple[str, int], tuple[AttributeConfig, Path]]:
+    """Head and seed → the config and the folder of each run on a set."""
+    base = load_config(AttributeConfig, configs / f"{name}.yaml")
+    found = {}
+    for seed in seeds:  # seed by seed, so that runs that are cut short have compared like with like
+        for head, (kind, importance) in HEADS.items():
+            heads = {"age": {**base.heads["age"], "kind": kind}}
+            config = replace(base, heads=heads, importance=importance, seed=seed)
+            found[head, seed] = (config, out / f"{name}-{head.lower().replace(' ', '-')}-{seed}")
+    return found
+
+
+def reason_against(config: AttributeConfig) -> str | None:
+    """Why a set cannot be trained on; None when it can."""
+    try:
+        for source in (*config.train, *config.valid, *config.test):
+            source_table(source)
+    except DataError as error:
+        return str(error)
+    return None
+
+
+def lines(
+    measure: str, measured: Mapping[str, Mapping[str, list[dict[str, float]]]], published: list[dict[str, Any]]
+) -> list[Row]:
+    """Ours and the published rows of one measure, a set's together."""
+    rows: list[Row] = []
+    sets = dict.fromkeys([*measured, *(row["set"] for p in published for row in p["rows"])])
+    for name in sets:
+        ours = {head: text([f[measure] for f in found]) for head, found in measured.get(name, {}).items() if found}
+        if ours:
+            rows.append({"set": name, "by": "ResNet-34", "source": "here", **ours})
+        for p in published:
+            for row in p["rows"] if p["measure"] == measure else ():
+                if row["set"] == name:
+                    said = {head: printed(row[head]) for head in HEADS if head in row}
+                    rows.append({"set": name, "by": row["by"], "source": p["source"], **said})
+    return [{head: row.get(head) for head in ("set", "by", "source", *HEADS)} for row in rows]
+
+
+def text(values: list[float]) -> str:
+    """Mean and standard deviation over the seeds, and how many those are when not three."""
+    spread = f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.2f}{spread}" + (f" ({len(values)} of 3)" if len(values) != 3 else "")
+
+
+def printed(value: float | list[float]) -> str:
+    """A published figure: the mean, with its standard deviation where that is given."""
+    return f"{value[0]:.2f} ± {value[1]:.2f}" if isinstance(value, list) else f"{value:.2f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--configs", type=Path, default=Path("configs/age-papers"))
+    parser.add_argument("--out", type=Path, default=Path("runs/age-papers"))
+    parser.add_argument("--sets", default="morph2,afad,utkface,cacd")
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--report", action="store_true", help="train nothing, print what is done")
+    asked = parser.parse_args()
+    published = yaml.safe_load((asked.configs / "published.yaml").read_text("utf-8"))["published"]
+    measured: dict[str, dict[str, list[dict[str, float]]]] = {}
+    left_out = {}
+    for name in asked.sets.split(","):
+        todo = runs(name, asked.configs, asked.out, [int(s) for s in asked.seeds.split(",")])
+        if not asked.report and (reason := reason_against(next(iter(todo.values()))[0])):
+            left_out[name] = reason
+            continue
+        found = measured.setdefault(name, {})
+        for (head, _), (config, folder) in todo.items():
+            if not asked.report and not (folder / "test.json").is_file():
+                train_attribute(config, folder)
+            if (folder / "test.json").is_file():
+                found.setdefault(head, []).append(figures(folder))
+    heads = {"set": "set", "by": "backbone", "source": "source"} | {head: head for head in HEADS}
+    for measure, title in (("mae", "MAE, years"), ("rmse", "RMSE, years")):
+        print(f"## {title}\n\n{markdown(lines(measure, measured, published), heads)}\n")
+    for note in dict.fromkeys(f"{p['source']}: {p['note']}" for p in published if p.get("note")):
+        print(f"- {note}")
+    for name, reason in left_out.items():
+        print(f"- {name} was left out: {reason}")
+
+
+if __name__ == "__main__":
+    main()
