@@ -27,7 +27,9 @@ def main() -> None:
     DATA.mkdir(exist_ok=True)
     path = DATA / "manifest.json"
     manifest = json.loads(path.read_text("utf-8")) if path.is_file() else {}
-    sources = [f for f in sorted(asked.run.iterdir()) if f.suffix in {".onnx", ".safetensors", ".npz"}]
+    weights = {".onnx", ".safetensors", ".npz"}
+    # a recipe's best epoch so far and its answers on the test set are notes of the run, not what it made
+    sources = [f for f in sorted(asked.run.iterdir()) if f.suffix in weights and f.stem not in ("best", "test")]
     if not sources:
         parser.error(f"{asked.run} holds no trained weights; did the run end?")
     card = f"{asked.name}.md"
