@@ -25,6 +25,7 @@ _OURS = {
     "san.onnx": ("SAN, hides gender", "method"),
     "san.npz": ("SAN's prototypes, mean faces", "method"),
     "gender.onnx": ("gender, when no label is given", "auxiliary"),
+    "attributes.onnx": ("gender, age, race: halfmask predict", "auxiliary"),
     "race-fairface.npz": ("race from w600k_mbf, taught by FairFace", "referee"),
     "race-utkface.npz": ("race from w600k_mbf, taught by UTKFace", "referee"),
 }
