@@ -36,7 +36,7 @@ def test_every_file_has_a_card_and_its_sha256() -> None:
         assert "Data and terms" in text
         assert "Recipe" in text
         assert entry["card"].endswith(".md")
-    # what the whole package may weigh when all methods are in it; the networks that read attributes came on top of SAN's
+    # what the package may weigh once all methods are in it
     assert sum(p.stat().st_size for p in shipped.DATA.iterdir()) < 60e6
 
 
