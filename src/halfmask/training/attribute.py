@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..datasets.ages import age_class
 from ..datasets.table import Row
 from ..errors import DataError, UsageError
 from ..losses import importance_weights
@@ -123,7 +124,6 @@ def _by_year(first: int, last: int) -> Reading:
 def _by_group(lows: Sequence[int]) -> Reading:
     highs = [low - 1 for low in lows[1:]]
     words = (*(f"{a}-{b}" for a, b in zip(lows, highs, strict=False)), f"{lows[-1]}+")
-    middles = tuple((a + b + 1) / 2 for a, b in zip(lows, highs, strict=False))
 
     def rank(row: Row) -> int:
         ends = (row.age, row.age) if row.age is not None else row.age_range
@@ -133,7 +133,7 @@ def _by_group(lows: Sequence[int]) -> Reading:
         one, two = (int(np.searchsorted(lows, int(end), "right")) - 1 for end in ends)
         return one if one == two or one == len(lows) - 1 else -1
 
-    return Reading(words, rank, (*middles, float(lows[-1] + 5)))
+    return Reading(words, rank, tuple(age_class(word).middle for word in words))
 
 
 def train_attribute(config: AttributeConfig, folder: Path, *, resume: bool = True) -> Path:
