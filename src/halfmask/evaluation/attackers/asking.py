@@ -100,7 +100,9 @@ class Case:
         def ask() -> dict[str, NDArray[Any]]:
             found: dict[str, list[NDArray[np.float32]]] = {f"{s}|{n}": [] for s in steps for n in names}
             with ThreadPoolExecutor(max(1, min(len(names), os.cpu_count() or 1))) as pool:
-                for chunk, near in self._patches(rows, before, "asking after " + ", ".join(steps)):
+                done = ", ".join(step for step in steps if step != "nothing")
+                desc = f"asking referees after {done}" if done else "asking referees"
+                for chunk, near in self._patches(rows, before, desc):
                     for step, change in steps.items():
                         shown = list(pool.map(change, [p for p, _ in near], [f for _, f in near], chunk))
                         faces = [f for _, f in near]
