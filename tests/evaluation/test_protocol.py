@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from stand_ins import Brightness
 
 from halfmask.datasets.pairs import Pair
 from halfmask.datasets.table import Row, Table
@@ -15,26 +16,6 @@ from halfmask.errors import DataError, WeightsError
 from halfmask.evaluation import protocol, tables
 from halfmask.evaluation.referees import Referees, load
 from halfmask.photos.detect import Detector, Face
-
-
-class Brightness:
-    """Says "male" of dark pictures; its descriptor is a 4 x 4 thumbnail."""
-
-    name = "brightness"
-
-    def p_male(self, images: Sequence[np.ndarray], faces: Sequence[Face]) -> np.ndarray:
-        return np.array([1 - i.mean() / 255 for i in images], np.float32)
-
-    def embed(self, images: Sequence[np.ndarray], faces: Sequence[Face]) -> np.ndarray:
-        small = np.stack([cv2.resize(i, (4, 4), interpolation=cv2.INTER_AREA).ravel() for i in images])
-        centred = small - small.mean(1, keepdims=True, dtype=np.float32)
-        return (centred / np.linalg.norm(centred, axis=1, keepdims=True)).astype(np.float32)
-
-    def score(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return (a * b).sum(1)
-
-    def score_matrix(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return a @ b.T
 
 
 @pytest.fixture

@@ -39,7 +39,8 @@ def protect_table(
 
     Raises :class:`~halfmask.errors.DataError` when the disk is full or nothing can be written there.
     """
-    jobs = {row.key: Job(row.path, folder / row.key, row.key) for row in table if row.key in set(keys)}
+    wanted = set(keys)
+    jobs = {row.key: Job(row.path, folder / row.key, row.key) for row in table if row.key in wanted}
     labels = {row.path: row.gender for row in table if row.gender is not None}
     record = folder / LEFT_OUT
     left_out = _read(record)

@@ -12,7 +12,6 @@ where it was, and two runs over the same files compute nothing twice.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
@@ -31,6 +30,7 @@ from ..photos.align import CROP, TEMPLATE_VERSION, crop_face, warp
 from ..photos.detect import Detector, Face
 from ..photos.files import read
 from ..photos.samples import LUMA
+from ..protecting.pipeline import cores
 from .kept import digest_of, made, save_arrays
 from .referees import DescriptorReferee, GenderAgeReferee, Referees, load
 
@@ -102,7 +102,7 @@ def measure(
 
     Raises :class:`~halfmask.errors.DataError` when no photo of the table shows a face, or the disk is full.
     """
-    cores = workers or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    processes = workers or cores()
     about = {
         "gray": gray,
         "template": TEMPLATE_VERSION,
@@ -113,7 +113,7 @@ def measure(
         _Job(home / f"part-{start:07d}.npz", [(r.key, r.path) for r in table.rows[start : start + _PART]], None, gray)
         for start in range(0, len(table), _PART)
     ]
-    _work(jobs, referees, cores, f"measuring {table.name}", quiet)
+    _work(jobs, referees, processes, f"measuring {table.name}", quiet)
     # before is compared with after, so it counts for the same pictures; the rest of the table is gallery
     attempted = {key for files in variants.values() for key in files} if variants else {row.key for row in table}
     result = {BEFORE: _gather(table, BEFORE, jobs, attempted)}
@@ -137,7 +137,7 @@ def measure(
             )
             for start in range(0, len(shown), _PART)
         ]
-        _work(jobs, referees, cores, f"measuring {table.name}, {name}", quiet)
+        _work(jobs, referees, processes, f"measuring {table.name}, {name}", quiet)
         measured = _gather(table, name, jobs, set(files))
         for column, values in before.columns.items():  # a variant that loses every face has said nothing in any column
             measured.columns.setdefault(column, np.full_like(values, np.nan))
@@ -188,25 +188,25 @@ def _home(folder: Path, name: str, about: dict[str, Any], files: Sequence[tuple[
     return made(folder / f"{safe}-{digest_of(json.dumps(about, sort_keys=True), files)}")
 
 
-def _work(jobs: Sequence[_Job], referees: Referees, cores: int, desc: str, quiet: bool) -> None:
+def _work(jobs: Sequence[_Job], referees: Referees, processes: int, desc: str, quiet: bool) -> None:
     """Compute the parts that are missing."""
     todo = [job for job in jobs if not job.part.is_file()]
     total = sum(len(job.files) for job in jobs)
     there = total - sum(len(job.files) for job in todo)
     with tqdm(total=total, initial=there, desc=desc, unit="photo", disable=quiet or not todo) as bar:
-        for job in _run(todo, referees, min(cores, len(todo))):
+        for job in _run(todo, referees, min(processes, len(todo))):
             bar.update(len(job.files))
 
 
-def _run(todo: Sequence[_Job], referees: Referees, cores: int) -> Iterator[_Job]:
-    if cores < 2 or referees.names is None:
+def _run(todo: Sequence[_Job], referees: Referees, processes: int) -> Iterator[_Job]:
+    if processes < 2 or referees.names is None:
         detector = Detector()
         for job in todo:
             _compute(job, referees, detector)
             yield job
         return
     # processes, not threads: dlib keeps the interpreter to itself while its network runs
-    pool = ProcessPoolExecutor(cores, get_context("spawn"), _start, (referees.names,))
+    pool = ProcessPoolExecutor(processes, get_context("spawn"), _start, (referees.names,))
     try:
         futures = {pool.submit(_compute_here, job): job for job in todo}
         for future in as_completed(futures):
