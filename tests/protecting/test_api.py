@@ -121,8 +121,8 @@ def test_no_face(rng: np.random.Generator) -> None:
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("method", "magic", "method is 'magic'; expected one of: mixing, san"),
-        ("hide", "age", "hide is 'age'; expected one of: gender"),
+        ("method", "magic", "method is 'magic'; expected one of: "),
+        ("hide", "beauty", "hide is 'beauty'; expected one or several, joined by commas, of: gender, age, race"),
         ("gender", "robot", "gender is 'robot'; expected one of: female, male"),
         ("gender", True, "gender is True"),
         ("prototype", "xx", "prototype is 'xx'; expected one of: sm, nt, op"),

@@ -24,7 +24,13 @@ if TYPE_CHECKING:
     "--output", "-o", metavar="OUT", help="Output file or folder; - is stdout. A name without suffix is a folder."
 )
 @click.option("--method", default="san", show_default=True, help="How faces are changed; see: halfmask methods.")
-@click.option("--hide", type=click.Choice(["gender"]), default="gender", show_default=True, help="What to hide.")
+@click.option(
+    "--hide",
+    default="gender",
+    show_default=True,
+    metavar="WHAT",
+    help="What to hide: gender, age, race, or several joined by commas, as far as the method can.",
+)
 @click.option("--gender", type=click.Choice(["female", "male"]), help="The gender of every face, if you know it.")
 @click.option(
     "--labels",

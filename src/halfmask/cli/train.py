@@ -12,7 +12,10 @@ RECIPES = {
     "gender": ("gender", "GenderConfig", "train_gender"),
     "san": ("san", "SanConfig", "train_san"),
     "attribute": ("attribute", "AttributeConfig", "train_attribute"),
+    "halfmask": ("halfmask", "HalfmaskConfig", "train_halfmask"),
     "matcher": ("matcher", "MatcherConfig", "train_matcher"),
+    "privacynet": ("privacynet", "PrivacyNetConfig", "train_privacynet"),
+    "identity": ("identity", "IdentityConfig", "train_identity"),
 }
 
 

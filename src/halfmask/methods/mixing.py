@@ -20,7 +20,7 @@ from ..errors import UsageError, extra
 from ..photos.align import CROP
 from ..photos.paste import OVAL
 from ..photos.paste import mask as paste_mask
-from . import landmarks
+from . import choice, landmarks
 from .landmarks import Landmarks, Points
 from .partners import from_folder, means
 from .runtime import Faces
@@ -50,25 +50,6 @@ CANDIDATES = 20
 
 #: How far the partner's contrast and colour may be pulled toward the face's, as a factor.
 _GAIN = (0.6, 1.6)
-
-
-def share(strength: str | float) -> float:
-    """The partner's share by a strength: low, mid, high, or a number in [0, 1], also as text.
-
-    Raises :class:`~halfmask.errors.UsageError` for anything else.
-
-    >>> share("mid"), share("0.3"), share(1)
-    (0.5, 0.3, 1.0)
-    """
-    if strength in STRENGTHS:
-        return STRENGTHS[str(strength)]
-    try:
-        value = float(strength)
-    except (TypeError, ValueError):
-        value = -1.0
-    if isinstance(strength, bool) or not 0.0 <= value <= 1.0:
-        raise UsageError(f"strength is {strength!r}; expected low, mid, high or a number from 0 to 1")
-    return value
 
 
 def warps(shape: Points, *sources: Points) -> list[NDArray[np.float32]]:
@@ -215,7 +196,7 @@ class Mixing:
         seed: int | str = 0,
     ) -> None:
         self.name = "mixing"
-        self.alpha = share(strength)
+        self.alpha = choice.strength(strength, STRENGTHS)
         try:
             self.seed = int(seed)
         except ValueError as error:

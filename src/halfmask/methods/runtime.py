@@ -41,6 +41,8 @@ class Network:
             what = "built from its weights" if isinstance(model, bytes) else model
             raise WeightsError(f"the network {what} does not load: {error}. Delete or reinstall it.") from error
         self._names = [i.name for i in self._session.get_inputs()]
+        #: the metadata of the file
+        self.about: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
 
     def __call__(self, *inputs: Faces) -> Faces:
         """Run on arrays in the order of the network's inputs; returns its first output."""

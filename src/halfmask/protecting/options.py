@@ -8,9 +8,10 @@ from typing import Any
 
 from ..errors import UsageError
 from ..methods import DEFAULT, METHODS
+from ..methods.choice import attributes
+from ..methods.choice import strength as check_strength
 from ..photos.files import MAX_PIXELS
 
-HIDES = ("gender",)
 GENDERS = ("female", "male")
 PROTOTYPES = ("sm", "nt", "op")
 FACES = ("all", "largest")
@@ -28,6 +29,7 @@ class Options:
 
     ``strength`` is "low", "mid", "high" or a number in [0, 1], for a method that has a setting of that name; None
     leaves it at the method's own. ``settings`` are the method's own, as :func:`halfmask.methods.load` takes them.
+    ``hide`` is one attribute or several joined by commas, such as "gender,age"; the method has to know each.
 
     >>> Options(prototype="xx")
     Traceback (most recent call last):
@@ -51,7 +53,9 @@ class Options:
 
     def __post_init__(self) -> None:
         _one_of("method", self.method, tuple(sorted(METHODS)))
-        _one_of("hide", self.hide, HIDES)
+        made = METHODS[self.method].made
+        if not attributes(self.hide) <= made.hides:
+            raise UsageError(f"{self.method} cannot hide {self.hide}; it hides: {', '.join(sorted(made.hides))}")
         if self.gender is not None:
             _one_of("gender", self.gender, GENDERS)
         _one_of("prototype", self.prototype, PROTOTYPES)
@@ -62,32 +66,28 @@ class Options:
         if isinstance(self.max_pixels, bool) or not isinstance(self.max_pixels, int) or self.max_pixels < 1:
             raise UsageError(f"max_pixels is {self.max_pixels!r}; expected a whole number above 0")
         if self.strength is not None:
-            if "strength" not in METHODS[self.method].made.settings:
+            if "strength" not in made.settings:
                 raise UsageError(f"{self.method} has no strength to set; leave it out, or see: halfmask methods")
             if "strength" in self.settings:
                 raise UsageError("strength is given twice, by itself and among the settings; give it once")
-            _check_strength(self.strength)
+            check_strength(self.strength, dict.fromkeys(STRENGTHS, 0.0))
+        if "hide" in self.settings:
+            raise UsageError("hide stands among the settings; give it by itself")
         METHODS[self.method].check(self.settings)
 
     @property
     def asked(self) -> dict[str, Any]:
-        """Everything that the method is loaded with: the settings and the strength.
+        """Everything that the method is loaded with: the settings, the strength and, where it has a choice, the hiding.
 
         >>> Options(settings={"weights": "runs/mine"}).asked
         {'weights': 'runs/mine'}
         """
-        return dict(self.settings) | ({} if self.strength is None else {"strength": self.strength})
+        asked = dict(self.settings) | ({} if self.strength is None else {"strength": self.strength})
+        if "hide" in METHODS[self.method].made.settings:
+            asked["hide"] = ",".join(sorted(attributes(self.hide)))
+        return asked
 
 
 def _one_of(name: str, value: object, known: tuple[str, ...]) -> None:
     if value not in known:
         raise UsageError(f"{name} is {value!r}; expected one of: {', '.join(known)}")
-
-
-def _check_strength(value: str | float) -> None:
-    try:
-        good = value in STRENGTHS or (not isinstance(value, bool) and 0.0 <= float(value) <= 1.0)
-    except (TypeError, ValueError):
-        good = False
-    if not good:
-        raise UsageError(f"strength is {value!r}; expected low, mid, high or a number from 0 to 1")

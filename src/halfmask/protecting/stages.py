@@ -115,8 +115,6 @@ class Stages:
 
     def __init__(self, options: Options, networks: Networks) -> None:
         method = networks.method
-        if options.hide not in method.hides:
-            raise UsageError(f"{method.name} cannot hide {options.hide}; it hides: {', '.join(sorted(method.hides))}")
         if method.prototypes and options.prototype not in method.prototypes:
             raise UsageError(
                 f"{method.name} has no prototype {options.prototype!r}; it has: {', '.join(method.prototypes)}"

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..networks.attribute import AttributeNet
 from ..networks.gendercnn import GenderCNN
+from ..networks.halfmask import Masker, MaskerForExport
+from ..networks.privacynet import Generator
 from ..networks.san import SAN, SANForExport
 from ..photos.align import CROP
 
@@ -79,3 +83,62 @@ class _Probabilities(nn.Module):
 
     def forward(self, faces: Tensor) -> tuple[Tensor, ...]:
         return tuple(self.net.probabilities(faces).values())
+
+
+def export_masker(net: Masker, path: Path) -> Path:
+    """halfmask's generator: inputs face (N, 3, 224, 224) and code (N, C); output change (N, 3, 224, 224).
+
+    What :meth:`~halfmask.networks.halfmask.Masker.encode` needs to know, the words of its groups, is in the metadata.
+    """
+    import onnx
+
+    part = path.with_name(f".{path.name}.half")
+    wrapped = MaskerForExport(copy.deepcopy(net))
+    code = net.encode(*(torch.tensor([0, -1]) for _ in range(3)))
+    export_onnx(wrapped, part, {"face": torch.rand(2, 3, CROP, CROP), "code": code}, "change")
+    model = onnx.load(part)
+    onnx.helper.set_model_props(model, {"ages": json.dumps(net.ages), "races": json.dumps(net.races)})
+    onnx.save(model, part)
+    os.replace(part, path)
+    return path
+
+
+def export_privacynet(net: Generator, groups: Mapping[str, Any], path: Path) -> Path:
+    """Inputs face (N, 3, 224, 224), RGB in [0, 1], and labels (N, K); output change (N, 3, 224, 224), to be added.
+
+    ``groups`` says in the file's metadata what the labels are: the words of gender and age classes, and each race with
+    the data sets' words for it. Kernels are stored as float16, which halves the file, and run as float32. ``net`` stays
+    as it is.
+    """
+    import onnx
+
+    part = path.with_name(f".{path.name}.half")
+    examples = {"face": torch.rand(2, 3, CROP, CROP), "labels": torch.zeros(2, net.classes)}
+    export_onnx(_Change(copy.deepcopy(net)), part, examples, "change")
+    model = onnx.load(part)
+    _halve(model.graph)
+    about = {"format": "1", "size": str(net.size), "groups": json.dumps(groups)}
+    onnx.helper.set_model_props(model, about)
+    onnx.save(model, part)
+    os.replace(part, path)
+    return path
+
+
+class _Change(nn.Module):
+    def __init__(self, net: Generator) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, faces: Tensor, labels: Tensor) -> Tensor:
+        return self.net.change(faces, labels)
+
+
+def _halve(graph: Any) -> None:
+    """Store the kernels of an ONNX graph as float16, each with a cast to float32, which runtimes fold when loading."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    kernels = [t for t in graph.initializer if t.data_type == TensorProto.FLOAT and len(t.dims) == 4]
+    for k, kernel in enumerate(kernels):
+        name = kernel.name
+        kernel.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(kernel).astype("float16"), f"{name}.half"))
+        graph.node.insert(k, helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT))

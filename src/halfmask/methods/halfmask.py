@@ -1,0 +1,100 @@
+"""halfmask's own method: any of gender, age and race is drawn toward a target that chance chooses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import UsageError, WeightsError
+from ..weights import shipped
+from ..weights.store import sha256_of
+from . import choice
+from .key import own_key
+from .runtime import Faces, Network
+
+#: What the change is multiplied by at strength 1; at :data:`STRENGTHS` ``mid`` it is as it was trained.
+FULL = 1.25
+STRENGTHS: Mapping[str, float] = {"low": 0.6, "mid": 0.8, "high": 1.0}
+
+
+class Halfmask:
+    """A generator that changes faces so that classifiers read a target, not the truth (docs/method.md).
+
+    No label is needed: for each face and each attribute in ``hide`` a target is drawn by the secret ``key`` and the
+    face's pixels, independently of what the face shows, so inverting an answer gains nothing. With ``person`` it is
+    drawn by key and that name instead: all photos of one person, protected with it, then get the same target, and
+    averaging what is read from them gains nothing either.
+
+    ``strength`` scales the change. ``weights`` is the folder of a training run with ``halfmask.onnx``; without it, the
+    shipped weights. Raises :class:`~halfmask.errors.UsageError` for a setting that makes no sense.
+    """
+
+    hides: frozenset[str] = frozenset(choice.ATTRIBUTES)
+    prototypes: tuple[str, ...] = ()
+    needs_label = False
+    settings: ClassVar[Mapping[str, str]] = {
+        "hide": "gender, age, race, or several joined by commas  [default: gender]",
+        "strength": "low, mid, high or 0..1, the size of the change  [default: mid]",
+        "key": "a secret text that targets are drawn by  [default: $HALFMASK_KEY, else your own, made at first use]",
+        "person": "draw by this name instead of the photo: the same target in all photos of one person",
+        "weights": "folder of a training run, with halfmask.onnx  [default: the shipped weights]",
+    }
+    models: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(
+        self,
+        threads: int = 0,
+        hide: str = "gender",
+        strength: str | float = "mid",
+        key: str | float | None = None,
+        person: str | float | None = None,
+        weights: Path | str | None = None,
+    ) -> None:
+        self.name = "halfmask"
+        self.hidden = choice.attributes(hide)
+        self.reach = np.float32(FULL * choice.strength(strength, STRENGTHS))
+        self._key = own_key() if key is None else str(key)
+        self._person = None if person is None else str(person)
+        path = shipped.path("halfmask.onnx") if weights is None else Path(weights) / "halfmask.onnx"
+        if not path.is_file():
+            raise UsageError(
+                f"weights={weights} holds no halfmask.onnx; expected the folder of a finished training run "
+                "(halfmask train halfmask makes one)"
+            )
+        self._net = Network(path, threads)
+        self.fingerprint = sha256_of(path)[:12]
+        try:
+            described = {name: json.loads(self._net.about[f"{name}s"]) for name in ("age", "race")}
+            #: group → its share among the targets
+            self.groups: dict[str, dict[str, float]] = {k: {w: float(p) for w, p in v.items()} for k, v in described.items()}
+        except (KeyError, ValueError, AttributeError) as error:
+            raise WeightsError(f"{path} does not say which groups it knows: {error}. Train or fetch it again.") from error
+
+    def targets(self, crop: NDArray[np.float32]) -> dict[str, int]:
+        """What is drawn for one crop (3, 224, 224): attribute → class index, of hidden ones only."""
+        rng = choice.drawn(self._key, crop, self._person)
+        # all three are drawn, whatever is hidden, so that hiding age too leaves the gender's target as it was
+        found = {"gender": int(rng.integers(0, 2))}
+        for name, shares in self.groups.items():
+            odds = np.array(list(shares.values()))
+            found[name] = int(rng.choice(len(odds), p=odds / odds.sum()))
+        return {name: found[name] for name in choice.ATTRIBUTES if name in self.hidden}
+
+    def code(self, targets: Mapping[str, int]) -> NDArray[np.float32]:
+        """What tells the network of targets: (C,) float32, as :meth:`halfmask.networks.halfmask.Masker.encode`."""
+        flags = [float(name in targets) for name in choice.ATTRIBUTES]
+        side = 2.0 * targets["gender"] - 1.0 if "gender" in targets else 0.0
+        hot = [float(targets.get(name) == k) for name, shares in self.groups.items() for k in range(len(shares))]
+        return np.array([*flags, side, *hot], np.float32)
+
+    def change(self, crops: Faces, gender: NDArray[np.integer], prototype: str = "op") -> Faces:
+        """What to add to RGB crops (N, 3, 224, 224) in [0, 1]: same shape. Neither label nor prototype is used."""
+        if not len(crops):
+            return np.zeros_like(crops)
+        codes = np.stack([self.code(self.targets(crop)) for crop in crops])
+        return self.reach * self._net(crops, codes)

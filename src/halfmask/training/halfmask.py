@@ -1,0 +1,428 @@
+"""Train halfmask's own method: a generator against classifiers that keep adapting (docs/method.md).
+
+Every step changes a batch of faces toward targets that chance draws; then
+
+1. the *adapters*, attribute networks of different architecture that start as good readers of untouched faces, learn
+   to read the true attributes from changed and untouched faces;
+2. a small critic learns to tell changed from untouched patches;
+3. the generator learns: adapters read the target where an attribute is hidden, and what they read before where it is
+   kept; auxiliary matchers see the same person; the structure stays (SSIM); patches look real.
+
+The target is not the flipped label: it is drawn independently of the truth, with a soft aim (``confidence``), so that
+a face which already looks like its target is drawn toward the same place as one that does not. Then what is left to
+read is nothing, not the opposite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from ..errors import UsageError
+from ..methods.choice import ATTRIBUTES
+from ..networks.attribute import AttributeNet
+from ..networks.halfmask import SIDE, Critic, Masker
+from ..photos.paste import mask
+from .attribute import Reading, reading
+from .data import Faces, open_faces, to_tensor
+from .export import export_masker
+from .gender import load_gender
+from .loop import batch_indices, channels_last, fit, make_accelerator, start_run
+from .san import load_matcher
+from .views import view
+
+
+@dataclass
+class HalfmaskConfig:
+    """What can be set; ``train`` and ``valid`` are lists of ``{layout, root, splits}``.
+
+    ``adapters`` are files of ``halfmask train attribute`` with the heads gender, age (in ``ages``, the lowest year of
+    each group) and race (``races``, as in an attribute config). ``matchers`` are auxiliaries of
+    :func:`~halfmask.training.san.load_matcher`; each sees the share of the batch in ``matcher_shares``, since FaceNet
+    costs ten times what SFace does. ``watcher`` is a gender classifier that trains nothing: the log says what it reads.
+
+    ``odds`` is how often each attribute is hidden, ``weights`` how much each counts. ``confidence`` is the share of
+    belief that an adapter is to give the target. ``ssim`` is the least structural similarity that costs nothing.
+    """
+
+    train: list[dict[str, Any]]
+    valid: list[dict[str, Any]]
+    adapters: list[str]
+    ages: list[int]
+    races: dict[str, list[str]]
+    watcher: str | None = None
+    matchers: list[str] = field(default_factory=lambda: ["sface", "facenet"])
+    matcher_shares: list[float] = field(default_factory=lambda: [1.0, 0.25])
+    odds: dict[str, float] = field(default_factory=lambda: {"gender": 0.8, "age": 0.35, "race": 0.35})
+    weights: dict[str, float] = field(default_factory=lambda: {"gender": 1.0, "age": 0.3, "race": 0.3})
+    confidence: float = 0.9
+    keep: float = 0.5
+    match: float = 2.0
+    critic: float = 0.05
+    ssim: float = 0.94
+    ssim_weight: float = 8.0
+    steps: int = 4000
+    batch: int = 16
+    lr: float = 1e-3
+    adapter_lr: float = 3e-4
+    critic_lr: float = 4e-4
+    average: float = 0.998
+    start: str | None = None
+    watch: int = 300
+    evaluate_every: int = 500
+    precision: str = "bf16"
+    seed: int = 1
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What chance asks of a batch: by attribute a class index, or -1 to keep it; (N,) int64 each."""
+
+    gender: Tensor
+    age: Tensor
+    race: Tensor
+
+    def of(self, name: str) -> Tensor:
+        """The targets of one attribute."""
+        found: Tensor = getattr(self, name)
+        return found
+
+
+def draw_targets(
+    count: int, odds: Mapping[str, float], pools: Mapping[str, NDArray[np.integer]], rng: np.random.Generator
+) -> Targets:
+    """Targets for ``count`` faces: each attribute is hidden with its odds, at least one always.
+
+    ``pools`` are the labels of the training set: a target is drawn as often as its class is there, so that what comes
+    out is a population like the one that went in. Gender is drawn evenly.
+    """
+    hidden = {name: rng.random(count) < odds.get(name, 0.0) for name in ATTRIBUTES}
+    none = ~np.any(list(hidden.values()), axis=0)
+    likeliest = max(ATTRIBUTES, key=lambda name: odds.get(name, 0.0))
+    hidden[likeliest] |= none
+    drawn = {"gender": rng.integers(0, 2, count)}
+    drawn |= {name: rng.choice(pools[name], count) for name in ("age", "race")}
+    return Targets(**{name: torch.from_numpy(np.where(hidden[name], drawn[name], -1)) for name in ATTRIBUTES})
+
+
+def train_halfmask(config: HalfmaskConfig, folder: Path, *, resume: bool = True) -> Path:
+    """Train, log to ``folder``; returns the path of ``halfmask.safetensors``, the generator.
+
+    Beside it: ``halfmask.onnx``, ``strip.png`` (validation faces and what becomes of them) and ``losses.png``. Raises
+    :class:`~halfmask.errors.UsageError` for a config that makes no sense.
+    """
+    from pytorch_msssim import ssim
+
+    readings = _readings(config)
+    known = lambda row: row.gender is not None  # noqa: E731
+    train, valid = open_faces(config.train, known, size=SIDE), open_faces(config.valid, known, size=SIDE)
+    accelerator = make_accelerator(config.precision, config.seed)
+    device = accelerator.device
+    start_run(folder, config)
+    labels = {name: torch.tensor([r.rank(row) for row in train.rows]) for name, r in readings.items()}
+    pools = {name: ranks[ranks >= 0].numpy() for name, ranks in labels.items()}
+    shares = {
+        name: dict(zip(readings[name].words, (np.bincount(pools[name]) / len(pools[name])).tolist(), strict=True))
+        for name in ("age", "race")
+    }
+    net = channels_last(Masker(shares["age"], shares["race"]), device)
+    if config.start:
+        net.load_state_dict(Masker.load(Path(config.start)).state_dict())
+    averaged = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(config.average))
+    critic = channels_last(Critic(), device)
+    adapters = torch.nn.ModuleList(_adapter(Path(path), readings) for path in config.adapters)
+    channels_last(adapters, device)
+    matchers = [channels_last(load_matcher(name), device) for name in config.matchers]
+    watcher = channels_last(load_gender(Path(config.watcher)), device) if config.watcher else None
+    wanted = _descriptions(matchers, config, train, folder, accelerator)
+    oval = torch.from_numpy(mask(SIDE).copy()).to(device)
+
+    optimizer = torch.optim.Adam(net.parameters(), config.lr, betas=(0.5, 0.99))
+    adapting = torch.optim.Adam(adapters.parameters(), config.adapter_lr)
+    judging = torch.optim.Adam(critic.parameters(), config.critic_lr, betas=(0.5, 0.99))
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.steps, eta_min=config.lr / 20)
+    net, critic, adapters, optimizer, adapting, judging, schedule = accelerator.prepare(
+        net, critic, adapters, optimizer, adapting, judging, schedule
+    )
+    accelerator.register_for_checkpointing(averaged)
+
+    def step(i: int) -> Mapping[str, Tensor]:
+        rng = np.random.default_rng([config.seed, 1, i])
+        chosen = batch_indices(config.seed, i, len(train), config.batch)
+        face = to_tensor(train.pixels(chosen)).to(device)
+        turned = torch.from_numpy(rng.random(len(chosen)) < 0.5).to(device)[:, None, None, None]
+        face = torch.where(turned, face.flip(3), face).contiguous(memory_format=torch.channels_last)
+        truth = {name: ranks[chosen].to(device) for name, ranks in labels.items()}
+        targets = draw_targets(len(chosen), config.odds, pools, rng)
+        code = net_encode(targets).to(device)
+        with accelerator.autocast():
+            delta = net(face, code)
+        changed = (face + oval * delta.float()).clamp(0, 1)
+
+        before, adapted = _adapt(face, changed.detach(), truth, rng)
+        judged = _judge(face, changed.detach())
+
+        terms: dict[str, Tensor] = {}
+        adapters.eval()
+        seen = view(changed, rng)
+        for p in adapters.parameters():
+            p.requires_grad_(False)
+        hidden: dict[str, list[Tensor]] = {name: [] for name in ATTRIBUTES}
+        kept: list[Tensor] = []
+        for adapter, old in zip(adapters, before, strict=True):
+            with accelerator.autocast():
+                logits = adapter(seen)
+            for name in ATTRIBUTES:
+                believed = adapter.heads[name].probabilities(logits[name].float()).clamp_min(1e-6)
+                target = targets.of(name).to(device)
+                aim = soft(target, believed.shape[1], config.confidence)
+                # cross-entropy less the aim's own entropy: 0 when the adapter believes just what it is to believe
+                away = (aim * (aim.log() - believed.log())).sum(1)
+                hidden[name].append((away * (target >= 0)).mean())
+                stays = old[name]
+                kept.append(((stays * (stays.log() - believed.log())).sum(1) * (target < 0)).mean())
+        for p in adapters.parameters():
+            p.requires_grad_(True)
+        for name in ATTRIBUTES:
+            terms[f"hide_{name}"] = config.weights[name] * torch.stack(hidden[name]).mean()
+        terms["keep"] = config.keep * torch.stack(kept).mean() * len(ATTRIBUTES)
+        unturned = torch.where(turned, changed.flip(3), changed)
+        for name, matcher, share, table in zip(
+            config.matchers, matchers, config.matcher_shares, wanted, strict=True
+        ):
+            count = max(1, round(share * len(chosen)))
+            with accelerator.autocast():
+                described = matcher(unturned[:count]).float()
+            same = torch.from_numpy(table[chosen[:count]]).to(device)
+            terms[f"match_{name}"] = config.match * (1 - F.cosine_similarity(described, same)).mean()
+        alike = ssim(changed, face, data_range=1.0, size_average=False, win_size=7)
+        terms["ssim"] = config.ssim_weight * F.relu(config.ssim - alike).mean()
+        with accelerator.autocast():
+            terms["looks"] = -config.critic * critic(changed).float().mean()
+        total = torch.stack(list(terms.values())).sum()
+        optimizer.zero_grad(set_to_none=True)
+        accelerator.backward(total)
+        accelerator.clip_grad_norm_(net.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        averaged.update_parameters(accelerator.unwrap_model(net))
+        record = {"loss": total, **terms, "seen_ssim": alike.mean(), "adapters": adapted, "judge": judged}
+        return {name: value.detach() for name, value in record.items()}
+
+    def net_encode(targets: Targets) -> Tensor:
+        return accelerator.unwrap_model(net).encode(targets.gender, targets.age, targets.race)
+
+    def _adapt(
+        face: Tensor, changed: Tensor, truth: Mapping[str, Tensor], rng: np.random.Generator
+    ) -> tuple[list[dict[str, Tensor]], Tensor]:
+        """One step of every adapter; what each believed of the untouched faces, and the mean loss."""
+        adapters.train()
+        both = torch.cat([view(face, rng), view(changed, rng)])
+        labels2 = {name: torch.cat([t, t]) for name, t in truth.items()}
+        losses, before = [], []
+        for adapter in adapters:
+            with accelerator.autocast():
+                logits = adapter(both)
+            losses.append(
+                torch.stack(
+                    [
+                        config.weights[name] * adapter.heads[name].loss(logits[name].float(), labels2[name])
+                        for name in ATTRIBUTES
+                    ]
+                ).sum()
+            )
+            half = {name: logits[name][: len(face)].float().detach() for name in ATTRIBUTES}
+            before.append({name: adapter.heads[name].probabilities(z).clamp_min(1e-6) for name, z in half.items()})
+        total = torch.stack(losses).sum()
+        adapting.zero_grad(set_to_none=True)
+        accelerator.backward(total)
+        adapting.step()
+        return before, total / len(losses)
+
+    def _judge(face: Tensor, changed: Tensor) -> Tensor:
+        with accelerator.autocast():
+            real, made = critic(torch.cat([face, changed])).float().chunk(2)
+        loss = (F.relu(1 - real) + F.relu(1 + made)).mean()
+        judging.zero_grad(set_to_none=True)
+        accelerator.backward(loss)
+        judging.step()
+        return loss
+
+    def evaluate(i: int) -> Mapping[str, float]:
+        best = averaged.module
+        if accelerator.is_main_process:
+            best.save(folder / "halfmask.safetensors")
+            cv2.imwrite(str(folder / "strip.png"), preview(best, valid))
+        index = np.arange(min(config.watch, len(valid)))
+        return measure(best, accelerator.unwrap_model(adapters), watcher, matchers, valid, index, config)
+
+    fit(
+        folder,
+        accelerator,
+        config.steps,
+        step,
+        evaluate=evaluate,
+        evaluate_every=config.evaluate_every,
+        checkpoint_every=250,
+        resume=resume,
+        desc="halfmask",
+    )
+    path = folder / "halfmask.safetensors"
+    export_masker(Masker.load(path), folder / "halfmask.onnx")
+    return path
+
+
+def soft(target: Tensor, classes: int, confidence: float) -> Tensor:
+    """Aims (N, ``classes``) of targets (N,): ``confidence`` on the target, the rest spread evenly.
+
+    A target of -1 gives an even row, which whoever asks leaves out.
+
+    >>> soft(torch.tensor([1, -1]), 2, 0.9).tolist()
+    [[0.1..., 0.8...], [0.5, 0.5]]
+    """
+    rest = (1 - confidence) / (classes - 1)
+    aim = torch.full((len(target), classes), rest, device=target.device)
+    aim.scatter_(1, target.clamp_min(0)[:, None], confidence)
+    return torch.where(target[:, None] >= 0, aim, torch.full_like(aim, 1 / classes))
+
+
+@torch.no_grad()
+def protected(
+    net: Masker, faces: Faces, index: NDArray[np.integer], targets: Targets, strength: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """Faces (N, 3, 112, 112) in [0, 1] before and after, by the generator's change times ``strength``."""
+    device = next(net.parameters()).device
+    face = to_tensor(faces.pixels(index)).to(device)
+    oval = torch.from_numpy(mask(SIDE).copy()).to(device)
+    code = net.encode(targets.gender, targets.age, targets.race).to(device)
+    return face, (face + strength * oval * net(face, code).float()).clamp(0, 1)
+
+
+@torch.no_grad()
+def measure(
+    net: Masker,
+    adapters: torch.nn.ModuleList,
+    watcher: torch.nn.Module | None,
+    matchers: Sequence[torch.nn.Module],
+    faces: Faces,
+    index: NDArray[np.integer],
+    config: HalfmaskConfig,
+) -> dict[str, float]:
+    """Gender's AUC on validation faces, targets at random and all flipped, by every adapter and the watcher.
+
+    And the mean cosine by every matcher (the last on a third of the faces), and the mean SSIM.
+    """
+    from pytorch_msssim import ssim
+    from sklearn.metrics import roc_auc_score
+
+    net.eval()
+    adapters.eval()
+    true = torch.from_numpy(faces.labels("gender")[index])
+    none = torch.full_like(true, -1)
+    rng = np.random.default_rng([config.seed, 2])
+    drawn = torch.from_numpy(rng.integers(0, 2, len(index)))
+    found: dict[str, float] = {}
+    for way, target in (("random", drawn), ("flipped", 1 - true)):
+        scores: dict[str, list[Tensor]] = {}
+        for start in range(0, len(index), 50):
+            part = slice(start, start + 50)
+            face, after = protected(net, faces, index[part], Targets(target[part], none[part], none[part]))
+            with torch.autocast(face.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+                for k, adapter in enumerate(adapters):
+                    said = adapter.heads["gender"].probabilities(adapter(after)["gender"].float())
+                    scores.setdefault(f"adapter{k}", []).append(said[:, 1])
+                if watcher is not None:
+                    wide = F.interpolate(after, scale_factor=2.0, mode="bilinear")
+                    logits = watcher(_luma(wide)).float()
+                    scores.setdefault("watcher", []).append(logits[:, 1] - logits[:, 0])
+                if way == "random":
+                    for name, matcher in zip(config.matchers, matchers, strict=True):
+                        if name == config.matchers[0] or start < len(index) // 3:
+                            cosine = F.cosine_similarity(matcher(face).float(), matcher(after).float())
+                            scores.setdefault(f"cosine_{name}", []).append(cosine)
+                    scores.setdefault("ssim", []).append(ssim(after, face, data_range=1.0, size_average=False, win_size=7))
+        for name, parts in scores.items():
+            values = torch.cat(parts).cpu()
+            if name.startswith(("cosine", "ssim")):
+                found[f"valid_{name}"] = float(values.mean())
+            else:
+                found[f"valid_{way}_{name}"] = float(roc_auc_score(true.numpy(), values.numpy()))
+    return found
+
+
+def _luma(faces: Tensor) -> Tensor:
+    return (faces * torch.tensor([0.299, 0.587, 0.114], device=faces.device).view(3, 1, 1)).sum(1, keepdim=True)
+
+
+def preview(net: Masker, faces: Faces, count: int = 10) -> NDArray[np.uint8]:
+    """Columns of faces, five of each gender; rows: as it was, toward a woman, toward a man, race hidden, age hidden."""
+    labels = faces.labels("gender")
+    index = np.concatenate([np.flatnonzero(labels == g)[: count // 2] for g in (0, 1)])
+    none = torch.full((len(index),), -1)
+    rng = np.random.default_rng(0)
+    ways = [
+        Targets(none * 0, none, none),
+        Targets(none * 0 + 1, none, none),
+        Targets(none, none, torch.from_numpy(rng.integers(0, len(net.races), len(index)))),
+        Targets(none, torch.from_numpy(rng.integers(0, len(net.ages), len(index))), none),
+    ]
+    rows: list[Tensor] = []
+    for way in ways:
+        before, after = protected(net, faces, index, way)
+        rows += [after] if rows else [before, after]
+    pixels = torch.stack(rows).cpu().mul(255).round().byte().numpy()  # (rows, N, 3, S, S)
+    r, n, c, h, w = pixels.shape
+    picture = pixels.transpose(0, 3, 1, 4, 2).reshape(r * h, n * w, c)
+    return np.ascontiguousarray(picture[..., ::-1])
+
+
+def _readings(config: HalfmaskConfig) -> dict[str, Reading]:
+    abouts: dict[str, dict[str, Any]] = {
+        "gender": {},
+        "age": {"groups": config.ages},
+        "race": {"classes": config.races},
+    }
+    if not config.adapters or len(config.matchers) != len(config.matcher_shares):
+        raise UsageError("the config needs at least one adapter, and one of matcher_shares for each of matchers")
+    return {name: reading(name, about) for name, about in abouts.items()}
+
+
+def _adapter(path: Path, readings: Mapping[str, Reading]) -> AttributeNet:
+    net = AttributeNet.load(path)
+    for name, r in readings.items():
+        words = tuple(net.heads[name].words) if name in net.heads else None
+        if words != tuple(r.words):
+            raise UsageError(f"adapter {path} reads {name} as {words}, expected {tuple(r.words)}: train it on these")
+    return net.requires_grad_(True)
+
+
+def _descriptions(
+    matchers: Sequence[torch.nn.Module], config: HalfmaskConfig, train: Faces, folder: Path, accelerator: Any
+) -> list[NDArray[np.float32]]:
+    """Every matcher's descriptors of the untouched training faces, (N, D) each; kept in the run's folder."""
+    from tqdm import tqdm
+
+    found = []
+    for name, matcher in zip(config.matchers, matchers, strict=True):
+        file = folder / f"descriptors-{name}.npy"
+        if not file.is_file() or len(np.load(file, mmap_mode="r")) != len(train):
+            parts = []
+            for start in tqdm(range(0, len(train), 32), desc=f"{name} describes the training faces", unit="batch"):
+                face = train.take(np.arange(start, min(start + 32, len(train)))).to(accelerator.device)
+                with torch.no_grad(), accelerator.autocast():
+                    parts.append(matcher(face).float().cpu().numpy())
+            part = file.with_name(f".{file.stem}.part.npy")
+            np.save(part, np.concatenate(parts))
+            part.replace(file)
+        found.append(np.load(file))
+    return found
