@@ -5,7 +5,7 @@
 Trains configs/age/*.yaml with the seeds 1, 2, 3 (runs that are there go on, or are left alone when done), each judged
 on the test pictures by its best epoch on the validation pictures, and prints the tables of docs/results.md: MAE and
 RMSE, mean and standard deviation over the seeds, and how often the ordinal answers contradict each other. ``--figure``
-draws where.
+draws where. ``or+iw`` and ``coral+iw`` among the ``--kinds`` are the same configs with importance weights.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from ages_figure import draw
 
+from halfmask.errors import UsageError
 from halfmask.evaluation.metrics import cumulative_score, mae, rmse
 from halfmask.evaluation.ordinal import biases_ordered, rank_inconsistencies
 from halfmask.evaluation.tables import markdown
@@ -27,6 +28,17 @@ from halfmask.training.attribute import AttributeConfig, train_attribute
 from halfmask.training.loop import load_config
 
 FIRST = 21
+#: What is put behind a kind for importance weights.
+WEIGHTED = "+iw"
+
+
+def config_of(kind: str, seed: int, configs: Path) -> AttributeConfig:
+    """The config of a kind such as ``coral``, or ``coral+iw`` with importance weights."""
+    name = kind.removesuffix(WEIGHTED)
+    config = load_config(AttributeConfig, configs / f"{name}.yaml")
+    if name != kind and config.heads["age"]["kind"] == "categorical":
+        raise UsageError(f"{kind}: cross-entropy has no tasks to weigh; importance weights are for or, coral, corn")
+    return replace(config, seed=seed, importance=config.importance or name != kind)
 
 
 def figures(folder: Path) -> dict[str, float]:
@@ -61,8 +73,7 @@ def main() -> None:
         for kind in kinds:
             folder = asked.out / f"{kind}-{seed}"
             if not (folder / "test.json").is_file():
-                config = load_config(AttributeConfig, asked.configs / f"{kind}.yaml")
-                train_attribute(replace(config, seed=seed), folder)
+                train_attribute(config_of(kind, seed, asked.configs), folder)
     rows = []
     for kind in kinds:
         found = [figures(asked.out / f"{kind}-{seed}") for seed in seeds]

@@ -76,17 +76,33 @@ def test_saved_and_loaded_is_the_same(tmp_path: Path, faces: torch.Tensor) -> No
     assert [f.name for f in tmp_path.iterdir()] == ["net.safetensors"]
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_half_the_bytes_say_nearly_the_same(tmp_path: Path, faces: torch.Tensor, dtype: str) -> None:
+@pytest.mark.parametrize(("dtype", "share"), [("float16", 0.53), ("bfloat16", 0.53), ("int8", 0.28)])
+def test_fewer_bytes_say_nearly_the_same(tmp_path: Path, faces: torch.Tensor, dtype: str, share: float) -> None:
     net, full, half = make(), tmp_path / "full.safetensors", tmp_path / "half.safetensors"
     net.save(full)
     net.save(half, dtype)
-    assert half.stat().st_size < 0.53 * full.stat().st_size
+    assert half.stat().st_size < share * full.stat().st_size
     again = AttributeNet.load(half)
     assert all(p.dtype == torch.float32 for p in again.parameters())
     with torch.no_grad():
         for name, p in net.probabilities(faces).items():
             assert torch.allclose(p, again.probabilities(faces)[name], atol=0.02)
+
+
+def test_int8_rounds_each_channel_by_its_own_scale(tmp_path: Path) -> None:
+    net = make()
+    with torch.no_grad():
+        kernel = net.heads["race"].get_parameter("linear.weight")
+        kernel[0] *= 1e-4  # a channel that one scale for all would round to nothing
+        kernel[1] = 0
+    net.save(tmp_path / "net.safetensors", "int8")
+    again = AttributeNet.load(tmp_path / "net.safetensors")
+    for (name, v), w in zip(net.state_dict().items(), again.state_dict().values(), strict=True):
+        if v.ndim > 1:
+            largest = v.flatten(1).abs().amax(1)
+            assert ((v - w).flatten(1).abs().amax(1) <= largest / 254 * 1.001).all(), name
+        else:
+            assert torch.equal(v, w), name
 
 
 def test_the_file_says_what_it_is(tmp_path: Path) -> None:
@@ -155,7 +171,7 @@ def test_wrong_requests_are_refused(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="head"):
             AttributeNet(backbone, {name: Binary(d)})
     with pytest.raises(UsageError, match="float32, bfloat16, float16"):
-        make().save(tmp_path / "net.safetensors", "int8")
+        make().save(tmp_path / "net.safetensors", "int4")
 
 
 def test_files_of_others_are_refused(tmp_path: Path) -> None:
