@@ -50,6 +50,7 @@ def perturb(
     stop: bool = True,
     momentum: float = 0.0,
     transform: Callable[[Tensor], Tensor] | None = None,
+    project: Callable[[Tensor, Tensor], Tensor] | None = None,
     watch: Callable[[int, Tensor], None] | None = None,
 ) -> Perturbed:
     """Perturb each image until ``success``, by the ``rule`` of the module's equations. Images do not affect each other.
@@ -68,6 +69,7 @@ def perturb(
 
     Beyond the paper, and off by default: ``transform`` changes the gradient (M, C, H, W) before anything else is done
     with it; with ``momentum`` μ the rules use v_i = μ v_{i−1} + ∇l instead of ∇l (λ's term stays outside).
+    ``project(x, rows)`` moves the images after each step to where they may be.
     ``watch(i, x)`` sees all N images after each step i, and at i = 0 the start.
 
     Raises :class:`~halfmask.errors.UsageError` for settings that do not belong to the rule and images that are not in
@@ -89,7 +91,7 @@ def perturb(
     original = images.detach()
     x = (original if start is None else start.detach().to(original)).clone()
     kept, reached = x.clone(), torch.full((len(x),), steps, device=x.device)
-    nearest = torch.full((len(x),), torch.inf, device=x.device)
+    nearest = torch.full((len(x),), torch.inf, dtype=x.dtype, device=x.device)
     succeeded = torch.zeros(len(x), dtype=torch.bool, device=x.device)
     velocity = torch.zeros_like(x) if momentum else None
     rows = torch.arange(len(x), device=x.device)  # those that still move
@@ -117,6 +119,8 @@ def perturb(
         if velocity is not None:
             gradient = velocity[rows] = momentum * velocity[rows] + gradient
         x[rows] = _updated(now.detach(), original[rows], gradient, rule, step, weight, epsilon)
+        if project is not None:
+            x[rows] = project(x[rows], rows)
     kept[~succeeded] = x[~succeeded]
     return Perturbed(kept, succeeded, reached)
 
