@@ -2,8 +2,12 @@
 
     python scripts/ship.py runs/san --as san --card docs/cards/san.md --licence "MIT; trained on FairFace (CC BY 4.0)"
     python scripts/ship.py runs/gender --as gender --card docs/cards/gender.md --licence "non-commercial research"
+    python scripts/ship.py runs/attributes/fairface-resnet --as fairface-resnet --card docs/cards/fairface-resnet.md \\
+        --licence "MIT; trained on FairFace (CC BY 4.0)" --only safetensors --dtype int8
 
-Copies ``*.onnx``, ``*.safetensors`` and ``*.npz`` of the run folder as ``NAME.*``, and the card as ``NAME.md``.
+Copies ``*.onnx``, ``*.safetensors`` and ``*.npz`` of the run folder as ``NAME.*``, and the card as ``NAME.md``. What
+the package may weigh is limited (tests/weights/test_shipped.py): ``--only`` leaves the other kinds of file as they
+are, and ``--dtype`` rounds the weights of an attribute network, which only trains others then.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ import json
 import shutil
 from pathlib import Path
 
+from halfmask.networks.attribute import AttributeNet
 from halfmask.weights.shipped import DATA
 from halfmask.weights.store import sha256_of
 
@@ -23,11 +28,13 @@ def main() -> None:
     parser.add_argument("--as", dest="name", required=True)
     parser.add_argument("--card", type=Path, required=True)
     parser.add_argument("--licence", required=True, help="one line for `halfmask models`")
+    parser.add_argument("--only", choices=("onnx", "safetensors", "npz"), help="ship this kind of file alone")
+    parser.add_argument("--dtype", help="of an attribute network's safetensors: float16, bfloat16 or int8")
     asked = parser.parse_args()
     DATA.mkdir(exist_ok=True)
     path = DATA / "manifest.json"
     manifest = json.loads(path.read_text("utf-8")) if path.is_file() else {}
-    weights = {".onnx", ".safetensors", ".npz"}
+    weights = {f".{asked.only}"} if asked.only else {".onnx", ".safetensors", ".npz"}
     # a recipe's best epoch so far and its answers on the test set are notes of the run, not what it made
     sources = [f for f in sorted(asked.run.iterdir()) if f.suffix in weights and f.stem not in ("best", "test")]
     if not sources:
@@ -35,7 +42,11 @@ def main() -> None:
     card = f"{asked.name}.md"
     targets = [(source, f"{asked.name}{source.suffix}") for source in sources] + [(asked.card, card)]
     for source, file in targets:
-        shutil.copyfile(source, DATA / file)
+        if asked.dtype and source.suffix == ".safetensors":
+            AttributeNet.load(source).save(DATA / file, asked.dtype)
+            (DATA / file).chmod(0o644)
+        else:
+            shutil.copyfile(source, DATA / file)
         manifest[file] = {"sha256": sha256_of(DATA / file), "card": card, "licence": asked.licence}
         print(f"{file}: {(DATA / file).stat().st_size / 1e6:.2f} MB")
     path.write_text(json.dumps(dict(sorted(manifest.items())), indent=1) + "\n", "utf-8")

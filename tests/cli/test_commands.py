@@ -56,12 +56,15 @@ def test_the_licence_of_our_own_networks_is_the_manifests(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entry = {"sha256": "0", "card": "san.md"}
-    monkeypatch.setattr(
-        shipped, "manifest", lambda: {"san.onnx": entry, "gender.onnx": entry | {"licence": "odd terms"}}
-    )
+    files = {"san.onnx": entry, "san.safetensors": entry, "gender.onnx": entry | {"licence": "odd terms"}}
+    files["fairface-resnet.safetensors"] = entry
+    monkeypatch.setattr(shipped, "manifest", lambda: files)
     lines = {line.split()[0]: line for line in call(capsys, "models")[1].splitlines() if line}
     assert "odd terms" in lines["gender.onnx"]
     assert "see its card" in lines["san.onnx"]
+    # what runs is listed as ONNX; a network that only trains others has nothing else to be listed by
+    assert "san.safetensors" not in lines
+    assert " auxiliary " in lines["fairface-resnet.safetensors"]
 
 
 def test_models_check_finds_damage(

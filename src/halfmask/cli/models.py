@@ -26,6 +26,8 @@ _OURS = {
     "san.npz": ("SAN's prototypes, mean faces", "method"),
     "gender.onnx": ("gender, when no label is given", "auxiliary"),
     "attributes.onnx": ("gender, age, race: halfmask predict", "auxiliary"),
+    "fairface-gendercnn.safetensors": ("gender, age, race, to train against", "auxiliary"),
+    "fairface-resnet.safetensors": ("gender, age, race, to train against", "auxiliary"),
     "race-fairface.npz": ("race from w600k_mbf, taught by FairFace", "referee"),
     "race-utkface.npz": ("race from w600k_mbf, taught by UTKFace", "referee"),
 }
@@ -67,7 +69,8 @@ def models(context: click.Context) -> None:
     rows = []
     for file, entry in sorted(shipped.manifest().items()):
         path = shipped.DATA / file
-        if path.suffix in (".md", ".safetensors"):
+        runs = f"{path.stem}.onnx" in shipped.manifest()  # then its safetensors are the same network for torch
+        if path.suffix == ".md" or (path.suffix == ".safetensors" and runs):
             continue
         here = "in the package" if path.is_file() else "MISSING"
         size = _size(path.stat().st_size) if path.is_file() else "?"
