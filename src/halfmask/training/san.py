@@ -6,12 +6,14 @@ released code does otherwise (an L1 term throughout, the matching term on the me
 later, no separate stage 1) is a named key of the config, as is what we add (``transforms``).
 
 Prototypes are the mean crops of the training set. All crops share one template, so they are aligned to every face.
+
+Ensemble SAN and FlowSAN are SANs trained by this recipe: see training/ensemble.py and training/flowsan.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -19,11 +21,12 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..errors import DataError, UsageError
+from ..errors import UsageError, WeightsError
 from ..losses import j_d, j_g, j_m
 from ..networks.gendercnn import to_gray
 from ..networks.san import SAN
@@ -31,14 +34,17 @@ from ..photos.align import CROP
 from ..photos.paste import mask
 from .data import Faces, gray_pixels, open_faces, to_tensor
 from .export import export_san
-from .gender import load_gender
+from .gender import load_classifier
 from .loop import batch_indices, channels_last, fit, make_accelerator, start_run
+from .prototypes import Prototypes, mean_faces
+from .resample import oversampled
 
 
 @dataclass
 class SanConfig:
     """What can be set; ``train`` and ``valid`` are lists of ``{layout, root, splits}``.
 
+    ``gender_classifier`` is a file or a name, see :func:`~halfmask.training.gender.load_classifier`.
     ``match_on`` is ``sm`` (paper), ``mean`` (authors' code: mean descriptor of SM and OP) or ``op`` (ours: the output
     that people use). ``lambda_d`` weighs a reconstruction term on SM in stage 2 (paper: 0; authors' code: 1 with
     ``stage2_reconstruction: l1``). ``matcher_normalize: false`` keeps VGG-Face's descriptor unnormalised (paper).
@@ -46,18 +52,26 @@ class SanConfig:
 
     ``matcher`` is one of :func:`load_matcher`, or several joined by ``+``: J_M is then their mean.
 
+    ``oversample`` has rules of :func:`~halfmask.training.resample.oversampled`. ``prototypes: groups`` takes those of
+    young and old, white and black faces (Ensemble SAN), and the gender's where a face's age or race is not known or
+    another. ``gender_on: op`` leaves J_G's term on SM out. ``start`` names the weights of a SAN to begin with, also of
+    the checkpoint of a ``pretrain`` folder; they were trained with the same ``slope``.
+
     Four keys are ours. ``masked`` fades the change out toward the crop's edge before any network sees it, as it is when
     the face is put back into its photo. ``transforms`` puts random shifts, low resolution and noise before the gender
     classifier, which keeps the change from living in pixels that only that classifier reads. ``prototype_init`` starts
-    the combiner's three prototype weights at that value: SM and OP differ by these alone, and Adam moves a weight by
-    about the learning rate a step, so that short runs otherwise never reach the size that 400,000 steps of the authors'
-    did. ``reach`` does nothing in training: it goes out with the prototypes, and 1.6 makes OP step 1.6 times as far
-    from the same-gender prototype as the opposite one lies.
+    the combiner's three prototype weights at that value, also those of ``start``: SM and OP differ by these alone, and
+    Adam moves a weight by about the learning rate a step, so that short runs otherwise never reach the size that
+    400,000 steps of the authors' did. ``reach`` does nothing in training: it goes out with the prototypes, and 1.6
+    makes OP step 1.6 times as far from the same-gender prototype as the opposite one lies.
     """
 
     train: list[dict[str, Any]]
     valid: list[dict[str, Any]]
     gender_classifier: str
+    prototypes: Literal["gender", "groups"] = "gender"
+    oversample: list[dict[str, Any]] = field(default_factory=list)
+    start: str | None = None
     matcher: str = "sface"
     matcher_weights: str | None = None
     matcher_normalize: bool = True
@@ -73,6 +87,7 @@ class SanConfig:
     lambda_m: float = 1.0
     lambda_d: float = 0.0
     stage2_reconstruction: Literal["l1", "cross_entropy", "mse"] = "l1"
+    gender_on: Literal["both", "op"] = "both"
     match_on: Literal["sm", "op", "mean"] = "sm"
     match_from: int = 0
     flip: bool = True
@@ -82,47 +97,9 @@ class SanConfig:
     slope: float = 0.01
     preview: int = 8
     evaluate_every: int = 500
+    evaluate_faces: int = 128
     precision: str = "bf16"
     seed: int = 1
-
-
-@dataclass(frozen=True)
-class Prototypes:
-    """Mean faces of a training set: uint8 (224, 224, 3) each, and the share of men among its faces."""
-
-    female: NDArray[np.uint8]
-    male: NDArray[np.uint8]
-    male_share: float
-
-    def means(self) -> Tensor:
-        """By gender label, float32 (2, 3, 224, 224) in [0, 1]."""
-        return to_tensor(np.stack([self.female, self.male])).contiguous()
-
-    def neutral(self) -> Tensor:
-        """P_NT = alpha_F P_F + alpha_M P_M (section 3.2), (3, 224, 224)."""
-        female, male = self.means()
-        return (1 - self.male_share) * female + self.male_share * male
-
-    def save(self, path: Path, reach: float = 1.0) -> None:
-        """Write the npz that :class:`halfmask.methods.san.San` reads."""
-        share, far = np.float64(self.male_share), np.float64(reach)
-        np.savez_compressed(path, female=self.female, male=self.male, male_share=share, reach=far)
-
-
-def mean_faces(faces: Faces, batch: int = 256) -> Prototypes:
-    """The prototypes of a training set. Raises :class:`~halfmask.errors.DataError` when a gender is missing."""
-    labels = faces.labels("gender")
-    sums = np.zeros((2, *faces.pixels(np.array([0])).shape[1:]), np.float64)
-    for start in range(0, len(faces), batch):
-        index = np.arange(start, min(start + batch, len(faces)))
-        pixels = faces.pixels(index)
-        for g in (0, 1):
-            sums[g] += pixels[labels[index] == g].sum(0, dtype=np.float64)
-    counts = np.array([(labels == 0).sum(), (labels == 1).sum()])
-    if not counts.all():
-        raise DataError(f"prototypes need women and men; got {counts[0]} women and {counts[1]} men")
-    female, male = (np.rint(sums[g] / counts[g]).astype(np.uint8) for g in (0, 1))
-    return Prototypes(female, male, float(counts[1] / counts.sum()))
 
 
 class Matcher(Protocol):
@@ -184,27 +161,69 @@ def random_view(faces: Tensor, generator: torch.Generator) -> Tensor:
     return out + 0.02 * torch.randn(out.shape, generator=generator).to(out.device)
 
 
-def train_san(config: SanConfig, folder: Path, *, resume: bool = True) -> Path:
+#: What a SAN is shown instead of the gray faces (N, 1, H, W), given their gender and prototype group, (N,) each.
+Before = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Material:
+    """What SANs are trained on, opened once; ``before`` changes each face first, as a FlowSAN's earlier SANs do.
+
+    The matcher then compares with the face before that change, J_D with the face after it.
+    """
+
+    train: Faces
+    valid: Faces
+    prototypes: Prototypes
+    before: Before | None = None
+
+
+def open_material(config: SanConfig, *, groups: bool | None = None) -> Material:
+    """The faces of a config and their prototypes, those of groups if ``groups`` (by default: if the config says so)."""
+    known = lambda row: row.gender is not None  # noqa: E731
+    train, valid = open_faces(config.train, known), open_faces(config.valid, known)
+    return Material(train, valid, mean_faces(train, groups=config.prototypes == "groups" if groups is None else groups))
+
+
+def load_san(path: Path) -> SAN:
+    """The network of a ``san.safetensors`` or of a checkpoint. Raises :class:`~halfmask.errors.WeightsError`."""
+    try:
+        with safe_open(path, "pt") as stream:
+            slope = float((stream.metadata() or {}).get("slope", 0.01))
+        net = SAN(slope)
+        net.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, ValueError, RuntimeError) as error:
+        raise WeightsError(f"the SAN {path} cannot be loaded: {error}; give a run's san.safetensors") from error
+    return net
+
+
+def train_san(config: SanConfig, folder: Path, *, resume: bool = True, material: Material | None = None) -> Path:
     """Both stages, in ``folder/pretrain`` and ``folder``; returns the path of ``san.safetensors``.
 
     Beside it: ``san.onnx``, ``san.npz`` (the prototypes), ``strip.png`` (the same faces while
-    training: original, SM, NT, OP) and ``losses.png``.
+    training: original, SM, NT, OP) and ``losses.png``. ``material`` by default is what the config names.
     """
-    known = lambda row: row.gender is not None  # noqa: E731
-    train, valid = open_faces(config.train, known), open_faces(config.valid, known)
+    material = material or open_material(config)
     start_run(folder, config)
-    prototypes = mean_faces(train)
-    prototypes.save(folder / "san.npz", config.reach)
+    if config.prototypes == "gender":
+        material = replace(material, prototypes=replace(material.prototypes, groups=None))
+    material.prototypes.save(folder / "san.npz", config.reach)
     torch.manual_seed(config.seed)
     net = SAN(config.slope)
+    meant = torch.zeros(3)  # a new network's prototype weights are noise
+    if config.start is not None:
+        net = load_san(Path(config.start))
+        meant = net.combine.weight[0, 128:, 0, 0].detach().clone()
     if config.prototype_init is not None:
         assert net.combine.bias is not None
         with torch.no_grad():
+            # the neutral prototype goes on adding, on average, what it was meant to add
+            change = (config.prototype_init - meant) * material.prototypes.neutral().mean((1, 2))
+            net.combine.bias -= change.sum()
             net.combine.weight[:, 128:] = config.prototype_init
-            net.combine.bias -= config.prototype_init * prototypes.neutral().mean() * 3
     if config.pretrain_steps:
-        _stage(config, net, train, valid, prototypes, folder / "pretrain", stage=1, resume=resume)
-    _stage(config, net, train, valid, prototypes, folder, stage=2, resume=resume)
+        _stage(config, net, material, folder / "pretrain", stage=1, resume=resume)
+    _stage(config, net, material, folder, stage=2, resume=resume)
     path = folder / "san.safetensors"
     net.cpu()
     state = {k: v.detach().float().contiguous().clone() for k, v in net.state_dict().items()}
@@ -213,17 +232,8 @@ def train_san(config: SanConfig, folder: Path, *, resume: bool = True) -> Path:
     return path
 
 
-def _stage(
-    config: SanConfig,
-    net: SAN,
-    train: Faces,
-    valid: Faces,
-    prototypes: Prototypes,
-    folder: Path,
-    *,
-    stage: int,
-    resume: bool,
-) -> None:
+def _stage(config: SanConfig, net: SAN, material: Material, folder: Path, *, stage: int, resume: bool) -> None:
+    train, prototypes = material.train, material.prototypes
     folder.mkdir(parents=True, exist_ok=True)
     accelerator = make_accelerator(config.precision, config.seed + stage)
     device = accelerator.device
@@ -232,27 +242,34 @@ def _stage(
     optimizer = torch.optim.Adam(net.parameters(), lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, eta_min=lr / 20)
     wrapped, optimizer, schedule = accelerator.prepare(net, optimizer, schedule)
-    means = prototypes.means().to(device)
+    means = prototypes.by_group().to(device)
     labels = torch.from_numpy(train.labels("gender")).to(device)
+    groups = torch.from_numpy(prototypes.group_labels(train)).to(device)
+    epoch = oversampled(train.rows, config.oversample)
     oval = torch.from_numpy(mask(CROP).copy()).to(device) if config.masked else torch.ones((), device=device)
     classifier = matcher = None
     if stage == 2:
-        classifier = channels_last(load_gender(Path(config.gender_classifier)), device)
+        classifier = channels_last(load_classifier(config.gender_classifier), device)
         matcher = channels_last(load_matcher(config.matcher, config.matcher_weights, config.matcher_normalize), device)
 
-    def batch(i: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        chosen = batch_indices(config.seed + stage, i, len(train), config.batch)
-        face = to_tensor(gray_pixels(train.pixels(chosen))).to(device)
-        gender = labels[chosen]
-        same, opposite = means[gender], means[1 - gender]
+    def batch(i: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Faces as they were, faces as the network is shown them, gender, same-gender and opposite prototypes."""
+        chosen = epoch[batch_indices(config.seed + stage, i, len(epoch), config.batch)]
+        whole = to_tensor(gray_pixels(train.pixels(chosen))).to(device)
+        gender, group = labels[chosen], groups[chosen]
+        same, opposite = means[group, gender], means[group, 1 - gender]
+        face = whole
+        if material.before is not None:
+            with torch.no_grad(), accelerator.autocast():
+                face = material.before(whole, gender, group).float()
         if config.flip and np.random.default_rng([config.seed, stage, i]).random() < 0.5:
-            face = face.flip(3)
+            whole, face = whole.flip(3), face.flip(3)
             if config.flip_prototypes:
                 same, opposite = same.flip(3), opposite.flip(3)
-        return face, gender, same, opposite
+        return whole, face, gender, same, opposite
 
     def step1(i: int) -> Mapping[str, Tensor]:
-        face, _, same, _ = batch(i)
+        _, face, _, same, _ = batch(i)
         with accelerator.autocast():
             (sm,) = wrapped(face, same, [same])
         return _update({"J_D": (1.0, j_d(sm.float(), face, config.pretrain_loss))})
@@ -260,18 +277,20 @@ def _stage(
     def step2(i: int) -> Mapping[str, Tensor]:
         assert classifier is not None
         assert matcher is not None
-        face, gender, same, opposite = batch(i)
+        whole, face, gender, same, opposite = batch(i)
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + i)
         with accelerator.autocast():
             sm, op = wrapped(face, same, [same, opposite])
             sm, op = (face + oval * (out - face) for out in (sm.float(), op.float()))
             both = torch.cat([sm, op])
-            seen = random_view(both, generator) if config.transforms else both
-            logits_sm, logits_op = classifier(seen).float().chunk(2)
-        terms = {"J_G": (config.lambda_g, j_g(logits_sm, logits_op, gender))}
+            judged = both if config.gender_on == "both" else op
+            logits = classifier(random_view(judged, generator) if config.transforms else judged).float()
+        on_sm, on_op = logits[: len(gender)], logits[-len(gender) :]
+        wrong = j_g(on_sm, on_op, gender) if config.gender_on == "both" else F.cross_entropy(on_op, 1 - gender)
+        terms = {"J_G": (config.lambda_g, wrong)}
         if i >= config.match_from and config.lambda_m:
             with torch.no_grad(), accelerator.autocast():
-                wanted = matcher(face.expand(-1, 3, -1, -1)).float()
+                wanted = matcher(whole.expand(-1, 3, -1, -1)).float()
             with accelerator.autocast():
                 shown = {"mean": both, "sm": sm, "op": op}[config.match_on]
                 described = matcher(shown.expand(-1, 3, -1, -1)).float()
@@ -294,9 +313,9 @@ def _stage(
 
     def evaluate(i: int) -> Mapping[str, float]:
         if accelerator.is_main_process:
-            strip = preview(net, valid, prototypes, config.preview)
+            strip = preview(net, material, config.preview)
             cv2.imwrite(str(folder / "strip.png"), strip)
-        return measure(net, valid, prototypes, classifier, matcher)
+        return measure(net, material, classifier, matcher, most=config.evaluate_faces)
 
     fit(
         folder,
@@ -307,35 +326,37 @@ def _stage(
         evaluate_every=config.evaluate_every,
         checkpoint_every=250,
         resume=resume,
-        desc=f"SAN stage {stage}",
+        desc=f"{folder.name}, stage {stage}",
     )
 
 
 @torch.no_grad()
-def outputs(net: SAN, faces: Faces, index: NDArray[np.integer], prototypes: Prototypes) -> tuple[Tensor, ...]:
-    """The gray face and its SM, NT and OP outputs, (N, 1, 224, 224) each."""
+def outputs(net: SAN, material: Material, index: NDArray[np.integer]) -> tuple[Tensor, ...]:
+    """Of validation faces: the gray face and its SM, NT and OP outputs, (N, 1, 224, 224) each."""
     device = next(net.parameters()).device
-    face = faces.take(index, gray=True).to(device)
+    faces, prototypes = material.valid, material.prototypes
+    whole = faces.take(index, gray=True).to(device)
     gender = torch.from_numpy(faces.labels("gender")[index]).to(device)
-    means = prototypes.means().to(device)
+    group = torch.from_numpy(prototypes.group_labels(faces)[index]).to(device)
+    means = prototypes.by_group().to(device)
     neutral = prototypes.neutral().to(device).expand(len(index), -1, -1, -1)
-    return face, *net(face, means[gender], [means[gender], neutral, means[1 - gender]])
+    face = material.before(whole, gender, group).float() if material.before is not None else whole
+    return whole, *net(face, means[group, gender], [means[group, gender], neutral, means[group, 1 - gender]])
 
 
-def preview(net: SAN, faces: Faces, prototypes: Prototypes, count: int) -> NDArray[np.uint8]:
+def preview(net: SAN, material: Material, count: int) -> NDArray[np.uint8]:
     """The first ``count`` faces of each gender in turn, one column each: original, SM, NT, OP from the top."""
-    labels = faces.labels("gender")
+    labels = material.valid.labels("gender")
     both = [np.flatnonzero(labels == g)[: (count + 1) // 2] for g in (0, 1)]
     index = np.concatenate(both)[:count]
-    rows = [torch.cat(list(x[:, 0]), 1) for x in outputs(net, faces, index, prototypes)]
+    rows = [torch.cat(list(x[:, 0]), 1) for x in outputs(net, material, index)]
     return (torch.cat(rows).clamp(0, 1) * 255).round().byte().cpu().numpy()
 
 
 @torch.no_grad()
 def measure(
     net: SAN,
-    faces: Faces,
-    prototypes: Prototypes,
+    material: Material,
     classifier: torch.nn.Module | None,
     matcher: torch.nn.Module | None,
     *,
@@ -347,12 +368,12 @@ def measure(
     L1 to the face, gender error and cosine to the face's descriptor, for each output.
     """
     sums: dict[str, list[float]] = {}
-    index = np.random.default_rng(0).permutation(len(faces))[:most]
-    gender = faces.labels("gender")
+    index = np.random.default_rng(0).permutation(len(material.valid))[:most]
+    gender = material.valid.labels("gender")
     for start in range(0, len(index), batch):
         part = index[start : start + batch]
         with torch.autocast(next(net.parameters()).device.type, torch.bfloat16):
-            face, *made = outputs(net, faces, part, prototypes)
+            face, *made = outputs(net, material, part)
         made = [out.float() for out in made]
         truth = torch.from_numpy(gender[part]).to(face.device)
         wanted = matcher(face.expand(-1, 3, -1, -1)) if matcher else None
