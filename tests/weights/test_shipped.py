@@ -15,8 +15,10 @@ from halfmask.errors import WeightsError
 from halfmask.methods.labels import GenderEstimate
 from halfmask.methods.runtime import Network, gray
 from halfmask.methods.san import San
+from halfmask.networks.attribute import AttributeNet
 from halfmask.networks.san import SAN
 from halfmask.photos.align import crop_face, template
+from halfmask.predicting.network import AttributeNetwork
 from halfmask.training.gender import load_gender
 from halfmask.weights import shipped
 
@@ -57,6 +59,20 @@ def test_shipped_onnx_equals_torch_on_a_face(face: np.ndarray) -> None:
     with torch.no_grad():
         logits = classifier(torch.from_numpy(face)).numpy()
     assert np.abs(Network(shipped.path("gender.onnx"))(gray(face)) - logits).max() < 1e-4
+
+
+def test_auxiliaries_load_and_read_a_face(face: np.ndarray) -> None:
+    files = [f for f in shipped.manifest() if f.startswith(("attributes", "fairface-")) and f.endswith(".safetensors")]
+    assert len(files) > 1
+    for file in files:
+        net = AttributeNet.load(shipped.path(file))
+        one, two = (net.probabilities(torch.from_numpy(np.ascontiguousarray(f))) for f in (face, face[..., ::-1]))
+        said = {name: (one[name] + two[name]).numpy() / 2 for name in one}
+        assert {name: p.shape[1] for name, p in said.items()} == {"gender": 2, "age": 9, "race": 7}, file
+        assert said["gender"][0, 0] > 0.5, f"{file} does not see a woman in the astronaut"
+        if file == "attributes.safetensors":  # in float16, beside an ONNX file in float32
+            for name, full in AttributeNetwork(threads=1).probabilities(face).items():
+                assert np.abs(said[name] - full).max() < 0.01
 
 
 def test_change_keeps_chroma_and_opposite_goes_further_than_same(face: np.ndarray) -> None:
