@@ -69,11 +69,13 @@ class Halfmask:
         self._net = Network(path, threads)
         self.fingerprint = sha256_of(path)[:12]
         try:
-            described = {name: json.loads(self._net.about[f"{name}s"]) for name in ("age", "race")}
-            #: group → its share among the targets
-            self.groups: dict[str, dict[str, float]] = {k: {w: float(p) for w, p in v.items()} for k, v in described.items()}
+            #: group → its share among the targets, by attribute
+            self.groups: dict[str, dict[str, float]] = {
+                name: {str(word): float(share) for word, share in json.loads(self._net.about[f"{name}s"]).items()}
+                for name in ("age", "race")
+            }
         except (KeyError, ValueError, AttributeError) as error:
-            raise WeightsError(f"{path} does not say which groups it knows: {error}. Train or fetch it again.") from error
+            raise WeightsError(f"{path} does not name the groups it knows: {error}. Train or fetch it again") from error
 
     def targets(self, crop: NDArray[np.float32]) -> dict[str, int]:
         """What is drawn for one crop (3, 224, 224): attribute → class index, of hidden ones only."""

@@ -37,10 +37,10 @@ class Masker(nn.Module):
     """Faces and a code to what to add to them.
 
     ``forward`` takes RGB crops (N, 3, 112, 112) of ``template(112)`` in [0, 1] and codes (N, ``code``) of
-    :meth:`encode`, and gives the change (N, 3, 112, 112) in RGB. ``ages`` and ``races`` are the words of the groups
-    that can be targets. A fresh network changes nothing.
+    :meth:`encode`, and gives the change (N, 3, 112, 112) in RGB. ``ages`` and ``races`` are the groups that can be
+    targets, each with its share in the population that targets are drawn from. A fresh network changes nothing.
 
-    >>> net = Masker(ages=("young", "old"), races=("a", "b", "c"))
+    >>> net = Masker(ages={"young": 0.6, "old": 0.4}, races={"a": 0.5, "b": 0.3, "c": 0.2})
     >>> code = net.encode(gender=torch.tensor([1, -1]), age=torch.tensor([-1, 0]), race=torch.tensor([-1, 2]))
     >>> net(torch.rand(2, 3, 112, 112), code).shape, code.tolist()[1]
     (torch.Size([2, 3, 112, 112]), [0.0, 1.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0])
@@ -100,7 +100,9 @@ class Masker(nn.Module):
         about = {"format": _FORMAT, "halfmask": __version__, "widths": json.dumps(self.widths)}
         about |= {"ages": json.dumps(self.ages), "races": json.dumps(self.races)}
         part = path.with_name(f".{path.name}.part")
-        save_file({k: v.detach().cpu().to(dtype).contiguous().clone() for k, v in self.state_dict().items()}, part, about)
+        save_file(
+            {k: v.detach().cpu().to(dtype).contiguous().clone() for k, v in self.state_dict().items()}, part, about
+        )
         os.replace(part, path)
 
     @classmethod

@@ -15,7 +15,7 @@ read is nothing, not the opposite.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from ..errors import UsageError
 from ..methods.choice import ATTRIBUTES
@@ -48,11 +48,16 @@ class HalfmaskConfig:
 
     ``adapters`` are files of ``halfmask train attribute`` with the heads gender, age (in ``ages``, the lowest year of
     each group) and race (``races``, as in an attribute config). ``matchers`` are auxiliaries of
-    :func:`~halfmask.training.san.load_matcher`; each sees the share of the batch in ``matcher_shares``, since FaceNet
-    costs ten times what SFace does. ``watcher`` is a gender classifier that trains nothing: the log says what it reads.
+    :func:`~halfmask.training.san.load_matcher`; each sees its share of the batch (``matcher_shares``, one share after
+    the other), since they cost most. ``watcher`` is a gender classifier that trains nothing: the
+    log says what it reads.
 
     ``odds`` is how often each attribute is hidden, ``weights`` how much each counts. ``confidence`` is the share of
-    belief that an adapter is to give the target. ``ssim`` is the least structural similarity that costs nothing.
+    belief that an adapter is to give the target. ``margin`` is the distance (1 - cosine) by which a matcher may see a
+    face move for nothing, ``ssim`` the structural similarity that costs nothing: budgets, that are there to be used.
+    Adapters start to adapt at step ``adapt_from``, when the generator has learned what a target is, and then do so
+    every ``adapt_every`` steps. ``average`` is the decay of the running mean of weights that is kept: a long one
+    averages away what the generator does, since that turns as the adapters follow it.
     """
 
     train: list[dict[str, Any]]
@@ -62,21 +67,24 @@ class HalfmaskConfig:
     races: dict[str, list[str]]
     watcher: str | None = None
     matchers: list[str] = field(default_factory=lambda: ["sface", "facenet"])
-    matcher_shares: list[float] = field(default_factory=lambda: [1.0, 0.25])
+    matcher_shares: list[float] = field(default_factory=lambda: [0.5, 0.5])
     odds: dict[str, float] = field(default_factory=lambda: {"gender": 0.8, "age": 0.35, "race": 0.35})
     weights: dict[str, float] = field(default_factory=lambda: {"gender": 1.0, "age": 0.3, "race": 0.3})
     confidence: float = 0.9
     keep: float = 0.5
-    match: float = 2.0
+    match: float = 5.0
+    margin: float = 0.09
     critic: float = 0.05
-    ssim: float = 0.94
+    ssim: float = 0.93
     ssim_weight: float = 8.0
     steps: int = 4000
     batch: int = 16
     lr: float = 1e-3
-    adapter_lr: float = 3e-4
+    adapter_lr: float = 2e-4
+    adapt_from: int = 200
+    adapt_every: int = 2
     critic_lr: float = 4e-4
-    average: float = 0.998
+    average: float = 0.99
     start: str | None = None
     watch: int = 300
     evaluate_every: int = 500
@@ -121,8 +129,6 @@ def train_halfmask(config: HalfmaskConfig, folder: Path, *, resume: bool = True)
     Beside it: ``halfmask.onnx``, ``strip.png`` (validation faces and what becomes of them) and ``losses.png``. Raises
     :class:`~halfmask.errors.UsageError` for a config that makes no sense.
     """
-    from pytorch_msssim import ssim
-
     readings = _readings(config)
     known = lambda row: row.gender is not None  # noqa: E731
     train, valid = open_faces(config.train, known, size=SIDE), open_faces(config.valid, known, size=SIDE)
@@ -138,13 +144,14 @@ def train_halfmask(config: HalfmaskConfig, folder: Path, *, resume: bool = True)
     net = channels_last(Masker(shares["age"], shares["race"]), device)
     if config.start:
         net.load_state_dict(Masker.load(Path(config.start)).state_dict())
-    averaged = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(config.average))
+    averaged = AveragedModel(net, avg_fn=_average(config.average))
     critic = channels_last(Critic(), device)
     adapters = torch.nn.ModuleList(_adapter(Path(path), readings) for path in config.adapters)
     channels_last(adapters, device)
     matchers = [channels_last(load_matcher(name), device) for name in config.matchers]
     watcher = channels_last(load_gender(Path(config.watcher)), device) if config.watcher else None
     wanted = _descriptions(matchers, config, train, folder, accelerator)
+    beliefs = _beliefs(adapters, train, folder, accelerator)
     oval = torch.from_numpy(mask(SIDE).copy()).to(device)
 
     optimizer = torch.optim.Adam(net.parameters(), config.lr, betas=(0.5, 0.99))
@@ -169,8 +176,11 @@ def train_halfmask(config: HalfmaskConfig, folder: Path, *, resume: bool = True)
             delta = net(face, code)
         changed = (face + oval * delta.float()).clamp(0, 1)
 
-        before, adapted = _adapt(face, changed.detach(), truth, rng)
-        judged = _judge(face, changed.detach())
+        record: dict[str, Tensor] = {}
+        # on the first step as well, so that the log knows the figure from the start
+        if i == 0 or (i >= config.adapt_from and i % config.adapt_every == 0):
+            record["adapters"] = _adapt(face, changed.detach(), truth, rng, learn=i >= config.adapt_from)
+        record["judge"] = _judge(face, changed.detach())
 
         terms: dict[str, Tensor] = {}
         adapters.eval()
@@ -179,7 +189,7 @@ def train_halfmask(config: HalfmaskConfig, folder: Path, *, resume: bool = True)
             p.requires_grad_(False)
         hidden: dict[str, list[Tensor]] = {name: [] for name in ATTRIBUTES}
         kept: list[Tensor] = []
-        for adapter, old in zip(adapters, before, strict=True):
+        for adapter, old in zip(adapters, beliefs, strict=True):
             with accelerator.autocast():
                 logits = adapter(seen)
             for name in ATTRIBUTES:
@@ -189,7 +199,7 @@ def train_halfmask(config: HalfmaskConfig, folder: Path, *, resume: bool = True)
                 # cross-entropy less the aim's own entropy: 0 when the adapter believes just what it is to believe
                 away = (aim * (aim.log() - believed.log())).sum(1)
                 hidden[name].append((away * (target >= 0)).mean())
-                stays = old[name]
+                stays = torch.from_numpy(old[name][chosen]).to(device)
                 kept.append(((stays * (stays.log() - believed.log())).sum(1) * (target < 0)).mean())
         for p in adapters.parameters():
             p.requires_grad_(True)
@@ -197,15 +207,16 @@ def train_halfmask(config: HalfmaskConfig, folder: Path, *, resume: bool = True)
             terms[f"hide_{name}"] = config.weights[name] * torch.stack(hidden[name]).mean()
         terms["keep"] = config.keep * torch.stack(kept).mean() * len(ATTRIBUTES)
         unturned = torch.where(turned, changed.flip(3), changed)
-        for name, matcher, share, table in zip(
-            config.matchers, matchers, config.matcher_shares, wanted, strict=True
-        ):
-            count = max(1, round(share * len(chosen)))
+        first = 0
+        for name, matcher, share, table in zip(config.matchers, matchers, config.matcher_shares, wanted, strict=True):
+            part = np.arange(first, first + max(1, round(share * len(chosen)))) % len(chosen)
+            first = int(part[-1]) + 1
             with accelerator.autocast():
-                described = matcher(unturned[:count]).float()
-            same = torch.from_numpy(table[chosen[:count]]).to(device)
-            terms[f"match_{name}"] = config.match * (1 - F.cosine_similarity(described, same)).mean()
-        alike = ssim(changed, face, data_range=1.0, size_average=False, win_size=7)
+                described = matcher(unturned[part]).float()
+            apart = 1 - F.cosine_similarity(described, torch.from_numpy(table[chosen[part]]).to(device))
+            terms[f"match_{name}"] = config.match * F.relu(apart - config.margin).mean()
+            record[f"apart_{name}"] = apart.mean()
+        alike = _ssim(changed, face)
         terms["ssim"] = config.ssim_weight * F.relu(config.ssim - alike).mean()
         with accelerator.autocast():
             terms["looks"] = -config.critic * critic(changed).float().mean()
@@ -216,38 +227,33 @@ def train_halfmask(config: HalfmaskConfig, folder: Path, *, resume: bool = True)
         optimizer.step()
         schedule.step()
         averaged.update_parameters(accelerator.unwrap_model(net))
-        record = {"loss": total, **terms, "seen_ssim": alike.mean(), "adapters": adapted, "judge": judged}
+        record |= {"loss": total, "seen_ssim": alike.mean()} | terms
         return {name: value.detach() for name, value in record.items()}
 
     def net_encode(targets: Targets) -> Tensor:
         return accelerator.unwrap_model(net).encode(targets.gender, targets.age, targets.race)
 
     def _adapt(
-        face: Tensor, changed: Tensor, truth: Mapping[str, Tensor], rng: np.random.Generator
-    ) -> tuple[list[dict[str, Tensor]], Tensor]:
-        """One step of every adapter; what each believed of the untouched faces, and the mean loss."""
-        adapters.train()
+        face: Tensor, changed: Tensor, truth: Mapping[str, Tensor], rng: np.random.Generator, learn: bool
+    ) -> Tensor:
+        """One step of every adapter on untouched and changed faces with their true labels; the mean loss."""
+        adapters.train(learn)
         both = torch.cat([view(face, rng), view(changed, rng)])
-        labels2 = {name: torch.cat([t, t]) for name, t in truth.items()}
-        losses, before = [], []
+        losses = []
         for adapter in adapters:
             with accelerator.autocast():
                 logits = adapter(both)
-            losses.append(
-                torch.stack(
-                    [
-                        config.weights[name] * adapter.heads[name].loss(logits[name].float(), labels2[name])
-                        for name in ATTRIBUTES
-                    ]
-                ).sum()
-            )
-            half = {name: logits[name][: len(face)].float().detach() for name in ATTRIBUTES}
-            before.append({name: adapter.heads[name].probabilities(z).clamp_min(1e-6) for name, z in half.items()})
+            parts = [
+                config.weights[name] * adapter.heads[name].loss(logits[name].float(), truth[name].repeat(2))
+                for name in ATTRIBUTES
+            ]
+            losses.append(torch.stack(parts).sum())
         total = torch.stack(losses).sum()
-        adapting.zero_grad(set_to_none=True)
-        accelerator.backward(total)
-        adapting.step()
-        return before, total / len(losses)
+        if learn:
+            adapting.zero_grad(set_to_none=True)
+            accelerator.backward(total)
+            adapting.step()
+        return total / len(losses)
 
     def _judge(face: Tensor, changed: Tensor) -> Tensor:
         with accelerator.autocast():
@@ -280,6 +286,15 @@ def train_halfmask(config: HalfmaskConfig, folder: Path, *, resume: bool = True)
     path = folder / "halfmask.safetensors"
     export_masker(Masker.load(path), folder / "halfmask.onnx")
     return path
+
+
+def _average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
+    """A running mean of weights that forgets its start: over the last tenth of the steps, later by ``decay``."""
+
+    def mean(old: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
+        return old.lerp(new, 1 - min(decay, (1 + float(count)) / (10 + float(count))))
+
+    return mean
 
 
 def soft(target: Tensor, classes: int, confidence: float) -> Tensor:
@@ -322,7 +337,6 @@ def measure(
 
     And the mean cosine by every matcher (the last on a third of the faces), and the mean SSIM.
     """
-    from pytorch_msssim import ssim
     from sklearn.metrics import roc_auc_score
 
     net.eval()
@@ -350,13 +364,22 @@ def measure(
                         if name == config.matchers[0] or start < len(index) // 3:
                             cosine = F.cosine_similarity(matcher(face).float(), matcher(after).float())
                             scores.setdefault(f"cosine_{name}", []).append(cosine)
-                    scores.setdefault("ssim", []).append(ssim(after, face, data_range=1.0, size_average=False, win_size=7))
+            if way == "random":  # outside of autocast: variances drown in bfloat16
+                scores.setdefault("ssim", []).append(_ssim(after, face))
         for name, parts in scores.items():
             values = torch.cat(parts).cpu()
             if name.startswith(("cosine", "ssim")):
                 found[f"valid_{name}"] = float(values.mean())
             else:
                 found[f"valid_{way}_{name}"] = float(roc_auc_score(true.numpy(), values.numpy()))
+    return found
+
+
+def _ssim(one: Tensor, two: Tensor) -> Tensor:
+    """Structural similarity (N,) of images (N, 3, H, W) in [0, 1], differentiable."""
+    from pytorch_msssim import ssim
+
+    found: Tensor = ssim(one, two, data_range=1.0, size_average=False, win_size=7)
     return found
 
 
@@ -410,19 +433,46 @@ def _descriptions(
     matchers: Sequence[torch.nn.Module], config: HalfmaskConfig, train: Faces, folder: Path, accelerator: Any
 ) -> list[NDArray[np.float32]]:
     """Every matcher's descriptors of the untouched training faces, (N, D) each; kept in the run's folder."""
-    from tqdm import tqdm
-
     found = []
     for name, matcher in zip(config.matchers, matchers, strict=True):
-        file = folder / f"descriptors-{name}.npy"
-        if not file.is_file() or len(np.load(file, mmap_mode="r")) != len(train):
-            parts = []
-            for start in tqdm(range(0, len(train), 32), desc=f"{name} describes the training faces", unit="batch"):
-                face = train.take(np.arange(start, min(start + 32, len(train)))).to(accelerator.device)
-                with torch.no_grad(), accelerator.autocast():
-                    parts.append(matcher(face).float().cpu().numpy())
-            part = file.with_name(f".{file.stem}.part.npy")
-            np.save(part, np.concatenate(parts))
-            part.replace(file)
-        found.append(np.load(file))
+
+        def ask(face: Tensor, matcher: torch.nn.Module = matcher) -> dict[str, Tensor]:
+            return {"descriptor": matcher(face)}
+
+        found.append(_asked(ask, train, folder / f"untouched-{name}.npz", accelerator)["descriptor"])
     return found
+
+
+def _beliefs(
+    adapters: torch.nn.ModuleList, train: Faces, folder: Path, accelerator: Any
+) -> list[dict[str, NDArray[np.float32]]]:
+    """What every adapter believes of the untouched training faces before it adapts: by attribute (N, K)."""
+    found = []
+    for k, adapter in enumerate(adapters):
+
+        def ask(face: Tensor, adapter: Any = adapter) -> dict[str, Tensor]:
+            probabilities: dict[str, Tensor] = adapter.eval().probabilities(face)
+            return {name: p.float().clamp_min(1e-6) for name, p in probabilities.items()}
+
+        found.append(_asked(ask, train, folder / f"untouched-adapter{k}.npz", accelerator))
+    return found
+
+
+def _asked(
+    ask: Callable[[Tensor], Mapping[str, Tensor]], train: Faces, file: Path, accelerator: Any
+) -> dict[str, NDArray[np.float32]]:
+    """What a network says of every untouched training face, kept in ``file``, which is whole or absent."""
+    from tqdm import tqdm
+
+    if not file.is_file():
+        parts: list[Mapping[str, Tensor]] = []
+        for start in tqdm(range(0, len(train), 32), desc=file.stem, unit="batch"):
+            face = train.take(np.arange(start, min(start + 32, len(train)))).to(accelerator.device)
+            with torch.no_grad(), accelerator.autocast():
+                parts.append(ask(face))
+        fresh = file.with_name(f".{file.stem}.part.npz")
+        everything = {name: torch.cat([p[name].float().cpu() for p in parts]).numpy() for name in parts[0]}
+        np.savez(fresh, **everything)  # type: ignore[arg-type]
+        fresh.replace(file)
+    with np.load(file) as kept:
+        return {name: kept[name] for name in kept.files}

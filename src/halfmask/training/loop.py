@@ -147,30 +147,28 @@ def fit(
     first = _restore(checkpoint, accelerator) if resume else 0
     _trim_log(folder / "log.jsonl", first)
     began = time.perf_counter()
-    sums: dict[str, float] = {}
-    count = 0
+    seen: dict[str, list[float]] = {}  # since the last line of the log; a step need not return every figure
     with (
         open(folder / "log.jsonl", "a", encoding="utf-8") as log,
         tqdm(total=steps, initial=first, desc=desc, unit="step", disable=not accelerator.is_main_process) as bar,
     ):
         for i in range(first, steps):
             for name, value in step(i).items():
-                sums[name] = sums.get(name, 0.0) + float(value)
-            count += 1
+                seen.setdefault(name, []).append(float(value))
             bar.update()
             done = i + 1
             due = bool(evaluate and (done == steps or (evaluate_every and done % evaluate_every == 0)))
             if due or done % 20 == 0 or done == steps:
                 record: dict[str, Any] = {"step": done, "seconds": round(time.perf_counter() - began, 1)}
-                record |= {k: round(v / count, 6) for k, v in sums.items()}
+                record |= {k: round(sum(v) / len(v), 6) for k, v in seen.items()}
                 if not np.all(np.isfinite([v for v in record.values() if isinstance(v, float)])):
                     raise FloatingPointError(f"step {done}: the loss is not finite: {record}; lower the learning rate")
-                bar.set_postfix({k: f"{v / count:.3f}" for k, v in sums.items()})
+                bar.set_postfix({k: f"{sum(v) / len(v):.3f}" for k, v in seen.items()})
                 if due and evaluate:
                     record |= {k: round(float(v), 6) for k, v in evaluate(done).items()}
                 log.write(json.dumps(record) + "\n")
                 log.flush()
-                sums, count = {}, 0
+                seen = {}
             if done % checkpoint_every == 0 or done == steps:
                 _save(checkpoint, accelerator, done)
     plot_losses(folder)

@@ -41,7 +41,9 @@ def low_resolution(faces: Tensor, factor: float) -> Tensor:
     return F.interpolate(small, faces.shape[2:], mode="bilinear", align_corners=False)
 
 
-def moved(faces: Tensor, rng: np.random.Generator, turn: float = 6.0, zoom: float = 0.06, shift: float = 0.04) -> Tensor:
+def moved(
+    faces: Tensor, rng: np.random.Generator, turn: float = 6.0, zoom: float = 0.06, shift: float = 0.04
+) -> Tensor:
     """Faces (N, 3, H, W), each turned (degrees), scaled, shifted (share of the side) and mirrored by chance."""
     n = len(faces)
     angle = np.radians(rng.uniform(-turn, turn, n))

@@ -1,0 +1,147 @@
+"""The method as users meet it: targets by key and person, what is hidden, strength, bad settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from halfmask.errors import UsageError, WeightsError
+from halfmask.methods import key as keys
+from halfmask.methods.halfmask import FULL, STRENGTHS, Halfmask
+from halfmask.methods.runtime import Faces
+
+torch = pytest.importorskip("torch", reason="the stand-in network is written by torch")
+
+AGES, RACES = {"young": 0.7, "middle": 0.2, "old": 0.1}, {"a": 0.5, "b": 0.5}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training run's folder with a network whose answers are not zero."""
+    from halfmask.networks.halfmask import Masker
+    from halfmask.training.export import export_masker
+
+    torch.manual_seed(0)
+    net = Masker(AGES, RACES)
+    with torch.no_grad():
+        for p in net.parameters():
+            p.add_(0.05 * torch.randn_like(p))
+    folder = tmp_path_factory.mktemp("run")
+    export_masker(net, folder / "halfmask.onnx")
+    net.save(folder / "halfmask.safetensors")
+    return folder
+
+
+@pytest.fixture
+def crops(rng: np.random.Generator) -> Faces:
+    return rng.random((3, 3, 224, 224), np.float32)
+
+
+NOBODY = np.zeros(3, np.int64)
+
+
+def made(run: Path, **settings: object) -> Halfmask:
+    return Halfmask(1, weights=run, **({"key": "secret"} | settings))  # type: ignore[arg-type]
+
+
+def test_equals_torch(run: Path, crops: Faces) -> None:
+    from halfmask.networks.halfmask import Masker, MaskerForExport
+
+    method = made(run, hide="gender,age,race")
+    net = Masker.load(run / "halfmask.safetensors")
+    asked = [method.targets(crop) for crop in crops]
+    code = net.encode(*(torch.tensor([t[name] for t in asked]) for name in ("gender", "age", "race")))
+    assert np.array_equal(code.numpy(), np.stack([method.code(t) for t in asked]))
+    with torch.no_grad():
+        expected = MaskerForExport(net)(torch.from_numpy(crops), code).numpy()
+    assert np.abs(method.change(crops, NOBODY) - method.reach * expected).max() < 1e-4
+
+
+def test_targets_are_the_keys(run: Path, rng: np.random.Generator) -> None:
+    faces = rng.random((200, 3, 4, 4), np.float32)
+    one, again, other = (made(run, key=k) for k in ("mine", "mine", "yours"))
+    mine, yours = ([m.targets(f)["gender"] for f in faces] for m in (one, other))
+    assert mine == [again.targets(f)["gender"] for f in faces]
+    assert 0.3 < np.mean(np.equal(mine, yours)) < 0.7
+    assert 0.3 < np.mean(mine) < 0.7
+
+
+def test_targets_have_the_populations_shares(run: Path, rng: np.random.Generator) -> None:
+    method = made(run, hide="age")
+    drawn = [method.targets(f)["age"] for f in rng.random((600, 3, 2, 2), np.float32)]
+    assert np.abs(np.bincount(drawn, minlength=3) / 600 - list(AGES.values())).max() < 0.06
+
+
+def test_a_person_has_one_target(run: Path, rng: np.random.Generator) -> None:
+    faces = rng.random((50, 3, 4, 4), np.float32)
+    method = made(run, person="ann", hide="gender,age,race")
+    assert len({str(method.targets(f)) for f in faces}) == 1
+    names = [made(run, person=f"p{i}").targets(faces[0])["gender"] for i in range(30)]
+    assert set(names) == {0, 1}
+
+
+def test_hiding_more_does_not_draw_anew(run: Path, crops: Faces) -> None:
+    one, all_ = made(run), made(run, hide="race,age,gender")
+    for crop in crops:
+        assert one.targets(crop)["gender"] == all_.targets(crop)["gender"]
+        assert sorted(all_.targets(crop)) == ["age", "gender", "race"]
+    assert not np.array_equal(one.change(crops, NOBODY), all_.change(crops, NOBODY))
+    assert np.array_equal(all_.change(crops, NOBODY), made(run, hide="gender,age,race").change(crops, NOBODY))
+
+
+def test_no_label_is_needed(run: Path, crops: Faces) -> None:
+    method = made(run)
+    assert not method.needs_label
+    assert np.array_equal(method.change(crops, NOBODY), method.change(crops, NOBODY + 1))
+
+
+def test_strength_scales(run: Path, crops: Faces) -> None:
+    whole = made(run, strength=1.0).change(crops, NOBODY)
+    for name, share in STRENGTHS.items():
+        assert np.allclose(made(run, strength=name).change(crops, NOBODY), share * whole, atol=1e-6)
+    assert not made(run, strength=0).change(crops, NOBODY).any()
+    # mid is what was trained
+    assert FULL * STRENGTHS["mid"] == pytest.approx(1.0)
+
+
+def test_no_face(run: Path) -> None:
+    assert made(run).change(np.zeros((0, 3, 224, 224), np.float32), np.zeros(0, np.int64)).shape == (0, 3, 224, 224)
+
+
+def test_bad_settings(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="expected low, mid, high"):
+        made(run, strength="huge")
+    with pytest.raises(UsageError, match="of: gender, age, race"):
+        made(run, hide="beauty")
+    with pytest.raises(UsageError, match=r"holds no halfmask\.onnx"):
+        made(tmp_path)
+    (tmp_path / "halfmask.onnx").write_bytes(b"no network")
+    with pytest.raises(WeightsError):
+        made(tmp_path)
+
+
+def test_own_key(run: Path, crops: Faces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.delenv("HALFMASK_KEY", raising=False)
+    first = keys.own_key()
+    assert len(first) == 64
+    assert keys.own_key() == first
+    assert [path.name for path in (tmp_path / "halfmask").iterdir()] == ["key"]
+    assert keys.key_file().stat().st_mode & 0o077 == 0
+    assert np.array_equal(made(run, key=None).change(crops, NOBODY), made(run, key=first).change(crops, NOBODY))
+    monkeypatch.setenv("HALFMASK_KEY", "given")
+    assert keys.own_key() == "given"
+    monkeypatch.delenv("HALFMASK_KEY")
+    keys.key_file().write_text("")
+    with pytest.raises(UsageError, match="is empty; delete it"):
+        keys.own_key()
+
+
+def test_key_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "halfmask").write_text("a file where a folder should be")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.delenv("HALFMASK_KEY", raising=False)
+    with pytest.raises(UsageError, match="Set HALFMASK_KEY"):
+        keys.own_key()
