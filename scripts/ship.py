@@ -5,9 +5,10 @@
     python scripts/ship.py runs/attributes/fairface-resnet --as fairface-resnet --card docs/cards/fairface-resnet.md \\
         --licence "MIT; trained on FairFace (CC BY 4.0)" --only safetensors --dtype int8
 
-Copies ``*.onnx``, ``*.safetensors`` and ``*.npz`` of the run folder as ``NAME.*``, and the card as ``NAME.md``. What
-the package may weigh is limited (tests/weights/test_shipped.py): ``--only`` leaves the other kinds of file as they
-are, and ``--dtype`` rounds the weights of an attribute network, which only trains others then.
+Copies ``*.onnx``, ``*.safetensors`` and ``*.npz`` of the run folder as ``NAME.*``, and the card as ``NAME.md``. Of
+several files of a kind, as an ensemble has, each is called ``NAME-STEM.*``: ``ensemble-1.onnx``. What the package may
+weigh is limited (tests/weights/test_shipped.py): ``--only`` leaves the other kinds of file as they are, and ``--dtype``
+rounds the weights of an attribute network, which only trains others then.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 
 from halfmask.networks.attribute import AttributeNet
@@ -40,7 +42,11 @@ def main() -> None:
     if not sources:
         parser.error(f"{asked.run} holds no trained weights; did the run end?")
     card = f"{asked.name}.md"
-    targets = [(source, f"{asked.name}{source.suffix}") for source in sources] + [(asked.card, card)]
+    kinds = Counter(source.suffix for source in sources)
+    targets = [
+        (source, f"{asked.name}{'' if kinds[source.suffix] == 1 else f'-{source.stem}'}{source.suffix}")
+        for source in sources
+    ] + [(asked.card, card)]
     for source, file in targets:
         if asked.dtype and source.suffix == ".safetensors":
             AttributeNet.load(source).save(DATA / file, asked.dtype)

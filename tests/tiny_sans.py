@@ -12,8 +12,11 @@ from torch import nn
 
 from halfmask.datasets.cache import Crops
 from halfmask.datasets.table import Row
+from halfmask.networks.san import SAN
 from halfmask.training import san
 from halfmask.training.data import Faces
+from halfmask.training.export import export_san
+from halfmask.training.prototypes import Prototypes
 
 RACES = ("White", "Black", "Indian")
 
@@ -48,3 +51,19 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setattr(san, "load_matcher", lambda *_: Tiny())
     monkeypatch.setattr(san, "load_classifier", lambda where: Tiny(2))
     return {"train": [], "valid": [], "pretrain_steps": 0, "steps": 2, "batch": 4, "precision": "no", "preview": 2}
+
+
+def run_folder(folder: Path, recipe: str, count: int, *, grouped: list[bool] | None = None) -> list[SAN]:
+    """A finished run of several random SANs: their ONNX files, and prototypes that are noise; returns the SANs."""
+    rng = np.random.default_rng(7)
+    folder.mkdir()
+    means = rng.integers(0, 256, (5, 2, 224, 224, 3)).astype(np.uint8)
+    made = Prototypes(means[0, 0], means[0, 1], 0.4, None if grouped is None else means[1:])
+    made.save(folder / f"{recipe}.npz", 1.5, grouped)
+    torch.manual_seed(1)
+    sans = [SAN().eval() for _ in range(count)]
+    for number, net in enumerate(sans, 1):
+        with torch.no_grad():
+            net.combine.weight[:, 128:] = 0.5 * number
+        export_san(net, folder / f"{number}.onnx")
+    return sans

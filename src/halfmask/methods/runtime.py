@@ -48,3 +48,9 @@ class Network:
         """Run on arrays in the order of the network's inputs; returns its first output."""
         feed = {name: np.ascontiguousarray(x, np.float32) for name, x in zip(self._names, inputs, strict=True)}
         return np.asarray(self._session.run(None, feed)[0], np.float32)
+
+    def named(self, *inputs: Faces) -> dict[str, Faces]:
+        """As a call, but every output, by its name."""
+        feed = {name: np.ascontiguousarray(x, np.float32) for name, x in zip(self._names, inputs, strict=True)}
+        names = [o.name for o in self._session.get_outputs()]
+        return {n: np.asarray(x, np.float32) for n, x in zip(names, self._session.run(names, feed), strict=True)}

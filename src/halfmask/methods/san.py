@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..errors import UsageError
 from ..weights import shipped
 from ..weights.store import sha256_of
+from .prototypes import GroupEstimate, Prototypes
 from .runtime import Faces, Network, gray
 
 
@@ -20,10 +21,10 @@ class San:
 
     ``weights`` is the folder of a training run, with ``san.onnx`` and ``san.npz``; without it, ``name`` is that of the
     shipped weights. The two files can also be given one by one: ``network`` is the ONNX file of a SAN,
-    ``means`` the prototypes of its training set, an npz with uint8 arrays ``female``, ``male`` (224, 224, 3) and
-    ``male_share``, the share of men among the training faces. An optional ``reach`` says how far OP goes from the
-    same-gender prototype: 1 (the default, the paper) to the opposite one, more beyond it. Raises
+    ``means`` the prototypes of its training set, see :class:`~halfmask.methods.prototypes.Prototypes`. Raises
     :class:`~halfmask.errors.UsageError` when ``weights`` does not hold the two files.
+
+    A SAN that was trained with prototypes of age and race groups has both estimated by our own attribute network.
     """
 
     hides: frozenset[str] = frozenset({"gender"})
@@ -45,19 +46,15 @@ class San:
     ) -> None:
         self.name = name
         if weights is not None:
-            network, means = (_in_run(Path(weights), file) for file in ("san.onnx", "san.npz"))
+            network, means = (in_run(Path(weights), file, "san") for file in ("san.onnx", "san.npz"))
         network = network or shipped.path(f"{name}.onnx")
         means = means or shipped.path(f"{name}.npz")
-        self._net = Network(network, threads)
+        self._sans = Sans([network], means, threads)
         #: says which numbers these are: of the two files' sha256, 12 digits each
-        self.fingerprint = f"{sha256_of(network)[:12]}-{sha256_of(means)[:12]}"
-        with np.load(means) as kept:
-            both = np.stack([kept["female"], kept["male"]]).transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
-            share = float(kept["male_share"])
-            self.reach = float(kept["reach"]) if "reach" in kept else 1.0
-        #: mean faces by gender label, (2, 3, 224, 224), and P_NT = alpha_F P_F + alpha_M P_M (section 3.2)
-        self.means: Faces = both
-        self.neutral: Faces = ((1 - share) * both[0] + share * both[1]).astype(np.float32)
+        self.fingerprint = self._sans.fingerprint
+        kept = self._sans.prototypes
+        #: mean faces by gender label, (2, 3, 224, 224), the neutral one, and how far OP goes
+        self.means, self.neutral, self.reach = kept.means, kept.neutral, kept.reach
 
     def protected_gray(self, crops: Faces, gender: NDArray[np.integer], prototype: str = "op") -> Faces:
         """The paper's own output: gray faces (N, 1, 224, 224) for RGB crops (N, 3, 224, 224), both in [0, 1].
@@ -65,16 +62,7 @@ class San:
         ``gender`` (N,) holds 0 = female, 1 = male. Raises :class:`~halfmask.errors.UsageError` for another prototype
         than ``sm``, ``nt`` or ``op``.
         """
-        same = self.means[gender]
-        if prototype == "sm":
-            chosen = same
-        elif prototype == "op":
-            chosen = same + np.float32(self.reach) * (self.means[1 - np.asarray(gender)] - same)
-        elif prototype == "nt":
-            chosen = np.broadcast_to(self.neutral, same.shape)
-        else:
-            raise UsageError(f"prototype {prototype!r} is unknown; use sm, nt or op")
-        return self._net(gray(crops), same, chosen)
+        return self._sans(0, gray(crops), gender, prototype, self._sans.groups(crops))
 
     def change(self, crops: Faces, gender: NDArray[np.integer], prototype: str = "op") -> Faces:
         """What to add to RGB crops (N, 3, 224, 224) in [0, 1]: same shape, in [-1, 1].
@@ -84,14 +72,81 @@ class San:
         """
         if not len(crops):
             return np.zeros_like(crops)
-        difference = self.protected_gray(crops, gender, prototype) - gray(crops)
-        return np.repeat(difference, 3, 1)
+        return luma_change(self.protected_gray(crops, gender, prototype), crops)
 
 
-def _in_run(folder: Path, file: str) -> Path:
+class Sans:
+    """The networks of one or several SANs and the prototypes that they share.
+
+    ``networks`` are ONNX files of :func:`halfmask.training.export.export_san`, ``means`` their npz.
+    """
+
+    def __init__(self, networks: Sequence[Path], means: Path, threads: int = 0) -> None:
+        self.prototypes = Prototypes(means)
+        self._nets = [Network(path, threads) for path in networks]
+        self._grouped = [self.prototypes.grouped(k) for k in range(len(networks))]
+        self._estimate = GroupEstimate(threads) if any(self._grouped) else None
+        #: of each file's sha256, 12 digits
+        self.fingerprint = "-".join(sha256_of(path)[:12] for path in (*networks, means))
+
+    def __len__(self) -> int:
+        return len(self._nets)
+
+    def groups(self, crops: Faces) -> NDArray[np.int64] | None:
+        """Age and race group of each RGB crop, (N,), estimated; None when no network here needs it."""
+        return self._estimate(crops) if self._estimate is not None else None
+
+    def __call__(
+        self,
+        number: int,
+        faces: Faces,
+        gender: NDArray[np.integer],
+        prototype: str,
+        groups: NDArray[np.int64] | None,
+    ) -> Faces:
+        """What network ``number``, from 0, makes of gray faces (N, 1, 224, 224) in [0, 1]; the same shape."""
+        same, chosen = self.prototypes.choose(gender, prototype, groups if self._grouped[number] else None)
+        return self._nets[number](faces, same, chosen)
+
+
+def luma_change(protected: Faces, crops: Faces) -> Faces:
+    """From gray output (N, 1, H, W) and RGB crops (N, 3, H, W) to what is to be added to the crops."""
+    return np.repeat(protected - gray(crops), 3, 1)
+
+
+def in_run(folder: Path, file: str, recipe: str) -> Path:
+    """The file of a finished run. Raises :class:`~halfmask.errors.UsageError` when it is not there."""
     if not (folder / file).is_file():
         raise UsageError(
-            f"weights={folder} holds no {file}; expected the folder of a finished training run, with san.onnx and "
-            "san.npz (halfmask train san makes one)"
+            f"weights={folder} holds no {file}; expected the folder of a finished training run, with {recipe}.npz and "
+            f"its networks (halfmask train {recipe} makes one)"
         )
     return folder / file
+
+
+def several(recipe: str, weights: Path | str | None, threads: int) -> Sans:
+    """The SANs of a run of ``halfmask train ensemble`` or ``flowsan``: 1.onnx and so on; by default those that ship.
+
+    Raises :class:`~halfmask.errors.UsageError` when ``weights`` is no such run.
+    """
+    if weights is None:
+        names = [f"{recipe}-{k}.onnx" for k in range(1, 100)]
+        networks = [shipped.path(names[0])] + [shipped.path(n) for n in names[1:] if n in shipped.manifest()]
+        return Sans(networks, shipped.path(f"{recipe}.npz"), threads)
+    folder = Path(weights)
+    means = in_run(folder, f"{recipe}.npz", recipe)  # is written last
+    networks = [in_run(folder, "1.onnx", recipe)]
+    while (more := folder / f"{len(networks) + 1}.onnx").is_file():
+        networks.append(more)
+    return Sans(networks, means, threads)
+
+
+def whole_number(name: str, value: object, most: int) -> int:
+    """A setting that counts, from 1 to ``most``. Raises :class:`~halfmask.errors.UsageError` for anything else."""
+    try:
+        number = int(str(value))
+    except ValueError:
+        number = 0
+    if not 1 <= number <= most:
+        raise UsageError(f"{name} is {value!r}; expected a whole number from 1 to {most}")
+    return number
