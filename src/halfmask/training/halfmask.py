@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -146,21 +146,21 @@ def train_halfmask(config: HalfmaskConfig, folder: Path, *, resume: bool = True)
         net.load_state_dict(Masker.load(Path(config.start)).state_dict())
     averaged = AveragedModel(net, avg_fn=_average(config.average))
     critic = channels_last(Critic(), device)
-    adapters = torch.nn.ModuleList(_adapter(Path(path), readings) for path in config.adapters)
-    channels_last(adapters, device)
+    readers = [channels_last(_adapter(Path(path), readings), device) for path in config.adapters]
     matchers = [channels_last(load_matcher(name), device) for name in config.matchers]
     watcher = channels_last(load_gender(Path(config.watcher)), device) if config.watcher else None
     wanted = _descriptions(matchers, config, train, folder, accelerator)
-    beliefs = _beliefs(adapters, train, folder, accelerator)
+    beliefs = _beliefs(readers, train, folder, accelerator)
     oval = torch.from_numpy(mask(SIDE).copy()).to(device)
 
     optimizer = torch.optim.Adam(net.parameters(), config.lr, betas=(0.5, 0.99))
-    adapting = torch.optim.Adam(adapters.parameters(), config.adapter_lr)
+    adapting = torch.optim.Adam([p for reader in readers for p in reader.parameters()], config.adapter_lr)
     judging = torch.optim.Adam(critic.parameters(), config.critic_lr, betas=(0.5, 0.99))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.steps, eta_min=config.lr / 20)
-    net, critic, adapters, optimizer, adapting, judging, schedule = accelerator.prepare(
-        net, critic, adapters, optimizer, adapting, judging, schedule
+    net, critic, optimizer, adapting, judging, schedule = accelerator.prepare(
+        net, critic, optimizer, adapting, judging, schedule
     )
+    adapters: list[Any] = [accelerator.prepare(reader) for reader in readers]
     accelerator.register_for_checkpointing(averaged)
 
     def step(i: int) -> Mapping[str, Tensor]:
@@ -183,17 +183,16 @@ def train_halfmask(config: HalfmaskConfig, folder: Path, *, resume: bool = True)
         record["judge"] = _judge(face, changed.detach())
 
         terms: dict[str, Tensor] = {}
-        adapters.eval()
         seen = view(changed, rng)
-        for p in adapters.parameters():
-            p.requires_grad_(False)
+        for reader in readers:
+            reader.eval().requires_grad_(False)
         hidden: dict[str, list[Tensor]] = {name: [] for name in ATTRIBUTES}
         kept: list[Tensor] = []
-        for adapter, old in zip(adapters, beliefs, strict=True):
+        for adapter, reader, old in zip(adapters, readers, beliefs, strict=True):
             with accelerator.autocast():
                 logits = adapter(seen)
             for name in ATTRIBUTES:
-                believed = adapter.heads[name].probabilities(logits[name].float()).clamp_min(1e-6)
+                believed = reader.heads[name].probabilities(logits[name].float()).clamp_min(1e-6)
                 target = targets.of(name).to(device)
                 aim = soft(target, believed.shape[1], config.confidence)
                 # cross-entropy less the aim's own entropy: 0 when the adapter believes just what it is to believe
@@ -201,8 +200,8 @@ def train_halfmask(config: HalfmaskConfig, folder: Path, *, resume: bool = True)
                 hidden[name].append((away * (target >= 0)).mean())
                 stays = torch.from_numpy(old[name][chosen]).to(device)
                 kept.append(((stays * (stays.log() - believed.log())).sum(1) * (target < 0)).mean())
-        for p in adapters.parameters():
-            p.requires_grad_(True)
+        for reader in readers:
+            reader.requires_grad_(True)
         for name in ATTRIBUTES:
             terms[f"hide_{name}"] = config.weights[name] * torch.stack(hidden[name]).mean()
         terms["keep"] = config.keep * torch.stack(kept).mean() * len(ATTRIBUTES)
@@ -237,14 +236,14 @@ def train_halfmask(config: HalfmaskConfig, folder: Path, *, resume: bool = True)
         face: Tensor, changed: Tensor, truth: Mapping[str, Tensor], rng: np.random.Generator, learn: bool
     ) -> Tensor:
         """One step of every adapter on untouched and changed faces with their true labels; the mean loss."""
-        adapters.train(learn)
         both = torch.cat([view(face, rng), view(changed, rng)])
         losses = []
-        for adapter in adapters:
+        for adapter, reader in zip(adapters, readers, strict=True):
+            reader.train(learn)
             with accelerator.autocast():
                 logits = adapter(both)
             parts = [
-                config.weights[name] * adapter.heads[name].loss(logits[name].float(), truth[name].repeat(2))
+                config.weights[name] * reader.heads[name].loss(logits[name].float(), truth[name].repeat(2))
                 for name in ATTRIBUTES
             ]
             losses.append(torch.stack(parts).sum())
@@ -265,12 +264,12 @@ def train_halfmask(config: HalfmaskConfig, folder: Path, *, resume: bool = True)
         return loss
 
     def evaluate(i: int) -> Mapping[str, float]:
-        best = averaged.module
+        best = cast(Masker, averaged.module)
         if accelerator.is_main_process:
             best.save(folder / "halfmask.safetensors")
             cv2.imwrite(str(folder / "strip.png"), preview(best, valid))
         index = np.arange(min(config.watch, len(valid)))
-        return measure(best, accelerator.unwrap_model(adapters), watcher, matchers, valid, index, config)
+        return measure(best, readers, watcher, matchers, valid, index, config)
 
     fit(
         folder,
@@ -326,7 +325,7 @@ def protected(
 @torch.no_grad()
 def measure(
     net: Masker,
-    adapters: torch.nn.ModuleList,
+    adapters: Sequence[AttributeNet],
     watcher: torch.nn.Module | None,
     matchers: Sequence[torch.nn.Module],
     faces: Faces,
@@ -340,7 +339,8 @@ def measure(
     from sklearn.metrics import roc_auc_score
 
     net.eval()
-    adapters.eval()
+    for adapter in adapters:
+        adapter.eval()
     true = torch.from_numpy(faces.labels("gender")[index])
     none = torch.full_like(true, -1)
     rng = np.random.default_rng([config.seed, 2])
@@ -444,15 +444,14 @@ def _descriptions(
 
 
 def _beliefs(
-    adapters: torch.nn.ModuleList, train: Faces, folder: Path, accelerator: Any
+    adapters: Sequence[AttributeNet], train: Faces, folder: Path, accelerator: Any
 ) -> list[dict[str, NDArray[np.float32]]]:
     """What every adapter believes of the untouched training faces before it adapts: by attribute (N, K)."""
     found = []
     for k, adapter in enumerate(adapters):
 
-        def ask(face: Tensor, adapter: Any = adapter) -> dict[str, Tensor]:
-            probabilities: dict[str, Tensor] = adapter.eval().probabilities(face)
-            return {name: p.float().clamp_min(1e-6) for name, p in probabilities.items()}
+        def ask(face: Tensor, adapter: AttributeNet = adapter) -> dict[str, Tensor]:
+            return {name: p.float().clamp_min(1e-6) for name, p in adapter.eval().probabilities(face).items()}
 
         found.append(_asked(ask, train, folder / f"untouched-adapter{k}.npz", accelerator))
     return found
