@@ -6,10 +6,24 @@ import math
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from halfmask.errors import DataError
-from halfmask.losses import coral_loss, corn_loss, importance_weights, j_d, j_g, j_m, levels, triplet_loss
+from halfmask.losses import (
+    coral_loss,
+    corn_loss,
+    importance_weights,
+    j_d,
+    j_g,
+    j_m,
+    l_attr,
+    l_rec,
+    levels,
+    triplet_loss,
+    wgan,
+    wgan_gp,
+)
 
 
 def test_pixelwise_cross_entropy_has_both_terms() -> None:
@@ -158,3 +172,63 @@ def test_labels_out_of_range_or_kind_are_refused() -> None:
         coral_loss(z, torch.tensor([1, 2]), torch.ones(4))
     with pytest.raises(DataError, match="no label"):
         importance_weights(torch.tensor([], dtype=torch.long), 4)
+
+
+def test_gradient_penalty_equals_numeric_differences() -> None:
+    """Every partial derivative of the critic at X^ by central differences, in double precision."""
+    torch.manual_seed(0)
+    critic = nn.Sequential(nn.Conv2d(2, 3, 3), nn.Tanh(), nn.Conv2d(3, 1, 2)).double()
+    real, fake = torch.rand(2, 2, 2, 5, 5, dtype=torch.double)
+    share = torch.tensor([0.2, 0.7], dtype=torch.double)
+    norms = []
+    for r, f, s in zip(real, fake, share, strict=True):
+        point = s * r + (1 - s) * f
+        steps = 1e-5 * torch.eye(point.numel(), dtype=torch.double).view(-1, *point.shape)
+        with torch.no_grad():
+            slopes = (critic(point + steps).sum((1, 2, 3)) - critic(point - steps).sum((1, 2, 3))) / 2e-5
+        norms.append(slopes.square().sum().sqrt())
+    wanted = ((torch.stack(norms) - 1) ** 2).mean()
+    assert wgan_gp(critic, real, fake, share).item() == pytest.approx(wanted.item(), rel=1e-6)
+
+
+def test_gradient_penalty_teaches_the_critic_not_the_generator() -> None:
+    """Of D(x) = w x the penalty is (|w| sqrt(n) - 1)^2, whose slope in w is known; X' gets none."""
+    weight = torch.tensor(0.5, requires_grad=True)
+    fake = torch.rand(3, 1, 2, 2, requires_grad=True)
+    penalty = wgan_gp(lambda x: weight * x, torch.rand(3, 1, 2, 2), fake, torch.rand(3))
+    assert penalty.item() == pytest.approx((0.5 * 2 - 1) ** 2, abs=1e-9)
+    weight.data.fill_(0.8)
+    wgan_gp(lambda x: weight * x, torch.rand(3, 1, 2, 2), fake, torch.rand(3)).backward()
+    assert weight.grad is not None
+    assert weight.grad.item() == pytest.approx(2 * (0.8 * 2 - 1) * 2, rel=1e-4)
+    assert fake.grad is None
+
+
+def test_gradient_penalty_in_bfloat16_is_near() -> None:
+    """The recipe's critic runs under autocast, through which the gradient is differentiated again."""
+    torch.manual_seed(0)
+    critic = nn.Sequential(nn.Conv2d(3, 16, 4, 2, 1), nn.LeakyReLU(0.01), nn.Conv2d(16, 1, 4, 2, 1))
+    real, fake, share = torch.rand(4, 3, 16, 16), torch.rand(4, 3, 16, 16), torch.rand(4)
+    found = {}
+    for half in (False, True):
+        critic.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            penalty = wgan_gp(critic, real, fake, share)
+        penalty.backward()
+        found[half] = penalty.item(), critic[0].weight.grad.clone()
+    assert found[True][0] == pytest.approx(found[False][0], rel=0.02)
+    assert F.cosine_similarity(found[True][1].flatten(), found[False][1].flatten(), 0) > 0.999
+
+
+def test_wgan_cycle_and_match_terms_by_hand() -> None:
+    real, fake = torch.rand(2, 1, 3, 3), torch.rand(2, 1, 3, 3)
+    assert wgan(real, fake).item() == pytest.approx((fake.numpy().mean() - real.numpy().mean()).item(), abs=1e-6)
+    assert l_rec(real, fake).item() == pytest.approx(F.l1_loss(fake, real).item())
+
+
+def test_attribute_term_leaves_unknown_classes_out() -> None:
+    logits = {"gender": torch.randn(4, 2), "race": torch.randn(4, 3)}
+    ranks = {"gender": torch.tensor([0, 1, -1, 1]), "race": torch.tensor([-1, -1, 2, -1])}
+    wanted = F.cross_entropy(logits["gender"][[0, 1, 3]], torch.tensor([0, 1, 1]))
+    wanted += F.cross_entropy(logits["race"][[2]], torch.tensor([2]))
+    assert l_attr(logits, ranks).item() == pytest.approx(wanted.item(), rel=1e-6)

@@ -3,6 +3,9 @@
 Symbols are those of Mirjalili, Raschka, Namboodiri, Ross 2018 (SAN), section 3: X the face, X' an output, y the gender
 label, S the cross-entropy, R the matcher's descriptor.
 
+PrivacyNet's terms (Mirjalili, Raschka, Ross 2020) are those of StarGAN (Choi et al. 2018) and a matching term, which is
+:func:`j_m`; X is the face, X' = G(X, c') an output, c the classes of gender, age and race.
+
 The ordinal losses are those of Niu et al. 2016 (OR-CNN), Cao, Mirjalili, Raschka 2020 (CORAL) and Shi, Cao, Raschka
 2023 (CORN). Labels are integer ranks 0..K-1 everywhere; :func:`levels` makes the K-1 binary tasks "is the rank above
 k?" of them.
@@ -10,6 +13,7 @@ k?" of them.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import torch
@@ -60,6 +64,59 @@ def j_m(output: Tensor, face: Tensor) -> Tensor:
     3.0
     """
     return (output - face).square().sum(1).mean()
+
+
+def wgan(real: Tensor, fake: Tensor) -> Tensor:
+    """- E[D(X)] + E[D(X')], what the critic minimises (WGAN-GP, Gulrajani et al. 2017, eq. 3 without its penalty).
+
+    The critic's unbounded answers of any shape; the generator minimises - E[D(X')].
+
+    >>> wgan(torch.tensor([3.0, 1.0]), torch.tensor([-1.0])).item()
+    -3.0
+    """
+    return fake.mean() - real.mean()
+
+
+def wgan_gp(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, share: Tensor) -> Tensor:
+    """The gradient penalty E[(||grad D(X^)||_2 - 1)^2], X^ = share X + (1 - share) X' (WGAN-GP, eq. 3).
+
+    ``real`` and ``fake`` are (N, C, H, W), ``share`` (N,) in [0, 1] is drawn anew each time. ``critic`` answers each
+    face with any number of values; as in StarGAN's code their *sum* is differentiated. To be differentiated again.
+
+    >>> double = lambda x: 2 * x.flatten(1)[:, 0]
+    >>> wgan_gp(double, torch.rand(4, 1, 2, 2), torch.rand(4, 1, 2, 2), torch.rand(4)).item()
+    1.0
+    """
+    between = torch.lerp(fake.detach(), real, share.view(-1, 1, 1, 1)).requires_grad_()
+    (gradient,) = torch.autograd.grad(critic(between).float().sum(), between, create_graph=True)
+    return (gradient.float().flatten(1).norm(dim=1) - 1).square().mean()
+
+
+def l_rec(face: Tensor, back: Tensor) -> Tensor:
+    """||X - G(G(X, c'), c)||_1, the cycle's loss (CycleGAN, Zhu et al. 2017, eq. 2), a mean over pixels and batch.
+
+    >>> l_rec(torch.zeros(1, 3, 2, 2), torch.full((1, 3, 2, 2), -0.5)).item()
+    0.5
+    """
+    return (face - back).abs().mean()
+
+
+def l_attr(logits: Mapping[str, Tensor], ranks: Mapping[str, Tensor]) -> Tensor:
+    """The sum over the attributes of the cross-entropy, each a mean over the faces whose class is known.
+
+    ``logits`` (N, K) and ``ranks`` (N,) 0..K-1, or -1 where unknown, by attribute. An attribute of which no face's
+    class is known adds nothing.
+
+    >>> two = {"gender": torch.zeros(2, 2), "race": torch.zeros(2, 4)}
+    >>> round(l_attr(two, {"gender": torch.tensor([0, -1]), "race": torch.tensor([-1, -1])}).item(), 4)
+    0.6931
+    """
+    parts = []
+    for name, z in logits.items():
+        # not ignore_index with a mean: that is NaN when every class is unknown
+        total = F.cross_entropy(z, ranks[name], ignore_index=-1, reduction="sum")
+        parts.append(total / (ranks[name] >= 0).sum().clamp(min=1))
+    return torch.stack(parts).sum()
 
 
 def triplet_loss(anchor: Tensor, positive: Tensor, negative: Tensor, margin: float = 0.2) -> Tensor:

@@ -1,0 +1,190 @@
+"""The PrivacyNet recipe on made-up faces: what it writes, that it resumes, what it asks of the generator."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from halfmask.datasets.cache import Crops
+from halfmask.datasets.table import Row
+from halfmask.errors import UsageError, WeightsError
+from halfmask.methods.runtime import Network
+from halfmask.networks.privacynet import Generator
+from halfmask.training import loop
+from halfmask.training import privacynet as recipe
+from halfmask.training.data import Faces
+from halfmask.training.export import export_privacynet
+
+GROUPS = {"gender": 2, "age": 3, "race": 4}
+
+
+def made_up(count: int = 16, size: int = 32) -> Faces:
+    """Smooth random crops, some without an age or of a race that the config does not name."""
+    rng = np.random.default_rng(0)
+    pixels, rows = [], []
+    for i in range(count):
+        colours = rng.integers(40, 220, (5, 5, 3)).astype(np.uint8)
+        pixels.append(cv2.resize(colours, (size, size), interpolation=cv2.INTER_CUBIC))
+        age = None if i % 5 == 0 else (20 + 10 * (i % 4), 29 + 10 * (i % 4))
+        race = ("Black", "White", "Indian")[i % 3]
+        rows.append(Row(f"{i}.png", Path(f"{i}.png"), f"p{i}", i % 2, age_range=age, race=race))
+    return Faces([(Crops(np.stack(pixels), rows, []), range(count))])
+
+
+class Tiny(nn.Module):
+    """A matcher: 4 x 4 means."""
+
+    def forward(self, faces: torch.Tensor) -> torch.Tensor:
+        return nn.functional.normalize(nn.functional.adaptive_avg_pool2d(faces, 4).flatten(1).float())
+
+
+@pytest.fixture
+def config(monkeypatch: pytest.MonkeyPatch) -> recipe.PrivacyNetConfig:
+    monkeypatch.setattr(recipe, "open_faces", lambda sources, keep, size: made_up(size=size))
+    monkeypatch.setattr(recipe, "load_matcher", lambda *_: Tiny())
+    # fmt: off
+    return recipe.PrivacyNetConfig(
+        train=[], valid=[], size=32, width=4, blocks=1, critic_width=4, critic_layers=3, n_critic=2, warmup=2,
+        warmup_batch=8, steps=3, batch=4, preview=3, precision="no", masked=True, residual=True,
+    )
+    # fmt: on
+
+
+def test_writes_what_it_promises(config: recipe.PrivacyNetConfig, tmp_path: Path) -> None:
+    path = recipe.train_privacynet(config, tmp_path)
+    assert path == tmp_path / "privacynet.safetensors"
+    for name in ("privacynet.onnx", "losses.png", "log.jsonl", "config.yaml", "versions.json"):
+        assert (tmp_path / name).stat().st_size > 0
+    assert cv2.imread(str(tmp_path / "strip.png")).shape == (9 * 32, 3 * 32, 3)  # face, seven combinations, and back
+    last = loop.read_log(tmp_path)[-1]
+    assert {"D_src", "D_gp", "D_attr", "G_src", "G_attr", "G_m", "G_rec", "l1", "cosine", "hit_race", "kept_age"} <= {
+        *last
+    }
+    about = Network(tmp_path / "privacynet.onnx").about
+    assert json.loads(about["groups"]) == {
+        "gender": ["female", "male"],
+        "age": ["0-29", "30-49", "50+"],
+        "race": {"Black": ["Black"], "White": ["White"]},
+    }
+
+
+def test_resumes_to_the_same_weights(
+    config: recipe.PrivacyNetConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both networks and both optimisers: a run that is killed in its last step and gone on with from the checkpoint."""
+    config = replace(config, steps=4)
+    straight = recipe.train_privacynet(config, tmp_path / "straight").read_bytes()
+    real, seen, fit = recipe.l_rec, [], recipe.fit
+
+    def dies(*args: torch.Tensor) -> torch.Tensor:
+        seen.append(1)
+        if len(seen) == 4:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    monkeypatch.setattr(recipe, "fit", lambda *args, **more: fit(*args, **more | {"checkpoint_every": 2}))
+    monkeypatch.setattr(recipe, "l_rec", dies)
+    with pytest.raises(KeyboardInterrupt):
+        recipe.train_privacynet(config, tmp_path / "broken")
+    saved = tmp_path / "broken" / "checkpoint"
+    assert json.loads((saved / "step.json").read_text())["step"] == 4  # the warm-up and two of the four steps
+    assert len([*saved.glob("model*.safetensors")]) == len([*saved.glob("optimizer*.bin")]) == 2
+    monkeypatch.setattr(recipe, "l_rec", real)
+    assert recipe.train_privacynet(config, tmp_path / "broken").read_bytes() == straight
+
+
+def test_the_warm_up_leaves_the_generator_alone(config: recipe.PrivacyNetConfig, tmp_path: Path) -> None:
+    """And the learning rate that falls at the end of the run does not fall in it."""
+    torch.manual_seed(config.seed)
+    fresh = Generator(7, width=4, blocks=1, size=32, residual=True)
+    path = recipe.train_privacynet(replace(config, steps=0), tmp_path)
+    from safetensors.torch import load_file
+
+    found = load_file(path)
+    assert all(torch.equal(found[name], value) for name, value in fresh.state_dict().items())
+    assert set(loop.read_log(tmp_path)[-1]) >= {"D_attr"}
+    assert "G_src" not in loop.read_log(tmp_path)[-1]
+
+
+def test_targets_are_the_seven_combinations_evenly() -> None:
+    rng = np.random.default_rng(0)
+    ranks = {name: rng.integers(0, k, 7000) for name, k in GROUPS.items()}
+    target = recipe.draw_targets(ranks, GROUPS, rng)
+    changed = {name: target[name] != ranks[name] for name in ranks}
+    counts = Counter(zip(*(c.tolist() for c in changed.values()), strict=True))
+    assert len(counts) == len(recipe.COMBINATIONS) == len(set(recipe.COMBINATIONS)) == 7
+    assert (False, False, False) not in counts
+    assert all(900 < n < 1100 for n in counts.values())
+    for name, k in GROUPS.items():
+        assert 0 <= target[name].min() <= target[name].max() < k
+        steps = np.bincount((target[name] - ranks[name])[changed[name]] % k, minlength=k)
+        assert steps[1:].min() > 0.9 * steps[1:].mean()  # every other class is as likely
+
+
+def test_unknown_classes_stay_unknown_unless_they_are_changed() -> None:
+    unknown = {name: np.full(50, -1) for name in GROUPS}
+    target = recipe.changed_classes(unknown, GROUPS, ["race"], np.random.default_rng(0))
+    assert set(target["gender"]) == set(target["age"]) == {-1}
+    assert set(target["race"]) == {0, 1, 2, 3}
+
+
+def test_sums_an_advisers_classes_to_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shipped network's nine age classes and seven races, as three and two."""
+    config = recipe.PrivacyNetConfig(train=[], valid=[], race={"Black": ["Black"], "Other": ["White", "Indian"]})
+    adviser = recipe._Adviser("attributes", recipe.readings_of(config), torch.device("cpu"))
+    faces = torch.rand(2, 3, 112, 112, generator=torch.Generator().manual_seed(0))
+    ages = torch.tensor([[0.1, 0, 0.2, 0, 0.3, 0, 0.25, 0, 0.15]])
+    words = adviser.net.heads["race"].words
+    races = torch.tensor([[{"White": 0.5, "Indian": 0.1, "Black": 0.3, "East Asian": 0.1}.get(w, 0.0) for w in words]])
+    genders = torch.tensor([[0.2, 0.8]])
+    said = {"gender": genders, "age": ages, "race": races}
+    monkeypatch.setattr(adviser.net, "probabilities", lambda faces: said)
+    found = {name: z.exp()[0].numpy() for name, z in adviser(faces).items()}
+    for name, wanted in {"gender": [0.2, 0.8], "age": [0.3, 0.3, 0.4], "race": [0.3, 0.6]}.items():
+        np.testing.assert_allclose(found[name], wanted, atol=1e-5)
+
+
+def test_an_adviser_joins_the_generators_loss(config: recipe.PrivacyNetConfig, tmp_path: Path) -> None:
+    recipe.train_privacynet(replace(config, advisers=["attributes"], steps=1), tmp_path)
+    assert loop.read_log(tmp_path)[-1]["G_adviser"] > 0
+    with pytest.raises(WeightsError, match="nobody"):
+        recipe.train_privacynet(replace(config, advisers=["nobody"]), tmp_path / "other")
+
+
+def test_onnx_equals_torch_but_for_rounded_kernels(tmp_path: Path, rng: np.random.Generator) -> None:
+    torch.manual_seed(0)
+    net = Generator(9, width=8, blocks=2, size=112, residual=True)
+    run = Network(export_privacynet(net, {}, tmp_path / "net.onnx"), 1)
+    for n in (1, 3):
+        faces, labels = rng.random((n, 3, 224, 224), np.float32), np.eye(9, dtype=np.float32)[:n]
+        with torch.no_grad():
+            expected = net.eval().change(torch.from_numpy(faces), torch.from_numpy(labels)).numpy()
+        assert expected.std() > 0.01
+        assert np.abs(run(faces, labels) - expected).max() < 0.01
+    kernels, resampling = sum(p.numel() for p in net.parameters()), 4 * 112 * 224
+    assert (tmp_path / "net.onnx").stat().st_size < 2 * kernels + 4 * resampling + 40_000
+
+
+def test_the_committed_configs_are_complete() -> None:
+    configs = Path(__file__).resolve().parents[2] / "configs"
+    shipped = loop.load_config(recipe.PrivacyNetConfig, configs / "privacynet.yaml")
+    paper = loop.load_config(recipe.PrivacyNetConfig, configs / "privacynet-paper.yaml")
+    for config in (shipped, paper):
+        assert config.train[0]["layout"] == "fairface"
+        assert len(recipe.readings_of(config)["race"].words) == len(config.race)
+    ours = {"residual": False, "masked": False, "warmup": 0, "decay_from": 0.5, "n_critic": 5}
+    assert {name: getattr(paper, name) for name in ours} == ours
+
+
+@pytest.mark.parametrize("change", [{"n_critic": 0}, {"warmup": -1}, {"decay_from": 1.0}])
+def test_configs_that_make_no_sense(config: recipe.PrivacyNetConfig, tmp_path: Path, change: dict) -> None:
+    with pytest.raises(UsageError, match="expected n_critic of at least 1"):
+        recipe.train_privacynet(replace(config, **change), tmp_path)
