@@ -49,10 +49,12 @@ def draw(runs: Mapping[str, Sequence[Path]], file: Path) -> None:
     words = said["or"][0][1]
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.8), gridspec_kw={"width_ratios": (3, 2)})
     width = 0.8 / len(said)
+    highest = 0
     for i, (kind, found) in enumerate(said.items()):
         counts = np.sum([contradictions(p) for p, _ in found], axis=0)
         pictures = sum(len(p) for p, _ in found)
-        label = f"{NAMES[kind]}: {counts.sum()} on {pictures} answers, {counts.sum() / pictures:.2f} each"
+        highest = max(highest, counts.max())
+        label = f"{NAMES[kind]}: {counts.sum():,} in {pictures:,} pictures, {counts.sum() / pictures:.2f} each"
         left.bar(
             np.arange(len(counts)) + (i - (len(said) - 1) / 2) * width, counts, width, color=COLOURS[kind], label=label
         )
@@ -60,7 +62,8 @@ def draw(runs: Mapping[str, Sequence[Path]], file: Path) -> None:
     left.set_xticks(ticks, [f"{words[k]}/{words[k + 1]}" for k in ticks], fontsize=8)
     left.set_xlabel("k/k+1 where P(age > k+1) is above P(age > k)")
     left.set_ylabel(f"test pictures, all {len(said['or'])} seeds")
-    left.legend(frameon=False, fontsize=9)
+    left.set_ylim(0, highest * (1 + 0.1 * len(said)) or 1)  # the legend stands above the bars
+    left.legend(frameon=False, fontsize=9, loc="upper left")
     chosen = _typical(said["or"][0][0])
     for kind, found in said.items():
         p = found[0][0][chosen]

@@ -19,8 +19,9 @@ from ..weights import shipped
 SHIPPED = "attributes.onnx"
 #: What can be predicted; further heads of a network are not asked.
 HEADS = ("gender", "age", "race")
-#: Faces that go through the network at once, each with its mirror image. More gain nothing: measured on one core, the
-#: fast CNN takes 1.2 ms a crop alone and in eights, ResNet-18 6.4 ms alone, 5.4 in fours, 5.2 in eights and sixteens.
+#: Faces that go through the network at once, each with its mirror image. More gain little: in CPU time of one thread
+#: the fast CNN takes 1.5 ms a crop alone, 1.1 in fours and in sixteens, ResNet-18 6.4 ms alone, 5.4 in fours, 5.2 in
+#: eights and sixteens.
 BATCH = 4
 
 _EXPECTED = "expected the attribute.onnx of a run of: halfmask train attribute"
