@@ -19,6 +19,7 @@ from halfmask.errors import DataError, UsageError
 from halfmask.evaluation import attackers, benchmark
 from halfmask.evaluation.benchmark_config import Config, MethodConfig, SetConfig, fill, find, read_config, shipped
 from halfmask.evaluation.benchmark_protect import LEFT_OUT, protect_table
+from halfmask.evaluation.benchmark_sets import open_set
 from halfmask.evaluation.benchmark_tables import to_csv, to_markdown, write
 from halfmask.evaluation.referees import AGE, GENDER, MATCHERS, RACE, Referees
 from halfmask.methods.labels import GenderEstimate
@@ -95,10 +96,15 @@ def run(cfg: Config, data: Path, out: Path, referees: Referees, **more: Any) -> 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"knd": 1}, r"unknown key knd in the benchmark; known: auxiliary, budget, .*kind"),
+        ({"knd": 1}, r"unknown key knd in the benchmark; known: attacks, auxiliary, .*kind"),
         ({"kind": "beauty"}, "kind is 'beauty'; expected one of: gender, matching"),
         ({"methods": [{"label": "x", "method": "magic"}]}, "method is 'magic'; expected one of: .*san"),
-        ({"methods": [{"label": "x"}]}, "method is missing in methods"),
+        ({"methods": [{"label": "x"}]}, "method is missing in methods, at x; give it, or best_of"),
+        ({"methods": [{"label": "x", "method": "san", "hide": "age"}]}, "san cannot hide age"),
+        ({"methods": [{"label": "x", "best_of": ["y"]}]}, "expected a list of two labels or more"),
+        ({"methods": [{"label": "x", "best_of": ["y", "z"], "method": "san"}]}, "it has no method of its own"),
+        ({"methods": [{"label": "x", "best_of": ["y", "z"]}]}, "only an overview has; kind is gender"),
+        ({"kind": "overview", "methods": [{"label": "x", "best_of": ["y", "z"]}]}, "x is the best of 'y'"),
         ({"methods": [{"label": "before", "method": "san"}]}, "'before' means the originals"),
         ({"methods": [{"label": "x", "method": "san", "settings": {"colour": "red"}}]}, "no setting 'colour'"),
         ({"methods": [{"label": "x", "method": "san", "strength": "low"}]}, "san has no strength"),
@@ -111,6 +117,7 @@ def run(cfg: Config, data: Path, out: Path, referees: Referees, **more: Any) -> 
         ({"sets": [{"layout": "lfw", "most": 0}]}, "most is 0; expected a whole number above 0"),
         ({"sets": ["lfw"]}, "an entry of sets is 'lfw'"),
         ({"kind": "attackers"}, "made needs attack_train"),
+        ({"attacks": ["magic"]}, "attacks is 'magic'; expected one of: inverted"),
         ({"budget": {"epoch": 3}}, "budget is .*unexpected keyword argument 'epoch'"),
         ({"budget": {"epochs": 0}}, "wants epochs above 0"),
         ({"fmrs": [2]}, r"fmrs is \[2\]"),
@@ -345,17 +352,17 @@ def test_only_probes_are_protected(tmp_path: Path, astronaut: np.ndarray, refere
 
 def test_attackers_learn_on_people_that_are_not_judged(data: Path, tmp_path: Path) -> None:
     half = SetConfig("folder", attack_train="half")
-    s = benchmark._open(half, "attackers", data, None, None)
+    s = open_set(half, "attackers", data, None, None)
     people = {row.key: row.identity for row in s.table}
     assert s.train
     assert not {people[k] for k in s.train} & {people[k] for k in s.keys - s.train}
     assert len({people[k] for k in s.train}) in (3, 4)  # of seven with a gender: 3 women, 3 men, and one of each
     split = SetConfig("folder", split="test", attack_train="train")
-    s = benchmark._open(split, "attackers", data, None, None)
+    s = open_set(split, "attackers", data, None, None)
     assert s.train == {"other.png"}
     assert len(s.keys) == 10
     with pytest.raises(DataError, match="no labelled picture for attack_train: valid"):
-        benchmark._open(SetConfig("folder", split="test", attack_train="valid"), "attackers", data, None, None)
+        open_set(SetConfig("folder", split="test", attack_train="valid"), "attackers", data, None, None)
 
 
 def test_attackers_get_protected_photos_of_both_sides(
@@ -363,7 +370,7 @@ def test_attackers_get_protected_photos_of_both_sides(
 ) -> None:
     seen: list[attackers.Evidence] = []
 
-    def attack(evidence: attackers.Evidence, judges: Referees, *, folder: Path, budget: Any, quiet: bool) -> list[dict]:
+    def attack(evidence: attackers.Evidence, judges: Referees, *, folder: Path, budget: Any, **_: Any) -> list[dict]:
         assert budget.epochs == 2
         assert (folder, judges) == (folder, referees)
         seen.append(evidence)

@@ -19,14 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import __version__
-from ..datasets import Pair, Table, lfw_pairs, most_people, read, subject_disjoint
 from ..errors import DataError, HalfmaskError, MetricError, UsageError
+from ..methods import Method
 from ..photos.align import crop_face
 from ..photos.detect import Face
 from ..protecting import pipeline
-from . import protocol, tables
-from .benchmark_config import Config, MethodConfig, SetConfig, fill, slug
+from ..protecting.options import Options
+from . import cost, overview, protocol, tables
+from .benchmark_config import Config, MethodConfig, fill, slug
 from .benchmark_protect import protect_table
+from .benchmark_sets import OpenSet, about_set, open_set
+from .kept import made as made_folder
 from .kept import whole
 from .protocol import BEFORE, Measured
 from .referees import AGE, GENDER, MATCHERS, RACE, Referees, load
@@ -37,21 +40,8 @@ _ASKED: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("gender", "matching", "looks", "attackers"), (*GENDER, *MATCHERS)),
     "age": tuple(AGE),
     "race": tuple(RACE),
-    "groups": (*GENDER, *MATCHERS, *AGE, *RACE),
+    **dict.fromkeys(("groups", "overview"), (*GENDER, *MATCHERS, *AGE, *RACE)),
 }
-
-
-@dataclass(eq=False)
-class _Set:
-    """A data set that is here: what is judged, what is protected, and on whom attackers learn."""
-
-    config: SetConfig
-    table: Table
-    keys: set[str]
-    pairs: list[Pair] | None
-    train: set[str]
-    place: str
-    root: Path
 
 
 @dataclass(eq=False)
@@ -62,6 +52,8 @@ class _Made:
     place: str
     fingerprint: str
     settings: dict[str, str]
+    hides: frozenset[str]
+    ms: float | None = None
     files: dict[str, dict[str, Path]] = field(default_factory=dict)
 
 
@@ -85,9 +77,10 @@ def run(
     loaded.
 
     The dict: ``name``, ``title``, ``source``, ``kind``; ``sets``; ``methods``; ``rows``, those of
-    :mod:`halfmask.evaluation.tables` or the attackers', each with its ``set``; ``published`` (source, measure, set, by,
-    variant, value); ``skipped`` (what, reason, and ``failed`` where it was there but could not be measured); ``notes``;
-    ``halfmask``, ``created`` and ``format``.
+    :mod:`halfmask.evaluation.tables` or the attackers', each with its ``set``, or those of
+    :mod:`halfmask.evaluation.overview` with what they were made of in ``details``; ``published`` (source, measure, set,
+    by, variant, value); ``skipped`` (what, reason, and ``failed`` where it was there but could not be measured);
+    ``notes``; ``halfmask``, ``created`` and ``format``.
 
     Raises :class:`~halfmask.errors.UsageError` when ``only`` names no method of the config, and
     :class:`~halfmask.errors.DataError` when the disk is full. What is absent raises nothing: it is in ``skipped``.
@@ -103,16 +96,22 @@ def run(
     sets = []
     for wanted in config.sets:
         try:
-            sets.append(_open(wanted, config.kind, data, peers, most))
+            sets.append(open_set(wanted, config.kind, data, peers, most))
         except (HalfmaskError, OSError) as error:
             skipped.append({"what": f"set {wanted.name}", "reason": str(error)})
-    made = _protect(chosen, sets, data, peers, out, workers, skipped, notes, quiet) if sets else []
+    real = [m for m in chosen if not m.best_of]
+    made = _protect(config, real, sets, data, peers, out, workers, skipped, notes, quiet) if sets else []
+    oracles = _oracles(chosen, made, skipped, notes) if sets else {}
     rows: list[Row] = []
+    parts: dict[str, list[Row]] = {}
     if sets:
         judges = referees or load(threads=1, only=config.referees or _ASKED[config.kind])
         for s in sets:
             try:
-                rows += _measure(config, s, made, judges, out, workers, quiet)
+                found = _measure(config, s, made, oracles, judges, out, workers, quiet)
+                rows += [{"set": s.config.name, **row} for row in found.pop("rows")]
+                for part, some in found.items():
+                    parts.setdefault(part, []).extend({"set": s.config.name, **row} for row in some)
             except (MetricError, DataError) as error:  # no faces, one gender only, no room: the other sets go on
                 skipped.append({"what": f"set {s.config.name}", "reason": str(error), "failed": True})
     if config.auxiliary:
@@ -125,9 +124,10 @@ def run(
         "title": config.title,
         "source": config.source,
         "kind": config.kind,
-        "sets": [_about_set(s) for s in sets],
-        "methods": [_about_method(m) for m in made],
+        "sets": [about_set(s) for s in sets],
+        "methods": [_about_method(m) for m in made] + [{"label": k, "best_of": v} for k, v in oracles.items()],
         "rows": rows,
+        **({"details": parts} if parts else {}),
         "published": [
             {"source": p.source, "measure": p.measure, "set": r["set"], "by": r["by"], "variant": name, "value": value}
             for p in config.published
@@ -140,43 +140,10 @@ def run(
     }
 
 
-def _open(wanted: SetConfig, kind: str, data: Path, peers: Path | None, most: int | None) -> _Set:
-    """Read a set. Raises :class:`~halfmask.errors.HalfmaskError` when it is not there or lacks what is asked of it."""
-    root = Path(fill(wanted.root or f"${{data}}/{wanted.layout}", data, peers))
-    if not root.is_dir():
-        raise DataError(f"there is no folder {wanted.root or wanted.layout} in the data folder")
-    whole = read(wanted.layout, root)
-    judged = whole.where(lambda row: row.split == wanted.split) if wanted.split else whole
-    train = Table(whole.name, whole.root)
-    if kind == "attackers":
-        if wanted.attack_train == "half":
-            halves = subject_disjoint(judged.where(lambda r: r.gender is not None), {"train": 0.5, "test": 0.5})
-            judged, train = halves.split("test"), halves.split("train")
-        else:
-            judged = judged.where(lambda r: r.gender is not None)
-            train = whole.where(lambda r: r.split == wanted.attack_train and r.gender is not None)
-        if train_most := min((n for n in (wanted.attack_most, most) if n is not None), default=None):
-            train = most_people(train, train_most)
-        if not len(train):
-            raise DataError(f"it has no labelled picture for attack_train: {wanted.attack_train}")
-    if judged_most := min((n for n in (wanted.most, most) if n is not None), default=None):
-        judged = most_people(judged, judged_most)
-    if not len(judged):
-        raise DataError(f"it has no picture of the split {wanted.split}" if wanted.split else "it has no picture")
-    pairs: list[Pair] | None = None
-    if wanted.pairs == "lfw" and judged_most is None:  # of whole people few listed pairs are left, and all are pairs
-        pairs = lfw_pairs(root)
-    keys = {row.key for row in judged}
-    if wanted.probes == "pairs" and pairs is not None:
-        keys = {p.b for p in pairs if p.same}
-    trained = {row.key for row in train}
-    table = replace(judged, rows=[*judged.rows, *train.rows])
-    return _Set(wanted, table, keys | trained, pairs, trained, slug(wanted.layout, str(root.resolve())), root)
-
-
 def _protect(
+    config: Config,
     chosen: Sequence[MethodConfig],
-    sets: Sequence[_Set],
+    sets: Sequence[OpenSet],
     data: Path,
     peers: Path | None,
     out: Path,
@@ -197,15 +164,17 @@ def _protect(
             continue
         loaded = stages.networks.method
         fingerprint = str(getattr(loaded, "fingerprint", ""))
-        how: dict[str, Any] = {"method": method.method, "prototype": method.prototype if loaded.prototypes else None}
-        how |= {"strength": method.strength, "settings": settings, "fingerprint": fingerprint, "halfmask": __version__}
+        how = _how(method, options, settings, bool(loaded.prototypes), fingerprint)
         level = method.strength if method.strength is not None else how["prototype"]
         place = slug(method.method if level is None else f"{method.method}-{level}", json.dumps(how, sort_keys=True))
-        entry = _Made(method, place, fingerprint, settings)
+        entry = _Made(method, place, fingerprint, settings, options.hidden)
+        if config.kind == "overview":
+            entry.ms = _cost(loaded, method.prototype, sets, out / "work" / place / "cost.json")
         for s in sets:
+            keys = s.keys if config.kind != "overview" or method.attack else s.keys - s.train
             home = out / "work" / place / s.place
             desc = f"protecting {s.config.name}, {method.label}"
-            files, left_out = protect_table(s.table, s.keys, stages, home, workers=workers, desc=desc, quiet=quiet)
+            files, left_out = protect_table(s.table, keys, stages, home, workers=workers, desc=desc, quiet=quiet)
             entry.files[s.config.name] = files
             if left_out:
                 some = "; ".join(f"{key}: {reason}" for key, reason in left_out[:3])
@@ -218,28 +187,88 @@ def _protect(
     return made
 
 
+def _how(
+    method: MethodConfig, options: Options, settings: Mapping[str, str], prototypes: bool, fingerprint: str
+) -> dict[str, Any]:
+    """All that a method's output depends on beside the photo.
+
+    Its digest is the folder's name. So that photos of earlier runs are found again, ``hide`` stands in it only where a
+    method has a choice.
+    """
+    how: dict[str, Any] = {"method": method.method, "prototype": method.prototype if prototypes else None}
+    how |= {"strength": method.strength, "settings": dict(settings), "fingerprint": fingerprint}
+    how |= {"halfmask": __version__}
+    return how | ({"hide": options.asked["hide"]} if "hide" in options.asked else {})
+
+
+def _cost(loaded: Method, prototype: str, sets: Sequence[OpenSet], kept: Path) -> float | None:
+    """Milliseconds a face, timed on pictures of the first set that has some; timed once, since it is a little noisy."""
+    if not kept.is_file():
+        crops, genders = cost.some_crops(row for s in sets for row in s.table if row.key in s.keys)
+        found = {"ms": cost.ms_a_face(loaded, crops, genders, prototype), "faces": len(crops)}
+        with whole(made_folder(kept.parent) / kept.name) as fresh:
+            fresh.write_text(json.dumps(found) + "\n", "utf-8")
+    ms: float | None = json.loads(kept.read_text("utf-8"))["ms"]
+    return ms
+
+
+def _oracles(
+    chosen: Sequence[MethodConfig], made: Sequence[_Made], skipped: list[dict[str, Any]], notes: list[str]
+) -> dict[str, list[str]]:
+    """Label → members of every oracle whose members are all there."""
+    here = {m.config.label for m in made}
+    found = {}
+    for method in chosen:
+        if absent := [label for label in method.best_of if label not in here]:
+            reason = f"it is the best of others, of which {', '.join(absent)} was not run"
+            skipped.append({"what": f"method {method.label}", "reason": reason})
+        elif method.best_of:
+            found[method.label] = list(method.best_of)
+            notes.append(
+                f"{method.label} knows the answer: for each picture it takes the one of {', '.join(method.best_of)} "
+                "that the referee in question gets most wrong; matching, looks and the rest are of the choice against "
+                "the first referee. An upper bound, no method."
+            )
+    return found
+
+
 def _measure(
-    config: Config, s: _Set, made: Sequence[_Made], judges: Referees, out: Path, workers: int, quiet: bool
-) -> list[Row]:
-    """The rows of one set."""
+    config: Config,
+    s: OpenSet,
+    made: Sequence[_Made],
+    oracles: Mapping[str, Sequence[str]],
+    judges: Referees,
+    out: Path,
+    workers: int,
+    quiet: bool,
+) -> dict[str, list[Row]]:
+    """The ``rows`` of one set, and beside an overview's what they were made of."""
     home = out / "work" / "measured" / s.place
     if config.kind == "attackers":
-        rows = _attack(config, s, made, judges, home, workers, quiet)
-    else:
-        # under the folders' names, by which other tables find the parts, whatever they call the method
-        variants = {m.place: m.files[s.config.name] for m in made}
-        measured = protocol.measure(
-            s.table, variants, referees=judges, folder=home, gray=config.gray, workers=workers, quiet=quiet
-        )
-        if config.auxiliary:
-            ours = Referees(genders={Auxiliary.name: Auxiliary(1)})
-            also = protocol.measure(
-                s.table, variants, referees=ours, folder=home, gray=config.gray, workers=1, quiet=quiet
-            )
-            measured = {name: _joined(m, also[name]) for name, m in measured.items()}
-        named = {BEFORE: measured[BEFORE]} | {m.config.label: measured[m.place] for m in made}
-        rows = _rows(config, s, _same_pictures(named, s.keys), judges)
-    return [{"set": s.config.name, **row} for row in rows]
+        return {"rows": _attack(config, s, made, judges, home, workers, quiet)}
+    # without those that attackers learn on, so that two tables of the same pictures measure once
+    table = s.judged
+    # under the folders' names, by which other tables find the parts, whatever they call the method
+    variants = {m.place: {k: f for k, f in m.files[s.config.name].items() if k not in s.train} for m in made}
+    measured = protocol.measure(
+        table, variants, referees=judges, folder=home, gray=config.gray, workers=workers, quiet=quiet
+    )
+    if config.auxiliary:
+        ours = Referees(genders={Auxiliary.name: Auxiliary(1)})
+        also = protocol.measure(table, variants, referees=ours, folder=home, gray=config.gray, workers=1, quiet=quiet)
+        measured = {name: _joined(m, also[name]) for name, m in measured.items()}
+    named = {BEFORE: measured[BEFORE]} | {m.config.label: measured[m.place] for m in made}
+    named = _same_pictures(named, s.keys)
+    if config.kind != "overview":
+        return {"rows": _rows(config, s, named, judges)}
+    found = overview.details(named, table, judges, s.pairs, config.fmrs, oracles)
+    if s.train:
+        found["attackers"] = _attack(config, s, made, judges, home, workers, quiet, named)
+    about: dict[str, dict[str, Any]] = {
+        m.config.label: {"hides": ",".join(sorted(m.hides)), "ms": m.ms} for m in made
+    } | {label: {"hides": "gender", "oracle": True} for label in oracles}  # it knows of no other
+    ordered = {m.label: about[m.label] for m in config.methods if m.label in about}
+    return {"rows": overview.overview_rows(found, ordered), **found}
 
 
 def _same_pictures(measured: Mapping[str, Measured], keys: set[str]) -> dict[str, Measured]:
@@ -253,7 +282,7 @@ def _joined(one: Measured, other: Measured) -> Measured:
     return replace(one, columns=one.columns | added, enrolled=one.enrolled & other.enrolled)
 
 
-def _rows(config: Config, s: _Set, measured: Mapping[str, Measured], judges: Referees) -> list[Row]:
+def _rows(config: Config, s: OpenSet, measured: Mapping[str, Measured], judges: Referees) -> list[Row]:
     if config.kind == "gender":
         return tables.gender_rows(measured)
     if config.kind == "matching":
@@ -268,46 +297,52 @@ def _rows(config: Config, s: _Set, measured: Mapping[str, Measured], judges: Ref
 
 
 def _attack(
-    config: Config, s: _Set, made: Sequence[_Made], judges: Referees, home: Path, workers: int, quiet: bool
+    config: Config,
+    s: OpenSet,
+    made: Sequence[_Made],
+    judges: Referees,
+    home: Path,
+    workers: int,
+    quiet: bool,
+    measured: Mapping[str, Measured] | None = None,
 ) -> list[Row]:
     from .attackers import Budget, Evidence, attack
 
+    budget = Budget(**config.budget)
     rows: list[Row] = []
     for m in made:
+        if not m.config.attack:
+            continue
         folder = home / f"attackers-{m.place}"
         files = m.files[s.config.name]
         evidence = Evidence.gather(
             s.table, files, folder=folder, train=lambda row: row.key in s.train, workers=workers, quiet=quiet
         )
-        found = attack(evidence, judges, folder=folder, budget=Budget(**config.budget), quiet=quiet)
+        known = None
+        if measured is not None:  # so that the people who are judged are not asked again; of others, no more is probed
+            both = {name: measured[name] for name in (BEFORE, m.config.label)}
+            known = {name: _without(side, budget.matchers) for name, side in both.items()}
+        found = attack(evidence, judges, folder=folder, budget=budget, only=config.attacks, measured=known, quiet=quiet)
         rows += [{"variant": m.config.label, **row} for row in found]
     return rows
 
 
-def _about_set(s: _Set) -> dict[str, Any]:
-    judged = [row for row in s.table if row.key not in s.train]
-    return {
-        "name": s.config.name,
-        "layout": s.config.layout,
-        "split": s.config.split,
-        "photos": len(judged),
-        "people": len({row.identity or row.key for row in judged}),
-        "women": sum(row.gender == 0 for row in judged),
-        "men": sum(row.gender == 1 for row in judged),
-        "protected": len(s.keys - s.train),
-        "attackers_learn_on": len(s.train) or None,
-        "pairs": "all" if s.pairs is None else "lfw",
-    }
+def _without(m: Measured, matchers: Sequence[str]) -> Measured:
+    """The same without the descriptors of other matchers than these."""
+    dropped = {c for c in m.columns if c.startswith("embed/") and c.removeprefix("embed/") not in matchers}
+    return replace(m, columns={c: values for c, values in m.columns.items() if c not in dropped})
 
 
 def _about_method(m: _Made) -> dict[str, Any]:
     return {
         "label": m.config.label,
         "method": m.config.method,
+        "hide": ",".join(sorted(m.hides)),
         "prototype": m.config.prototype,
         "strength": m.config.strength,
         "settings": dict(m.config.settings),
         "fingerprint": m.fingerprint,
+        "ms": m.ms,
         "folder": f"work/{m.place}",
     }
 

@@ -18,7 +18,7 @@ from ..protecting.options import PROTOTYPES, Options
 from .protocol import BEFORE
 
 #: What a table can be about.
-KINDS = ("gender", "matching", "looks", "age", "race", "groups", "attackers")
+KINDS = ("gender", "matching", "looks", "age", "race", "groups", "attackers", "overview")
 #: Where the benchmarks that ship lie.
 SHIPPED = Path(__file__).parent / "benchmarks"
 
@@ -32,7 +32,8 @@ class SetConfig:
     ``split`` takes one part of it. ``probes`` is ``all``, or ``pairs``: only the second picture of each genuine pair is
     protected, the rest is gallery. ``pairs`` is ``all`` (every two pictures) or ``lfw`` (LFW's ``pairs.txt``). ``most``
     caps the pictures by whole people. For attackers: ``attack_train`` is the split they learn on, or ``half`` for half
-    of the people; ``attack_most`` caps it by whole people. ``name`` stands in the tables.
+    of the people; ``attack_most`` caps it by whole people. An overview has attackers on the sets that say
+    ``attack_train``, on others none. ``name`` stands in the tables.
     """
 
     layout: str
@@ -67,19 +68,34 @@ class SetConfig:
 class MethodConfig:
     """One way to protect: a row or column of the table, called ``label``.
 
-    ``method``, ``prototype`` and ``strength`` are those of ``halfmask protect``; ``settings`` are the method's own, in
-    which ``${data}`` and ``${peers}`` stand for what the command line gives.
+    ``method``, ``hide``, ``prototype`` and ``strength`` are those of ``halfmask protect``; ``settings`` are the
+    method's own, in which ``${data}`` and ``${peers}`` stand for what the command line gives. ``attack: false`` spares
+    it the attackers of an overview, which take minutes.
+
+    In an overview ``best_of`` stands instead of a method: labels of others, of which an oracle takes for each picture
+    the one that fools the referee best (:mod:`halfmask.evaluation.oracle`).
     """
 
     label: str
-    method: str
+    method: str = ""
     prototype: str = "op"
     strength: str | float | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
+    hide: str | None = None
+    attack: bool = True
+    best_of: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if not self.label or self.label == BEFORE:
             raise UsageError(f"a method's label is {self.label!r}; expected a name, and {BEFORE!r} means the originals")
+        if self.best_of:
+            if own := [name for name in ("method", "hide", "strength", "settings") if getattr(self, name)]:
+                raise UsageError(f"{self.label} is the best of others, so it has no {own[0]} of its own; leave it out")
+            if isinstance(self.best_of, str) or len(self.best_of) < 2:
+                raise UsageError(f"best_of of {self.label} is {self.best_of!r}; expected a list of two labels or more")
+            return
+        if not self.method:
+            raise UsageError(f"method is missing in methods, at {self.label}; give it, or best_of")
         _one_of("method", self.method, METHODS)
         _one_of("prototype", self.prototype, PROTOTYPES)
         if not isinstance(self.settings, Mapping):
@@ -91,9 +107,9 @@ class MethodConfig:
         """How to protect, the way a user gets it: every face, the photo's own format and quality.
 
         ``settings`` are this method's, their folders filled in. Raises :class:`~halfmask.errors.UsageError` for a
-        strength or setting that the method does not have.
+        strength or setting that the method does not have, or an attribute that it cannot hide.
         """
-        return Options(self.method, prototype=self.prototype, strength=self.strength, settings=settings)
+        return Options(self.method, hide=self.hide, prototype=self.prototype, strength=self.strength, settings=settings)
 
 
 @dataclass(frozen=True)
@@ -127,7 +143,7 @@ class Config:
     ``source`` is the paper and table that it follows, ``kind`` one of KINDS. ``referees`` restricts who judges, by
     name. ``auxiliary`` adds our own classifier, which trained SAN and is no referee. ``gray`` makes every photo gray
     before it is judged, as in the SAN papers. ``fmrs`` are the FMRs of a matching table, ``budget`` what the attackers
-    may spend.
+    may spend and ``attacks`` those that run, all unless some are named.
     """
 
     name: str
@@ -142,6 +158,7 @@ class Config:
     gray: bool = False
     fmrs: Sequence[float] = (0.01, 0.001)
     budget: Mapping[str, Any] = field(default_factory=dict)
+    attacks: Sequence[str] | None = None
     notes: Sequence[str] = ()
 
     def __post_init__(self) -> None:
@@ -153,6 +170,11 @@ class Config:
                 raise UsageError(f"{what} has {', '.join(twice)} twice; names in a table are different")
         if self.kind == "attackers" and (lacking := [s.name for s in self.sets if s.attack_train is None]):
             raise UsageError(f"{', '.join(lacking)} needs attack_train: the split that the attackers learn on, or half")
+        self._check_oracles()
+        for name in self.attacks or ():
+            from .attackers import ATTACKS
+
+            _one_of("attacks", name, ATTACKS)
         if self.budget:
             from .attackers.budget import Budget
 
@@ -162,6 +184,14 @@ class Config:
                 raise UsageError(f"the attackers' budget is {dict(self.budget)}: {error}") from error
         if any(not isinstance(f, int | float) or isinstance(f, bool) or not 0 < f < 1 for f in self.fmrs):
             raise UsageError(f"fmrs is {self.fmrs!r}; expected shares between 0 and 1, such as [0.01, 0.001]")
+
+    def _check_oracles(self) -> None:
+        real = {m.label for m in self.methods if not m.best_of}
+        for m in self.methods:
+            if m.best_of and self.kind != "overview":
+                raise UsageError(f"{m.label} is the best of others, which only an overview has; kind is {self.kind}")
+            if unknown := [label for label in m.best_of if label not in real]:
+                raise UsageError(f"{m.label} is the best of {unknown[0]!r}; expected labels of methods of this table")
 
 
 def shipped() -> dict[str, Path]:
@@ -218,7 +248,9 @@ def read_config(path: Path) -> Config:
             for name, kind in (("sets", SetConfig), ("methods", MethodConfig), ("published", Published))
             if name in values
         }
-        lists = {name: _list(name, values[name]) for name in ("referees", "fmrs", "notes") if values.get(name)}
+        lists = {
+            name: _list(name, values[name]) for name in ("referees", "fmrs", "attacks", "notes") if values.get(name)
+        }
         return _build(Config, {"name": path.stem, **values, **parts, **lists}, "the benchmark")
     except UsageError as error:
         raise UsageError(f"the benchmark {path}: {error}") from error

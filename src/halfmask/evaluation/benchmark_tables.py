@@ -10,7 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from . import frontier
 from .kept import made, whole
+from .overview import DETAILS
 from .protocol import BEFORE
 from .tables import Row, markdown
 
@@ -33,7 +35,7 @@ _MAIN = {
 _ABOUT = ("set", "variant", "referee", "matcher", "attack", "reader", "attribute", "group", "measure", "note")
 _COUNTS = ("n", "lost", "people", "genuine", "impostors", "n_train", "n_test")
 _PLAIN = ("auc", "ssim", "mssim", "linf", "match_probability")
-_YEARS = ("mae", "rmse", "psnr", "l2")
+_YEARS = ("mae", "rmse", "psnr", "l2", "years", "ms")
 _WORDS = {
     "referee": "by",
     "matcher": "by",
@@ -58,6 +60,28 @@ _WORDS = {
     "n_test": "faces judged",
     "unattacked_balanced_accuracy": "without the attack",
     "originals_balanced_accuracy": "on originals",
+    "retrained": "retrained CNN",
+    "probe": "linear probe",
+    "attacked": "best attacker",
+    "race": "race",
+    "years": "age moved, years",
+    "same": "same race",
+    "ms": "ms a face",
+}
+#: The columns of an overview's main table, each for all of its referees, and what stands in the further ones.
+_OVERVIEW = ("hides", "auc", "retrained", "probe", "attacked", "tmr@", "ssim", "ms")
+_FURTHER = {
+    "gender as the referees read it": ("n", "lost", "accuracy", "balanced_accuracy", "eer"),
+    "age and race": ("mae", "race", "years", "same"),
+}
+_PARTS = {
+    "gender": "gender by the referees",
+    "attackers": "gender by attackers that adapt",
+    "matching": "matching",
+    "age": "age, of pictures whose age is known",
+    "race": "race, of pictures whose race is known",
+    "moved": "how far the answers about age and race moved, whether right or not",
+    "looks": "looks",
 }
 _NONE = "–"
 _LOW, _HIGH = "_low", "_high"
@@ -66,7 +90,8 @@ _LOW, _HIGH = "_low", "_high"
 def write(result: Mapping[str, Any], folder: Path) -> list[Path]:
     """Write ``NAME.json``, ``NAME.csv`` and ``NAME.md`` of a result of :func:`halfmask.evaluation.benchmark.run`.
 
-    Each file is whole or as it was. Raises :class:`~halfmask.errors.DataError` when they cannot be written.
+    And of an overview ``NAME-frontier.png``, where it has what :mod:`halfmask.evaluation.frontier` shows. Each file is
+    whole or as it was. Raises :class:`~halfmask.errors.DataError` when they cannot be written.
     """
     texts = {"json": json.dumps(result, indent=1, default=str) + "\n", "csv": to_csv(result), "md": to_markdown(result)}
     paths = []
@@ -75,7 +100,8 @@ def write(result: Mapping[str, Any], folder: Path) -> list[Path]:
         with whole(path) as fresh:
             fresh.write_text(text, "utf-8")
         paths.append(path)
-    return paths
+    drawn = frontier.plot(result, folder / f"{result['name']}-frontier.png") if result["kind"] == "overview" else None
+    return paths + ([drawn] if drawn else [])
 
 
 def to_csv(result: Mapping[str, Any]) -> str:
@@ -97,12 +123,16 @@ def to_markdown(result: Mapping[str, Any]) -> str:
     """The page: the main figures beside the published ones, then everything that was measured, then what was not."""
     parts = [f"# {result['title']}", f"Source: {result['source']}. Measured by halfmask {result['halfmask']}."]
     parts += [_sets(result["sets"])] if result["sets"] else []
-    for measure in _main_measures(result):
-        table = _side_by_side(result, measure)
-        parts += [f"## {_word(measure)}", table] if table else []
-    if result["rows"]:
-        parts += ["## Everything measured", _everything(result["rows"])]
-    if refused := Counter((row["set"], row["refused"]) for row in result["rows"] if row.get("refused")):
+    measured = result["rows"]
+    if result["kind"] == "overview":
+        parts += _overview(result)
+        measured = [row for rows in result.get("details", {}).values() for row in rows]
+    else:
+        for measure in _main_measures(result):
+            table = _side_by_side(result, measure)
+            parts += [f"## {_word(measure)}", table] if table else []
+        parts += ["## Everything measured", _everything(measured)] if measured else []
+    if refused := Counter((row["set"], row["refused"]) for row in measured if row.get("refused")):
         lines = [f"- {name}, in {count} rows: {reason}" for (name, reason), count in refused.items()]
         parts.append("Figures that cannot be given:\n\n" + "\n".join(lines))
     if result["skipped"]:
@@ -119,13 +149,52 @@ def _sets(sets: Sequence[Mapping[str, Any]]) -> str:
     return markdown([{key: _text(key, s[key]) for key in heads} for s in sets], heads)
 
 
+def _overview(result: Mapping[str, Any]) -> list[str]:
+    """The sections of an overview: a table a set, who is on the frontier, and everything with its intervals."""
+    sections = []
+    for name in dict.fromkeys(row["set"] for row in result["rows"]):
+        rows = [row for row in result["rows"] if row["set"] == name]
+        sections += [f"## {name}", _columns(rows, _OVERVIEW)]
+        for title, stems in _FURTHER.items():
+            sections += [f"### {name}: {title}", _columns(rows, stems)]
+    lines = []
+    for (name, privacy), points in frontier.panels(result).items():
+        kept = ", ".join(p.label for p in frontier.front(points))
+        lines.append(f"- {name}, {frontier.PRIVACY[privacy][0]}: {kept}")
+        lines += [f"  - {k} is beaten by {', '.join(by)}" for k, by in frontier.dominated(points).items()]
+    if lines:
+        said = "Methods that no other beats in both TMR at FMR 0.1 % and privacy:"
+        sections += ["## Frontier of privacy and utility", said + "\n\n" + "\n".join(lines)]
+    for part in DETAILS:
+        if rows := result.get("details", {}).get(part):
+            sections += [f"## Everything measured: {_PARTS[part]}", _everything(rows)]
+    return sections
+
+
+def _columns(rows: Sequence[Row], stems: Sequence[str]) -> str:
+    """The columns of these stems, each for every referee that has it; those that no row fills are left out."""
+    keys = [key for stem in stems for key in rows[0] if key.partition("/")[0] == stem or _is_rate(key, stem)]
+    keys = [key for key in keys if any(row.get(key) not in (None, "") for row in rows)]
+    cells = [{"variant": row["variant"], **{key: _text(_stem(key), row.get(key)) for key in keys}} for row in rows]
+    heads = {key: ", ".join(filter(None, [_word(_stem(key)), key.partition("/")[2]])) for key in keys}
+    return markdown(cells, {"variant": "method", **heads})
+
+
+def _is_rate(key: str, stem: str) -> bool:
+    return stem.endswith("@") and key.startswith(stem)
+
+
+def _stem(key: str) -> str:
+    return key.partition("/")[0]
+
+
 def _main_measures(result: Mapping[str, Any]) -> list[str]:
     """The columns that get a table of their own: those of the kind, in the order they first come."""
     wanted = _MAIN.get(result["kind"], ())
     keys = dict.fromkeys(key for row in result["rows"] for key in row)
     keys |= dict.fromkeys(p["measure"] for p in result["published"])
     keys = {key: None for key in keys if not key.endswith((_LOW, _HIGH))}
-    return [key for key in keys if any(key == w or (w.endswith("@") and key.startswith(w)) for w in wanted)]
+    return [key for key in keys if any(key == w or _is_rate(key, w) for w in wanted)]
 
 
 def _side_by_side(result: Mapping[str, Any], measure: str) -> str:
