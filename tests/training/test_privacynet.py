@@ -184,7 +184,7 @@ def test_the_committed_configs_are_complete() -> None:
     assert {name: getattr(paper, name) for name in ours} == ours
 
 
-@pytest.mark.parametrize("change", [{"n_critic": 0}, {"warmup": -1}, {"decay_from": 1.0}])
+@pytest.mark.parametrize("change", [{"n_critic": 0}, {"warmup": -1}, {"decay_from": 1.5}])
 def test_configs_that_make_no_sense(config: recipe.PrivacyNetConfig, tmp_path: Path, change: dict) -> None:
     with pytest.raises(UsageError, match="expected n_critic of at least 1"):
         recipe.train_privacynet(replace(config, **change), tmp_path)

@@ -139,10 +139,10 @@ def train_privacynet(config: PrivacyNetConfig, folder: Path, *, resume: bool = T
 
     Raises :class:`~halfmask.errors.UsageError` for a config that makes no sense.
     """
-    if config.n_critic < 1 or config.warmup < 0 or not 0 <= config.decay_from < 1:
+    if config.n_critic < 1 or config.warmup < 0 or not 0 <= config.decay_from <= 1:
         raise UsageError(
             f"n_critic={config.n_critic}, warmup={config.warmup}, decay_from={config.decay_from}; expected n_critic of "
-            "at least 1, warmup of 0 or more and decay_from from 0 to below 1"
+            "at least 1, warmup of 0 or more and decay_from from 0 to 1"
         )
     readings = readings_of(config)
     groups = {name: len(r.words) for name, r in readings.items()}
@@ -267,7 +267,7 @@ def train_privacynet(config: PrivacyNetConfig, folder: Path, *, resume: bool = T
         step,
         evaluate=evaluate,
         evaluate_every=config.evaluate_every,
-        checkpoint_every=250,
+        checkpoint_every=50,
         resume=resume,
         desc="PrivacyNet",
     )
