@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import click
 
@@ -37,25 +40,99 @@ def _size(size: int) -> str:
     return f"{size / 1e6:.1f} MB" if size >= 50_000 else f"{size / 1e3:.0f} kB"
 
 
-@click.command()
-def methods() -> None:
-    """List the methods that can change a face, and what each can be set to."""
-    from ..methods import DEFAULT, METHODS
+#: Figures that ``halfmask methods`` shows, and what they are called there; --json gives all that were measured.
+_SHOWN = {"auc": "AUC", "retrained": "retrained", "tmr@0.01": "TMR 1 %", "tmr@0.001": "TMR 0.1 %", "ssim": "SSIM"}
+_EXPLAINED = """
+AUC is the gender's, by a referee that trained no method: 0.5 is chance. Retrained is the balanced accuracy of a
+classifier trained on protected photos: 50 % is chance. TMR is the share of a person's photos that a matcher still
+takes for the same person, at that FMR; SSIM is how alike the face looks, 1 is the same.
+Measured by halfmask benchmark {benchmark}, halfmask {halfmask}, {created}."""
 
-    rows, settings = [], []
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON, with every figure that was measured.")
+def methods(as_json: bool) -> None:
+    """List the methods that can change a face: what each hides, its figures and cost, what it can be set to.
+
+    Cost is the size of its own weights and the milliseconds that one face takes one core. Each figure stands under the
+    data set on which and beside the referee by which it was measured.
+    """
+    from ..methods import DEFAULT, METHODS
+    from ..methods.figures import measured
+
+    known = measured()
+    entries: list[dict[str, Any]] = []
     for name, kind in METHODS.items():
-        method = kind.made
-        settings += [(name, f"--set {setting}=", text) for setting, text in method.settings.items()]
-        rows.append(
-            (
-                name + (" (default)" if name == DEFAULT else ""),
-                ", ".join(sorted(method.hides)),
-                ", ".join(method.prototypes) or "none",
-                "given, or estimated" if method.needs_label else "not needed",
-            )
+        made = kind.made
+        entries.append(
+            {
+                "name": name,
+                "default": name == DEFAULT,
+                "hides": sorted(made.hides),
+                "prototypes": list(made.prototypes),
+                "needs_label": made.needs_label,
+                "settings": dict(made.settings),
+                "weights_bytes": _weights(name, made.models),
+                "measured": [m for m in known["methods"] if m["method"] == name],
+            }
         )
-    click.echo(table(("method", "hides", "prototypes", "gender label"), rows))
+    if as_json:
+        click.echo(json.dumps({**known, "methods": entries}, indent=1))
+        return
+    head = ("method", "hides", "prototypes", "gender label", "weights", "ms a face")
+    click.echo(table(head, [_about(entry) for entry in entries]))
+    settings = [(e["name"], f"--set {k}=", text) for e in entries for k, text in e["settings"].items()]
     click.echo("\n" + table(("method", "setting", "meaning"), settings))
+    for name, originals in known["originals"].items():
+        keys = [key for stem in _SHOWN for key in originals if key.partition("/")[0] == stem]
+        keys += ["ssim"]  # which originals have none of
+        rows = [("originals", *(_figure(originals, key) for key in keys))]
+        rows += [
+            (m["label"], *(_figure(m["figures"][name], key) for key in keys))
+            for m in known["methods"]
+            if name in m["figures"]
+        ]
+        heads = [" ".join(filter(None, [_SHOWN[key.partition("/")[0]], key.partition("/")[2]])) for key in keys]
+        click.echo("\n" + table((f"on {name}", *heads), rows))
+    if known["originals"]:
+        click.echo(_EXPLAINED.format_map(known))
+    if absent := [e["name"] for e in entries if not e["measured"]]:
+        click.echo(f"\nnot measured: {', '.join(absent)}")
+
+
+def _about(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    took = sorted(m["ms"] for m in entry["measured"] if m["ms"] is not None)
+    span = [f"{ms:.3g}" for ms in (took[0], took[-1])] if took else ["not measured"]
+    return (
+        entry["name"] + (" (default)" if entry["default"] else ""),
+        ", ".join(entry["hides"]),
+        ", ".join(entry["prototypes"]) or "none",
+        "given, or estimated" if entry["needs_label"] else "not needed",
+        _size(entry["weights_bytes"]) if entry["weights_bytes"] else "none shipped",
+        "–".join(dict.fromkeys(span)),
+    )
+
+
+def _weights(name: str, models: Sequence[str]) -> int:
+    """Bytes of what a method runs on: its own shipped networks, and those of others that it fetches."""
+    from ..weights import shipped, store
+
+    own = [f for f in map(Path, shipped.manifest()) if f.suffix in (".onnx", ".npz")]
+    own = [f for f in own if f.stem == name or f.stem.startswith(f"{name}-")]
+    sizes = [path.stat().st_size for f in own if (path := shipped.DATA / f).is_file()]
+    return sum(sizes) + sum(store.MODELS[m].size for m in models)
+
+
+def _figure(figures: Mapping[str, float], key: str) -> str:
+    """A figure as the table has it.
+
+    >>> _figure({"auc/r": 0.8504, "retrained": 0.61}, "auc/r"), _figure({"retrained": 0.61}, "retrained")
+    ('0.850', '61.0%')
+    """
+    value = figures.get(key)
+    if value is None:
+        return "–"
+    return f"{value:.3f}" if key.partition("/")[0] in ("auc", "ssim") else f"{value:.1%}"
 
 
 @click.group(invoke_without_command=True)

@@ -76,7 +76,7 @@ def run(
     every set by whole people, for a quick look. ``workers`` 0 is one a core. ``referees`` replaces those that would be
     loaded.
 
-    The dict: ``name``, ``title``, ``source``, ``kind``; ``sets``; ``methods``; ``rows``, those of
+    The dict: ``name``, ``title``, ``source``, ``kind``, ``most``; ``sets``; ``methods``; ``rows``, those of
     :mod:`halfmask.evaluation.tables` or the attackers', each with its ``set``, or those of
     :mod:`halfmask.evaluation.overview` with what they were made of in ``details``; ``published`` (source, measure, set,
     by, variant, value); ``skipped`` (what, reason, and ``failed`` where it was there but could not be measured);
@@ -124,6 +124,7 @@ def run(
         "title": config.title,
         "source": config.source,
         "kind": config.kind,
+        "most": most,
         "sets": [about_set(s) for s in sets],
         "methods": [_about_method(m) for m in made] + [{"label": k, "best_of": v} for k, v in oracles.items()],
         "rows": rows,

@@ -1,0 +1,59 @@
+"""Put the figures of an overview benchmark into the package, for ``halfmask methods`` to tell.
+
+    halfmask benchmark family --data ../shared/data -o runs/benchmark
+    python scripts/method_figures.py runs/benchmark/family.json
+
+Writes ``src/halfmask/methods/figures.json``. A quick look (``--most``) is no measurement and is refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from halfmask.evaluation.kept import whole
+from halfmask.evaluation.protocol import BEFORE
+from halfmask.methods.figures import FORMAT, PLACE
+
+#: Figures of the table that are told; a column of a referee is called by one of these, a stroke and the referee.
+TOLD = ("auc", "balanced_accuracy", "retrained", "probe", "attacked", "tmr@0.01", "tmr@0.001", "mae", "race", "ssim")
+ABOUT = ("label", "method", "hide", "prototype", "strength", "settings", "fingerprint")
+
+
+def figures_of(result: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of the file, from a result of ``halfmask benchmark`` of kind overview.
+
+    Raises SystemExit when the result is of another kind, or of a quick look.
+    """
+    if result["kind"] != "overview" or result.get("most") is not None:
+        what = "a quick look at few pictures" if result.get("most") is not None else f"a table of {result['kind']}"
+        raise SystemExit(f"{result['name']} is {what}; expected a whole run of an overview, as family.yaml is")
+    rows: dict[str, dict[str, dict[str, float]]] = {}
+    for row in result["rows"]:
+        told = {k: round(v, 4) for k, v in row.items() if k.partition("/")[0] in TOLD and v is not None}
+        rows.setdefault(row["variant"], {})[row["set"]] = told
+    methods = [
+        {k: m[k] for k in ABOUT} | {"ms": m["ms"] and round(m["ms"], 2), "figures": rows[m["label"]]}
+        for m in result["methods"]
+        if "best_of" not in m and m["label"] in rows
+    ]
+    about = {"format": FORMAT, "benchmark": result["name"], "halfmask": result["halfmask"]}
+    return {**about, "created": result["created"], "originals": rows.get(BEFORE, {}), "methods": methods}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("result", type=Path, help="NAME.json of halfmask benchmark")
+    parser.add_argument("--out", type=Path, default=PLACE, help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    found = figures_of(json.loads(asked.result.read_text("utf-8")))
+    with whole(asked.out) as fresh:
+        fresh.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+    print(f"{len(found['methods'])} methods on {', '.join(found['originals'])}: {asked.out}")
+
+
+if __name__ == "__main__":
+    main()
