@@ -15,18 +15,19 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-__all__ = ["Result", "__version__", "audit", "errors", "methods", "predict", "protect"]
+__all__ = ["Result", "__version__", "audit", "deidentify", "errors", "methods", "predict", "protect"]
 
 if TYPE_CHECKING:
     from . import errors, methods
     from .evaluation.audit import audit
     from .predicting.api import predict
-    from .protecting.api import Result, protect
+    from .protecting.api import Result, deidentify, protect
 
 # The functions live in modules of other names than halfmask.protect and halfmask.audit, which would take their places
 # here as soon as anything imported them.
 _PLACES = {
     "protect": "halfmask.protecting.api",
+    "deidentify": "halfmask.protecting.api",
     "Result": "halfmask.protecting.api",
     "audit": "halfmask.evaluation.audit",
     "predict": "halfmask.predicting.api",

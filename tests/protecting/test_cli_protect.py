@@ -306,7 +306,7 @@ def test_usage_errors(run: Run, album: Path, tmp_path: Path) -> None:
         ((album, "-o", tmp_path / "file" / "out"), "nothing can be written to"),
         ((tmp_path / "absent", "-o", tmp_path / "out"), "there is no"),
         ((album, "-o", tmp_path / "out", "--prototype", "xx"), "'xx' is not one of"),
-        ((album, "-o", tmp_path / "out", "--method", "magic"), "method is 'magic'; expected one of: mixing, san"),
+        ((album, "-o", tmp_path / "out", "--method", "magic"), "method is 'magic'; expected one of: "),
         ((album, "-o", tmp_path / "out", "--json", tmp_path / "no" / "r.json"), "the report"),
     ):
         code, _, error = run("protect", *arguments)

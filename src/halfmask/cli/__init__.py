@@ -14,6 +14,7 @@ from ..errors import HalfmaskError, UsageError
 from .audit import audit
 from .benchmark import benchmark
 from .data import data
+from .deidentify import deidentify
 from .models import methods, models
 from .predict import predict
 from .protect import protect
@@ -26,7 +27,7 @@ def cli() -> None:
     """Change face photos so that classifiers find it harder to read the gender; they still match the person."""
 
 
-for _command in (protect, audit, predict, methods, models, data, train, benchmark):
+for _command in (protect, deidentify, audit, predict, methods, models, data, train, benchmark):
     cli.add_command(_command)
 
 

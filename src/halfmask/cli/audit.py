@@ -61,6 +61,12 @@ _SPLITS = ("train", "valid", "test")
 @click.option("--strength", metavar="HOW", help="As in: halfmask protect.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="As in: halfmask protect; repeatable.")
 @click.option(
+    "--direction",
+    type=click.Choice(["protect", "deidentify"]),
+    help="What the protection is for: protect hides attributes and keeps the person recognisable, deidentify hides who "
+    "it is and keeps the attributes.  [default: the method's, else protect]",
+)
+@click.option(
     "--attackers/--no-attackers", default=True, show_default=True, help="Train attackers on the protected photos."
 )
 @click.option("--attack", "attacks", multiple=True, metavar="NAME", help="Only this attack; repeatable.")
@@ -101,9 +107,10 @@ def audit(
     from ..evaluation import audit as auditing
 
     auditing.check_installed(attackers=choices["attackers"])
-    auditing.check_names(referees, attacks)
+    direction = auditing.direction_of(choices["direction"], {"name": choices["method"]})
+    auditing.check_names(referees, attacks, direction)
     shared: dict[str, Any] = {
-        **{name: choices[name] for name in ("attackers", "pairs", "seed", "pictures", "title")},
+        **{name: choices[name] for name in ("attackers", "direction", "pairs", "seed", "pictures", "title")},
         "out": out,
         "referees": list(referees) or None,
         "attacks": list(attacks) or None,
@@ -191,7 +198,7 @@ def _protected_first(
     from ..protecting import pipeline
     from ..protecting.options import Options
     from ..weights import store
-    from .protect import named
+    from .photos import named
 
     asked = {key: choices[key] for key in ("prototype", "strength") if choices[key] is not None}
     options = Options(method=choices["method"], settings=named(choices["settings"]), **asked)

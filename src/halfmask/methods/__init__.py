@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
-from ..errors import UsageError
+from ..errors import UsageError, extra
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +22,8 @@ class Method(Protocol):
     ``hides`` names the attributes it can hide; ``prototypes`` the variants it knows (empty when it has none);
     ``needs_label`` says whether it must be told each face's gender. ``settings`` is what :func:`load` takes for it
     beside the threads, name → one line of help; each value may be given as text, as the command line does. ``models``
-    names what it needs of :data:`halfmask.weights.store.MODELS`.
+    names what it needs of :data:`halfmask.weights.store.MODELS`. A method that needs packages of an extra names them in
+    ``needs``, a tuple, so that their absence is told before anything is fetched.
     """
 
     name: str
@@ -52,7 +54,13 @@ class Kind:
         return cast(type[Method], getattr(import_module(f".{self.module}", __name__), self.cls))
 
     def check(self, settings: Mapping[str, Any]) -> None:
-        """Raise :class:`~halfmask.errors.UsageError` for an unknown setting or no single value."""
+        """Raise :class:`~halfmask.errors.UsageError` for an unknown setting or no single value.
+
+        And :class:`~halfmask.errors.ExtraMissingError` when a package that the method needs is not installed.
+        """
+        for module in getattr(self.made, "needs", ()):
+            if find_spec(module) is None:  # which, unlike the import, costs nothing
+                extra(module, f"method {self.name!r}")
         known = self.made.settings if settings else {}
         for name, value in settings.items():
             if name not in known:
@@ -69,7 +77,18 @@ class Kind:
 
 
 #: Every method by name. The value loads it.
-METHODS: dict[str, Kind] = {k.name: k for k in (Kind("san", "san", "San"), Kind("mixing", "mixing", "Mixing"))}
+METHODS: dict[str, Kind] = {
+    k.name: k
+    for k in (
+        Kind("halfmask", "halfmask", "Halfmask"),
+        Kind("san", "san", "San"),
+        Kind("ensemble", "ensemble", "Ensemble"),
+        Kind("flowsan", "flowsan", "FlowSan"),
+        Kind("mixing", "mixing", "Mixing"),
+        Kind("deidentify", "deidentify", "Deidentify"),
+        Kind("privacynet", "privacynet", "PrivacyNet"),
+    )
+}
 
 #: What ``protect`` uses unless told otherwise.
 DEFAULT = "san"

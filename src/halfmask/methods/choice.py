@@ -14,6 +14,9 @@ from ..errors import UsageError
 #: Every attribute that can be hidden, in the order in which networks take them.
 ATTRIBUTES = ("gender", "age", "race")
 
+#: What a method for the opposite task hides: who is shown. The attributes are then to be kept.
+IDENTITY = "identity"
+
 
 def attributes(hide: str | Iterable[str], known: Iterable[str] = ATTRIBUTES) -> frozenset[str]:
     """The attributes to hide: a comma-separated text in any order, or the names themselves.
@@ -24,7 +27,7 @@ def attributes(hide: str | Iterable[str], known: Iterable[str] = ATTRIBUTES) -> 
     ['age', 'gender']
     """
     named = [word.strip() for word in hide.split(",")] if isinstance(hide, str) else list(hide)
-    can = [name for name in ATTRIBUTES if name in set(known)]
+    can = [name for name in (*ATTRIBUTES, IDENTITY) if name in set(known)]
     if not named or not set(named) <= set(can):
         raise UsageError(f"hide is {hide!r}; expected one or several, joined by commas, of: {', '.join(can)}")
     return frozenset(named)

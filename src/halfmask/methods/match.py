@@ -13,6 +13,9 @@ from ..photos.align import ARC112, similarity, warp
 from ..weights import store
 from .runtime import Faces, Network
 
+#: OpenCV's documentation calls two photos the same person from this cosine on.
+SAME_PERSON = 0.363
+
 
 def cut112(image: NDArray[np.uint8], points: NDArray[np.float32]) -> NDArray[np.uint8]:
     """The ArcFace crop that SFace takes, uint8 (112, 112, 3), of the face with these five points (5, 2).

@@ -58,7 +58,7 @@ def protect(
     image: str | Path | bytes | Image.Image | NDArray[Any],
     *,
     method: str = DEFAULT,
-    hide: str = "gender",
+    hide: str | None = None,
     gender: str | int | None = None,
     prototype: str = "op",
     faces: str = "all",
@@ -95,23 +95,75 @@ def protect(
     >>> result.faces, result.image.shape
     ((), (64, 64, 3))
     """
-    if if_no_face not in ("fail", "copy"):
-        raise UsageError(f"if_no_face is {if_no_face!r}; expected fail or copy (a single photo cannot be skipped)")
-    if isinstance(gender, int | np.integer) and not isinstance(gender, bool) and gender in (0, 1):
-        gender = GENDERS[int(gender)]
-    options = Options(
-        method,
-        hide,
-        gender,  # type: ignore[arg-type]
-        prototype,
-        faces,
-        if_no_face,
-        score,
+    return _one(
+        image,
+        if_no_face=if_no_face,
+        threads=threads,
+        method=method,
+        hide=hide,
+        gender=gender,
+        prototype=prototype,
+        faces=faces,
+        score=score,
         max_pixels=max_pixels,
         strength=strength,
         settings=settings or {},
     )
-    stages = Stages(options, _networks(method, gender is None, score, threads, tuple(sorted(options.asked.items()))))
+
+
+def deidentify(
+    image: str | Path | bytes | Image.Image | NDArray[Any],
+    *,
+    strength: str | float = "mid",
+    faces: str = "all",
+    if_no_face: str = "fail",
+    score: bool = True,
+    threads: int = 0,
+    max_pixels: int = MAX_PIXELS,
+    settings: Mapping[str, Any] | None = None,
+) -> Result:
+    """Change the faces of a photo so that recognisers no longer match it to the person; people see nearly the same.
+
+    ``strength`` is "low", "mid", "high" or a number in [0, 1]: how much likeness (MSSIM, in tenths) each face may lose.
+    ``settings`` are those of :class:`~halfmask.methods.deidentify.Deidentify`; everything else is as in
+    :func:`protect`. It takes seconds a face. The same face always gets the same change.
+
+    With ``score`` each changed face gets ``match``, SFace's cosine between the face before (1 with itself) and after;
+    OpenCV calls it the same person from 0.363 on. SFace is one of the matchers that the change is made against, so it
+    will fall further than others do: :func:`halfmask.audit` measures those.
+
+    Raises what :func:`protect` raises, and :class:`~halfmask.errors.ExtraMissingError` without ``halfmask[train]``.
+
+    >>> import numpy as np, halfmask
+    >>> wall = np.full((64, 64, 3), 200, np.uint8)
+    >>> halfmask.deidentify(wall, strength="strong", if_no_face="copy")
+    Traceback (most recent call last):
+    ...
+    halfmask.errors.UsageError: strength is 'strong'; expected low, mid, high or a number from 0 to 1
+    """
+    return _one(
+        image,
+        if_no_face=if_no_face,
+        threads=threads,
+        method="deidentify",
+        faces=faces,
+        score=score,
+        max_pixels=max_pixels,
+        strength=strength,
+        settings=settings or {},
+    )
+
+
+def _one(image: Any, *, threads: int, **asked: Any) -> Result:
+    """One photo by the options that were asked."""
+    if (if_no_face := asked["if_no_face"]) not in ("fail", "copy"):
+        raise UsageError(f"if_no_face is {if_no_face!r}; expected fail or copy (a single photo cannot be skipped)")
+    gender = asked.get("gender")
+    if isinstance(gender, int | np.integer) and not isinstance(gender, bool) and gender in (0, 1):
+        asked["gender"] = GENDERS[int(gender)]
+    options = Options(**asked)
+    kept = tuple(sorted(options.asked.items()))
+    stages = Stages(options, _networks(options.method, options.gender is None, options.score, threads, kept))
     photo, found, seconds = run_one(stages, image)
     return Result(photo, found, seconds)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import UsageError
 from ..methods import DEFAULT, METHODS
-from ..methods.choice import attributes
+from ..methods.choice import ATTRIBUTES, IDENTITY, attributes
 from ..methods.choice import strength as check_strength
 from ..photos.files import MAX_PIXELS
 
@@ -29,7 +29,8 @@ class Options:
 
     ``strength`` is "low", "mid", "high" or a number in [0, 1], for a method that has a setting of that name; None
     leaves it at the method's own. ``settings`` are the method's own, as :func:`halfmask.methods.load` takes them.
-    ``hide`` is one attribute or several joined by commas, such as "gender,age"; the method has to know each.
+    ``hide`` is one attribute or several joined by commas, such as "gender,age", or "identity"; the method has to know
+    each. None is the gender, or what the method hides when it does not hide that; it stands there afterwards.
 
     >>> Options(prototype="xx")
     Traceback (most recent call last):
@@ -38,7 +39,7 @@ class Options:
     """
 
     method: str = DEFAULT
-    hide: str = "gender"
+    hide: str | None = None
     gender: str | None = None
     prototype: str = "op"
     faces: str = "all"
@@ -54,7 +55,10 @@ class Options:
     def __post_init__(self) -> None:
         _one_of("method", self.method, tuple(sorted(METHODS)))
         made = METHODS[self.method].made
-        if not attributes(self.hide) <= made.hides:
+        if self.hide is None:
+            own = "gender" if "gender" in made.hides else ",".join(sorted(made.hides))
+            object.__setattr__(self, "hide", own)  # frozen for everybody else
+        if not self.hidden <= made.hides:
             raise UsageError(f"{self.method} cannot hide {self.hide}; it hides: {', '.join(sorted(made.hides))}")
         if self.gender is not None:
             _one_of("gender", self.gender, GENDERS)
@@ -76,6 +80,15 @@ class Options:
         METHODS[self.method].check(self.settings)
 
     @property
+    def hidden(self) -> frozenset[str]:
+        """What is to be hidden, as names.
+
+        >>> sorted(Options().hidden), sorted(Options(method="deidentify").hidden)
+        (['gender'], ['identity'])
+        """
+        return attributes(self.hide or "", (*ATTRIBUTES, IDENTITY))
+
+    @property
     def asked(self) -> dict[str, Any]:
         """Everything that the method is loaded with: the settings, the strength and, where it has a choice, the hiding.
 
@@ -84,7 +97,7 @@ class Options:
         """
         asked = dict(self.settings) | ({} if self.strength is None else {"strength": self.strength})
         if "hide" in METHODS[self.method].made.settings:
-            asked["hide"] = ",".join(sorted(attributes(self.hide)))
+            asked["hide"] = ",".join(sorted(self.hidden))
         return asked
 
 

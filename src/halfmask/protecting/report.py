@@ -16,6 +16,8 @@ from typing import IO, Any
 from .. import __version__
 from ..errors import HalfmaskError, UsageError
 from ..methods import METHODS
+from ..methods.choice import IDENTITY
+from ..methods.match import SAME_PERSON
 from ..photos.files import is_photo
 from ..photos.photo import PART_SUFFIX, not_replaceable, shown
 from . import pipeline
@@ -30,6 +32,7 @@ _NAMED = 20
 class Summary:
     """The figures of a run. ``failures`` counts; ``reasons`` are (name, why) of the first of them.
 
+    ``matches`` are the number, sum, lowest and highest of SFace's scores, ``matched`` (name, scores) of the first.
     ``warnings`` counts photos with faces that took no change, ``warned`` are (name, what) of the first of them.
     """
 
@@ -37,7 +40,8 @@ class Summary:
     faces: int = 0
     faces_left: int = 0
     labels: dict[str, int] = field(default_factory=dict)
-    matches: list[float] = field(default_factory=lambda: [0.0, 0.0, 2.0])
+    matches: list[float] = field(default_factory=lambda: [0.0, 0.0, 2.0, -2.0])
+    matched: list[tuple[str, list[float]]] = field(default_factory=list)
     without: list[str] = field(default_factory=list)
     warnings: int = 0
     warned: list[tuple[str, str]] = field(default_factory=list)
@@ -57,8 +61,10 @@ class Summary:
             if face.changed and face.gender_origin:
                 self.labels[face.gender_origin] = self.labels.get(face.gender_origin, 0) + 1
             if face.match is not None:
-                count, total, low = self.matches
-                self.matches = [count + 1, total + face.match, min(low, face.match)]
+                count, total, low, high = self.matches
+                self.matches = [count + 1, total + face.match, min(low, face.match), max(high, face.match)]
+        if len(self.matched) < _NAMED and (scores := [f.match for f in outcome.faces if f.match is not None]):
+            self.matched.append((shown(outcome.job.source), scores))
         if outcome.status in (pipeline.SKIPPED, pipeline.COPIED) and len(self.without) < _NAMED:
             self.without.append(shown(outcome.job.source))
         if outcome.warning:
@@ -104,11 +110,7 @@ def describe(
             why = "only the largest was asked for" if options.faces == "largest" else "they could not be changed"
             lines.append(f"  {count(summary.faces_left, 'face')} left as they were: {why}")
         if summary.matches[0]:
-            n, total, low = summary.matches
-            lines.append(
-                f"  SFace match before/after: mean {total / n:.3f}, lowest {low:.3f} (auxiliary: methods are "
-                "trained against it, so it is no judge of them)"
-            )
+            lines += _matches(summary, options)
         if copied or skipped:
             fate = "not written" if skipped else "copied UNPROTECTED"
             lines.append(f"{count(copied + skipped, 'photo')} without a face found, {fate}:")
@@ -126,6 +128,24 @@ def describe(
     if stopped:
         lines.append(f"stopped early: {stopped}. What is written is whole; the same line again does the rest")
     return "\n".join(lines)
+
+
+def _matches(summary: Summary, options: Options) -> list[str]:
+    """What SFace says of the faces before and after, and what that is worth."""
+    n, total, low, high = summary.matches
+    if IDENTITY not in options.hidden:
+        return [
+            f"  SFace match before/after: mean {total / n:.3f}, lowest {low:.3f} (auxiliary: methods are "
+            "trained against it, so it is no judge of them)"
+        ]
+    lines = [
+        f"  SFace match with the original: 1.000 before, after on average {total / n:.3f}, at most {high:.3f}; the "
+        f"same person from {SAME_PERSON} on",
+        *_listed([f"{name}: {', '.join(f'{s:.3f}' for s in scores)}" for name, scores in summary.matched], 0),
+    ]
+    if (rest := int(n) - sum(len(scores) for _, scores in summary.matched)) > 0:
+        lines.append(f"  ... and {rest} more faces; --json FILE lists all")
+    return [*lines, "  (SFace is one of those attacked, so it judges nothing; halfmask audit asks others)"]
 
 
 def _listed(items: list[str], total: int) -> list[str]:
@@ -191,8 +211,10 @@ class Report:
     def finish(self, summary: Summary) -> None:
         """Write the figures and put the report in its place."""
         figures = asdict(summary)
-        n, total, low = figures.pop("matches")
-        figures["match"] = {"matcher": "sface (auxiliary)", "mean": total / n, "lowest": low} if n else None
+        n, total, low, high = figures.pop("matches")
+        scores = {"mean": total / n, "lowest": low, "highest": high} if n else {}
+        figures["match"] = {"matcher": "sface (auxiliary)"} | scores if n else None
+        figures.pop("matched")
         figures.pop("without")
         figures["reasons"] = [f"{name}: {reason}" for name, reason in summary.reasons]
         figures["warned"] = [f"{name}: {what}" for name, what in summary.warned]

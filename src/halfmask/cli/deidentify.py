@@ -1,0 +1,56 @@
+"""``halfmask deidentify``: photos in, photos out that recognisers no longer match to the person."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from .photos import care, carry_out, named, places, settings_option
+
+
+@click.command()
+@places
+@click.option(
+    "--strength",
+    default="mid",
+    show_default=True,
+    metavar="HOW",
+    help="low, mid, high or a number from 0 to 1: how much of the photo's likeness may be spent.",
+)
+@settings_option
+@care
+def deidentify(
+    paths: tuple[str, ...],
+    output: str | None,
+    strength: str,
+    format_: str | None,
+    max_pixels: int | None,
+    settings: tuple[str, ...],
+    **choices: Any,
+) -> int:
+    """Change the faces in photos so that recognisers no longer match them to the person.
+
+    People see nearly the same face, and its gender and age stay readable. The opposite of: halfmask protect. It takes
+    seconds a face, and needs halfmask[train].
+
+    PATH is a photo, several, a folder (with all in it), or - for one photo from stdin to stdout. The same size, mode
+    and format come out; EXIF, places and previews do not.
+
+    Each face's match with itself before and after is told, by SFace, which the change was made against: it shows that
+    a photo came out as intended and judges nothing. What other recognisers make of it is measured by: halfmask audit.
+
+    Run it again after an interruption: outputs that are newer than their photo are not made again, whatever options
+    they were made with, so give --overwrite after a change of options.
+
+    Exit code: 0 all done, 2 the request made no sense, 3 some failed, 130 interrupted.
+    """
+    from ..protecting.options import Options
+
+    run = {name: choices.pop(name) for name in ("workers", "overwrite", "dry_run", "json_", "quiet")}
+    if max_pixels is not None:
+        choices["max_pixels"] = max_pixels
+    options = Options(
+        method="deidentify", strength=strength, settings=named(settings), format=format_, score=True, **choices
+    )
+    return carry_out(paths, output, options, **run)

@@ -1,0 +1,312 @@
+"""What commands that change photos share: where photos come from and go to, how they are written, and the run."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from ..errors import UsageError
+
+if TYPE_CHECKING:
+    from ..protecting.options import Options
+    from ..protecting.plan import Plan
+    from ..protecting.report import Report, Summary
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def _several(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
+    """Options as one decorator; they stand in a command's help in this order."""
+
+    def add(command: _Command) -> _Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+#: PATH... and --output.
+places = _several(
+    click.argument("paths", nargs=-1, required=True, metavar="PATH..."),
+    click.option(
+        "--output", "-o", metavar="OUT", help="Output file or folder; - is stdout. A name without suffix is a folder."
+    ),
+)
+
+#: --set, the method's own settings.
+settings_option = click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A setting of the method's own, listed by: halfmask methods. May be given several times.",
+)
+
+
+#: Which faces, and how photos are read and written.
+care = _several(
+    click.option(
+        "--faces", type=click.Choice(["all", "largest"]), default="all", show_default=True, help="Which faces."
+    ),
+    click.option(
+        "--if-no-face",
+        type=click.Choice(["skip", "copy", "fail"]),
+        default="skip",
+        show_default=True,
+        help="A photo in which no face is found. skip: not written, so a face that was overlooked does not get into "
+        "OUT unprotected. copy: written UNPROTECTED, encoded and stripped of metadata like the others, with the "
+        "photo's date. fail: counts as failed.",
+    ),
+    click.option("--workers", type=click.IntRange(1, 256), help="Threads.  [default: one a core]"),
+    click.option(
+        "--format", "format_", metavar="NAME", help="Picture format to write, such as png.  [default: the photo's]"
+    ),
+    click.option("--quality", type=click.IntRange(1, 100), help="For JPEG, WebP, HEIC.  [default: as the photo's]"),
+    click.option(
+        "--keep-metadata", is_flag=True, help="Keep EXIF with its place and time, and XMP. They are dropped else."
+    ),
+    click.option("--max-pixels", type=click.IntRange(1), help="Refuse larger photos.  [default: 178956970]"),
+    click.option("--overwrite", is_flag=True, help="Make outputs anew that are there already."),
+    click.option("--dry-run", is_flag=True, help="Only say which file would become which."),
+    click.option("--json", "json_", metavar="FILE", help="Write a report of every photo and face; - is stdout."),
+    click.option("--quiet", "-q", is_flag=True, help="Say nothing but warnings and what failed."),
+)
+
+
+def carry_out(
+    paths: tuple[str, ...],
+    output: str | None,
+    options: Options,
+    *,
+    labels: str | None = None,
+    workers: int | None,
+    overwrite: bool,
+    dry_run: bool,
+    json_: str | None,
+    quiet: bool,
+) -> int:
+    """Do to the photos what the options say, and give the exit code."""
+    from ..protecting.plan import plan
+    from ..protecting.report import Report
+
+    report = Report(json_, options)
+    if labels is not None and options.gender:
+        raise UsageError("--gender and --labels both say what the faces are; give one of them")
+    if output is None:
+        if paths != ("-",):
+            raise UsageError("where to? Give -o OUT, a file or a folder")
+        output = "-"
+    if output == "":
+        raise UsageError("-o is empty; expected a file or a folder")
+    if "-" in paths or output == "-":
+        if labels is not None or dry_run or (json_ == "-" and output == "-"):
+            raise UsageError("with - for a photo neither --labels nor --dry-run, nor --json -, can be used")
+        return _one_stream(paths, output, options, overwrite, report, quiet)
+    todo = plan([Path(p) for p in paths], output, format=options.format)
+    if dry_run:
+        return _dry_run(todo, overwrite)
+    return _many(todo, options, labels, workers, overwrite, report, quiet, err=quiet or json_ == "-")
+
+
+def named(settings: Sequence[str]) -> dict[str, str]:
+    """NAME=VALUE pairs as a mapping. Raises :class:`~halfmask.errors.UsageError` for anything else.
+
+    >>> named(["weights=runs/mine"])
+    {'weights': 'runs/mine'}
+    """
+    found: dict[str, str] = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not (name and equals):
+            raise UsageError(f"--set {setting!r} is not NAME=VALUE; see what a method can be set to: halfmask methods")
+        if name in found:
+            raise UsageError(f"--set gives {name} twice: {found[name]!r} and {value!r}; give it once")
+        found[name] = value
+    return found
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _fetch(options: Options) -> None:
+    """Get what has to be fetched before anything else, with a word about it."""
+    from ..methods import METHODS
+    from ..weights import store
+
+    for name in ("yunet", *METHODS[options.method].made.models, *(("sface",) if options.score else ())):
+        store.get(name, say=_say)
+
+
+def _dry_run(todo: Plan, overwrite: bool) -> int:
+    from ..photos.photo import shown
+    from ..protecting.plan import already_there
+
+    there = made = 0
+    problems = list(todo.problems)
+    for job in todo.jobs:
+        reason = None if overwrite else already_there(job)
+        if reason:
+            problems.append((shown(job.source), reason))
+        elif reason == "":
+            there += 1
+        else:
+            made += 1
+            click.echo(f"{shown(job.source)} -> {shown(job.output)}")
+    for name, reason in problems:
+        click.echo(f"{name}: {reason}", err=True)
+    click.echo(
+        f"{made} photos would be protected, {there} are there already, "
+        f"other files ignored: {todo.ignored}; nothing was written"
+    )
+    return 3 if problems else 0
+
+
+def _one_stream(
+    paths: tuple[str, ...], output: str, options: Options, overwrite: bool, report: Report, quiet: bool
+) -> int:
+    """One photo, from stdin or to stdout."""
+    if len(paths) > 1:
+        raise UsageError(f"- stands for one photo, but {len(paths)} inputs were given")
+    if paths == ("-",) and sys.stdin.isatty():
+        raise UsageError(
+            "- reads a photo from stdin, which is a terminal; send a file: "
+            f"halfmask {click.get_current_context().info_name} - < photo.jpg"
+        )
+    if output == "-" and sys.stdout.isatty():
+        raise UsageError("the photo would go to the terminal; send it to a file: > protected.jpg, or give -o FILE")
+    from ..photos.encode import format_of
+    from ..photos.photo import shown
+    from ..protecting.plan import Job, output_format
+    from ..protecting.report import Summary, describe
+
+    target = Path(output)
+    format = format_of(options.format) if options.format else None
+    if output != "-":
+        if target.is_dir():
+            raise UsageError(f"{shown(target)} is a folder; a photo from stdin has no name, so give a file")
+        format = output_format(target, options.format)
+        if target.exists() and not overwrite:
+            raise UsageError(f"{shown(target)} exists; give --overwrite to replace it")
+    name = "stdin" if paths == ("-",) else paths[0]
+    if paths != ("-",):
+        if not Path(name).exists():
+            raise UsageError(f"there is no {shown(name)}; check the path")
+        if not Path(name).is_file():
+            raise UsageError(f"{shown(name)} is no file; - stands for one photo, so give one, or a folder to -o")
+    data = sys.stdin.buffer.read() if paths == ("-",) else Path(name)
+    _fetch(options)
+    from ..protecting import pipeline
+    from ..protecting.stages import run_one
+
+    began = time.perf_counter()
+    job = Job(Path(name), target, Path(name).name, format)
+    summary = Summary()
+    with report:
+        stages = pipeline.load(options, workers=pipeline.cores(), photos=1)
+        try:
+            photo, faces, seconds = run_one(stages, data)
+            if not faces and options.if_no_face == "skip":
+                # In a folder the file would be absent; an empty stream would pass for a photo further down.
+                outcome = pipeline.Outcome(
+                    job, pipeline.FAILED, reason="no face was found, so nothing is written; see --if-no-face"
+                )
+            else:
+                if output == "-":
+                    sys.stdout.buffer.write(
+                        photo.encode(format, quality=options.quality, keep_metadata=options.keep_metadata)
+                    )
+                    sys.stdout.buffer.flush()
+                else:
+                    pipeline.write(photo, job, options)
+                outcome = pipeline.written(job, options, faces, seconds)
+        except Exception as error:
+            outcome = pipeline.failed(job, error)
+        summary.add(outcome)
+        report.add(outcome)
+        report.finish(summary)
+    if not quiet or summary.failures or summary.warnings:
+        _say(describe(summary, options, output, time.perf_counter() - began, quiet=quiet))
+    return 3 if summary.failures else 0
+
+
+def _many(
+    todo: Plan,
+    options: Options,
+    labels: str | None,
+    workers: int | None,
+    overwrite: bool,
+    report: Report,
+    quiet: bool,
+    *,
+    err: bool,
+) -> int:
+    from ..protecting.labels import read_labels
+    from ..protecting.report import Summary, describe
+
+    known = read_labels(Path(labels), todo.jobs) if labels is not None else {}
+    summary = Summary(ignored=todo.ignored)
+    for name, reason in todo.problems:
+        summary.fail(name, reason)
+    began = time.perf_counter()
+    stopped: str | None = None
+    with report:
+        if todo.jobs:
+            stopped = _run(todo, options, known, workers, overwrite, quiet, report, summary)
+        report.finish(summary)
+    text = describe(summary, options, str(todo.out), time.perf_counter() - began, quiet=quiet, stopped=stopped)
+    if text:
+        click.echo(text, err=err)
+    return 130 if stopped == "interrupted" else 3 if summary.failures or stopped else 0
+
+
+def _run(
+    todo: Plan,
+    options: Options,
+    labels: dict[Path, int],
+    workers: int | None,
+    overwrite: bool,
+    quiet: bool,
+    report: Report,
+    summary: Summary,
+) -> str | None:
+    """Work through a plan; the reason why it stopped early, else None."""
+    _fetch(options)
+    from tqdm import tqdm
+
+    from ..protecting import pipeline, plan
+
+    plan.prepare(todo)
+    workers = workers or pipeline.cores()
+    stages = pipeline.load(options, workers=workers, photos=len(todo.jobs))
+    terminal = sys.stderr.isatty()
+    bar = tqdm(
+        total=len(todo.jobs),
+        unit="photo",
+        desc="protecting",
+        file=sys.stderr,
+        delay=1,  # a bar for a handful of photos is noise
+        mininterval=0.2 if terminal else 10,
+        disable=quiet,
+        smoothing=0.05,
+    )
+    outcomes = pipeline.run(todo.jobs, stages, labels=labels, workers=workers, overwrite=overwrite)
+    try:
+        for outcome in outcomes:
+            summary.add(outcome)
+            report.add(outcome)
+            bar.update()
+            if outcome.fatal:
+                return "no room or right to write, so no other photo could be written either"
+    except KeyboardInterrupt:
+        return "interrupted"
+    finally:
+        outcomes.close()
+        bar.close()
+    return None

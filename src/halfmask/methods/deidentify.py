@@ -1,0 +1,215 @@
+"""Hide who is shown: a change that is hard to see, after which recognisers no longer match the photo to its person.
+
+P-FGVM (:mod:`halfmask.methods.fgvm`) deceives the very classifier whose gradient it follows. Here the goal is open-set:
+the protected photo should match no other photo of its person, also by recognisers that nobody attacked. So the loss is
+no class but the cosine to the face's own descriptor, under several auxiliary matchers at once, seen through what may
+happen to a photo; :class:`Deidentify` says how.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import UsageError
+from ..photos.align import CROP
+from ..photos.paste import mask
+from . import choice
+from .fgvm import perturb
+from .runtime import Faces
+
+if TYPE_CHECKING:  # the core is installed without torch
+    from torch import Tensor
+    from torch.nn import Module
+
+#: The MSSIM that a face may lose at strength 1, and the share of it that the named strengths spend.
+FULL = 0.1
+STRENGTHS: Mapping[str, float] = {"low": 0.2, "mid": 0.42, "high": 0.8}
+
+#: The auxiliary matchers that may be attacked, in the order in which they are asked.
+MATCHERS = ("sface", "facenet")
+
+
+@dataclass(frozen=True)
+class Search:
+    """How the change is looked for; chosen on people that no result is measured on (docs/deidentify.md).
+
+    ``step`` is P-FGVM's α at strength mid and ``weight`` its λ, for a gradient of mean size 1 and a momentum that adds
+    them up; α grows with the size of the change that a strength allows. ``views`` is the number of random views whose
+    gradients make one update.
+    """
+
+    step: float = 0.0015
+    weight: float = 20.0
+    momentum: float = 0.9
+    views: int = 2
+
+
+class Deidentify:
+    """De-identification as a method: crops (N, 3, 224, 224) → what to add to them.
+
+    ``strength`` is low, mid, high or a number in [0, 1]: how much MSSIM each face may lose, in tenths
+    (:data:`STRENGTHS`). Nearly every face loses that much, so that none is marred more than another.
+
+    Update (P-FGVM with λ, its realism term; momentum after Dong et al., CVPR 2018): x̂ ← x̂ − α (v + λ (x̂ − x)), where v
+    adds up gradients of the mean cosine between the matchers' descriptors of x̂ and those of the original and its mirror
+    image. Each gradient is the mean over ``views`` random views (:func:`halfmask.networks.views.view`: moved, smaller,
+    lighter, as JPEG), and is smoothed by a Gaussian of ``smoothing`` pixels (Dong et al., CVPR 2019): a smooth change
+    passes to other recognisers, survives resampling, and shows less. Then x̂ is drawn toward x until its MSSIM is within
+    what the strength allows. All of it counts only as far as the change reaches the photo (:func:`~halfmask.photos.
+    paste.mask`), and of a gray face only the luma changes.
+
+    Chance is seeded, and each face is treated by itself: the same face gets the same change. ``matchers`` are those to
+    attack, joined by ``+``. Nothing is known of the gender, and nothing is done to it on purpose.
+
+    Needs ``halfmask[train]``. Raises :class:`~halfmask.errors.UsageError` for a setting that makes no sense,
+    :class:`~halfmask.errors.WeightsError` when a matcher cannot be had.
+    """
+
+    hides: frozenset[str] = frozenset({choice.IDENTITY})
+    prototypes: tuple[str, ...] = ()
+    needs_label = False
+    settings: ClassVar[Mapping[str, str]] = {
+        "strength": "low, mid, high or 0..1, how much MSSIM a face may lose, in tenths  [default: mid]",
+        "steps": "updates a face, a whole number; fewer is faster and hides less  [default: 12]",
+        "smoothing": "pixels of 224 by which gradients are smoothed, 0 for none  [default: 3]",
+        "matchers": "auxiliary matchers to attack, sface, facenet or both joined by +  [default: sface+facenet]",
+    }
+    models: ClassVar[tuple[str, ...]] = MATCHERS
+    needs: ClassVar[tuple[str, ...]] = ("torch", "onnx")  # SFace's file is ONNX
+
+    def __init__(
+        self,
+        threads: int = 0,
+        strength: str | float = "mid",
+        steps: int | str = 12,
+        smoothing: float | str = 3.0,
+        matchers: str = "+".join(MATCHERS),
+        search: Search = Search(),
+    ) -> None:
+        self.name = "deidentify"
+        self.strength = choice.strength(strength, STRENGTHS)
+        self.steps = int(_number("steps", steps, 1, 1000, whole=True))
+        self.smoothing = _number("smoothing", smoothing, 0, 30)
+        self.search = search
+        chosen = [name for name in MATCHERS if name in matchers.split("+")]
+        if not chosen or len(chosen) != len(matchers.split("+")):
+            raise UsageError(f"matchers is {matchers!r}; expected one or both, joined by +, of: {', '.join(MATCHERS)}")
+        self._threads = threads
+        self._nets = [_load(name) for name in chosen]
+
+    def change(
+        self, crops: Faces, gender: NDArray[np.integer] | None = None, prototype: str = "op"
+    ) -> NDArray[np.float32]:
+        """What to add to RGB crops (N, 3, 224, 224) in [0, 1]: same shape, in [-1, 1].
+
+        ``gender`` and ``prototype`` are what every method is given; neither counts here.
+        """
+        import torch
+
+        if not len(crops):
+            return np.zeros_like(crops)
+        with _threads_of_torch(self._threads):
+            found = [self._one(torch.from_numpy(np.ascontiguousarray(crop))[None].clamp(0, 1)) for crop in crops]
+        return np.concatenate([one.numpy() for one in found])
+
+    def _one(self, face: Tensor) -> Tensor:
+        """The change of one face (1, 3, 224, 224)."""
+        import torch
+        from torch.nn.functional import normalize
+
+        from ..networks.views import mssim, smoothed, view
+
+        reach = torch.from_numpy(mask(CROP).copy())
+        gray = float((face.amax(1) - face.amin(1)).max()) < 1 / 255
+        allowed = FULL * self.strength
+        # MSSIM falls with about the square of a change; 0 would be no step
+        step = self.search.step * max(self.strength / STRENGTHS["mid"], 1e-6) ** 0.5
+        rng = np.random.default_rng(0)
+
+        def seen(images: Tensor) -> list[Tensor]:
+            with torch.autocast("cpu", torch.bfloat16, enabled=_bfloat16()):
+                return [net(images).float() for net in self._nets]
+
+        with torch.no_grad():
+            own = [normalize(both.sum(0), dim=0) for both in seen(torch.cat([face, face.flip(3)]))]
+
+        def pasted(x: Tensor) -> Tensor:
+            return face + reach * (x - face)
+
+        def loss(x: Tensor, rows: Tensor) -> Tensor:
+            views = torch.cat([view(pasted(x), rng) for _ in range(self.search.views)])
+            cosines = [(found @ one).mean() for found, one in zip(seen(views), own, strict=True)]
+            return torch.stack(cosines).mean()[None]
+
+        def transform(gradient: Tensor) -> Tensor:
+            if gray:
+                gradient = gradient.mean(1, keepdim=True).expand_as(gradient)
+            gradient = smoothed(gradient, self.smoothing)
+            return gradient / gradient.abs().mean().clamp(min=1e-12)
+
+        def project(x: Tensor, rows: Tensor) -> Tensor:
+            for _ in range(_TRIES):  # the loss of MSSIM grows with about the square of the change
+                lost = float(1 - mssim(face, pasted(x)))
+                if lost <= allowed:
+                    break
+                x = face + (x - face) * (0.99 * (allowed / lost) ** 0.5)
+            return x
+
+        made = perturb(
+            face, loss, None, step=step, weight=self.search.weight, steps=self.steps,
+            momentum=self.search.momentum, transform=transform, project=project,
+        )  # fmt: skip
+        return made.images - face
+
+
+#: How often a change that shows too much is made smaller in one step; once or twice is enough.
+_TRIES = 6
+
+
+def _load(name: str) -> Module:
+    """A frozen auxiliary matcher in torch."""
+    from ..networks.facenet import FaceNet
+    from ..networks.sface import SFace
+
+    loaders: dict[str, Callable[[], Module]] = {"sface": SFace.load, "facenet": FaceNet.load}
+    return loaders[name]()
+
+
+def _number(name: str, value: float | str, low: float, high: float, whole: bool = False) -> float:
+    """A setting as a number within its range."""
+    try:
+        number = float(value)
+    except ValueError:
+        number = float("nan")
+    if not low <= number <= high or (whole and number != int(number)):
+        kind = "a whole number" if whole else "a number"
+        raise UsageError(f"{name} is {value!r}; expected {kind} from {low:g} to {high:g}")
+    return number
+
+
+def _bfloat16() -> bool:
+    """Whether this processor computes in bfloat16; where it does not, it would only be slower."""
+    import torch
+
+    kinds = (getattr(torch.cpu, f"_is_{kind}_supported", None) for kind in ("avx512_bf16", "amx_tile"))
+    return any(known is not None and known() for known in kinds)
+
+
+@contextmanager
+def _threads_of_torch(threads: int) -> Iterator[None]:
+    """So many threads within torch for this thread of ours (0: as it is), and what it was before afterwards."""
+    import torch
+
+    before = torch.get_num_threads()
+    if threads:
+        torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,132 @@
+"""What may happen to a photo before somebody looks at it, and how much of it is left: all of it lets gradients through.
+
+A change that lives in pixels which the next resize or JPEG takes away protects nothing, so whoever makes one has to put
+these into the loop. Everything here is a function of what it is given; whoever wants chance draws it beforehand.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..photos.samples import LUMA
+
+#: The constants of SSIM for pictures in [0, 1] (Wang et al. 2004: K1 = 0.01, K2 = 0.03).
+_C1, _C2 = 0.01**2, 0.03**2
+
+
+def jpeg(faces: Tensor, quality: int) -> Tensor:
+    """Faces (N, 3, H, W) in [0, 1] as real JPEG files of a quality (1 to 100) show them.
+
+    The gradient passes as if nothing had happened (straight-through; Athalye et al. 2018, BPDA): what JPEG does to a
+    small change is rounding, whose own gradient is zero.
+
+    >>> x = torch.rand(1, 3, 16, 16, requires_grad=True)
+    >>> jpeg(x, 80).sum().backward()
+    >>> bool((x.grad == 1).all())
+    True
+    """
+    pixels = faces.detach().float().clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    out = np.empty_like(pixels)
+    for i, face in enumerate(pixels):
+        _, data = cv2.imencode(".jpg", np.ascontiguousarray(face[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality])
+        out[i] = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))[..., ::-1]
+    seen = torch.from_numpy(out).to(faces.device).permute(0, 3, 1, 2).float() / 255
+    return faces + (seen - faces).detach()
+
+
+def low_resolution(faces: Tensor, side: int) -> Tensor:
+    """Square faces (N, C, S, S) shrunk to ``side`` pixels, antialiased, and enlarged again.
+
+    >>> low_resolution(torch.ones(1, 3, 32, 32), 8).shape
+    torch.Size([1, 3, 32, 32])
+    """
+    small = F.interpolate(faces, (side, side), mode="bilinear", antialias=True, align_corners=False)
+    return F.interpolate(small, faces.shape[2:], mode="bilinear", align_corners=False)
+
+
+def moved(
+    faces: Tensor,
+    *,
+    turn: float = 0.0,
+    zoom: float = 1.0,
+    shift: tuple[float, float] = (0.0, 0.0),
+    mirror: bool = False,
+) -> Tensor:
+    """Faces (N, C, S, S) turned (degrees), scaled, shifted (x and y, share of the side) and mirrored; edges reflect.
+
+    >>> x = torch.rand(1, 3, 8, 8)
+    >>> bool(torch.allclose(moved(x), x, atol=1e-5)), bool(torch.allclose(moved(x, mirror=True), x.flip(3), atol=1e-5))
+    (True, True)
+    """
+    a, b = math.cos(math.radians(turn)) / zoom, math.sin(math.radians(turn)) / zoom
+    sign = -1.0 if mirror else 1.0
+    theta = torch.tensor([[a * sign, -b, 2 * shift[0]], [b * sign, a, 2 * shift[1]]], dtype=faces.dtype)
+    grid = F.affine_grid(theta.expand(len(faces), 2, 3).to(faces.device), list(faces.shape), align_corners=False)
+    return F.grid_sample(faces, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+
+
+def view(faces: Tensor, rng: np.random.Generator) -> Tensor:
+    """One way in which faces (N, 3, S, S) in [0, 1] may reach a matcher, the same for all of them, drawn from ``rng``.
+
+    They are turned, scaled, shifted and in half of the cases mirrored, seen at a lower resolution, in another light,
+    and in half of the cases through JPEG.
+    """
+    x, y = rng.uniform(-0.025, 0.025, 2).tolist()
+    turn, zoom = rng.uniform(-4, 4), math.exp(rng.uniform(-0.08, 0.08))
+    seen = moved(faces, turn=turn, zoom=zoom, shift=(x, y), mirror=bool(rng.random() < 0.5))
+    seen = low_resolution(seen, round(faces.shape[2] * rng.uniform(0.36, 1.0)))
+    seen = seen * math.exp(rng.uniform(-0.1, 0.1)) + rng.uniform(-0.03, 0.03)
+    quality = int(rng.integers(60, 96))
+    return jpeg(seen, quality) if rng.random() < 0.5 else seen
+
+
+def smoothed(images: Tensor, sigma: float) -> Tensor:
+    """Images (N, C, H, W) under a Gaussian of ``sigma`` pixels, cut at three of them; the edge pixels go on outside.
+
+    >>> bool(torch.allclose(smoothed(torch.ones(1, 3, 16, 16), 2.0), torch.ones(())))
+    True
+    """
+    if sigma <= 0:
+        return images
+    line = _gaussian(sigma, math.ceil(3 * sigma)).to(images)
+    edge, channels = len(line) // 2, images.shape[1]
+    padded = F.pad(images, (edge, edge, edge, edge), mode="replicate")
+    return _filtered(padded, line.expand(channels, 1, -1))
+
+
+def mssim(before: Tensor, after: Tensor) -> Tensor:
+    """Mean structural similarity (N,) of the luma of RGB images (N, 3, H, W) in [0, 1].
+
+    The same as :func:`halfmask.evaluation.metrics.mssim`, with gradients: Wang et al. 2004, a Gaussian window of sigma
+    1.5 and 11 x 11 pixels, of which only those are counted that lie inside.
+
+    >>> x = torch.rand(2, 3, 16, 16)
+    >>> mssim(x, x).tolist()
+    [1.0, 1.0]
+    """
+    weights = torch.from_numpy(np.asarray(LUMA, np.float32)).to(before).reshape(1, 3, 1, 1)
+    a, b = ((image * weights).sum(1, keepdim=True) for image in (before, after))
+    line = _gaussian(1.5, 5).to(a).expand(1, 1, -1)
+    ma, mb, aa, bb, ab = _filtered(torch.cat([a, b, a * a, b * b, a * b]), line).chunk(5)
+    light = (2 * ma * mb + _C1) / (ma * ma + mb * mb + _C1)
+    structure = (2 * (ab - ma * mb) + _C2) / (aa - ma * ma + bb - mb * mb + _C2)
+    return (light * structure).mean((1, 2, 3))
+
+
+@lru_cache(maxsize=8)
+def _gaussian(sigma: float, reach: int) -> Tensor:
+    place = torch.arange(-reach, reach + 1, dtype=torch.float32)
+    line = torch.exp(-(place**2) / (2 * sigma**2))
+    return line / line.sum()
+
+
+def _filtered(images: Tensor, lines: Tensor) -> Tensor:
+    """Each channel under its own line (C, 1, K), across and down, without padding."""
+    return F.conv2d(F.conv2d(images, lines[:, :, None], groups=len(lines)), lines[..., None], groups=len(lines))

@@ -1,0 +1,78 @@
+"""What happens to a photo, differentiably, against the libraries that do it without gradients."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from halfmask.evaluation import metrics
+from halfmask.photos.samples import LUMA
+
+torch = pytest.importorskip("torch", reason="needs torch")
+views = pytest.importorskip("halfmask.networks.views")
+
+
+@pytest.fixture
+def faces(astronaut: np.ndarray) -> torch.Tensor:
+    """Two parts of the portrait, (2, 3, 96, 96) in [0, 1]."""
+    parts = np.stack([astronaut[y : y + 96, 180:276] for y in (40, 120)])
+    return torch.from_numpy(parts.transpose(0, 3, 1, 2).astype(np.float32) / 255)
+
+
+def pixels(faces: torch.Tensor) -> np.ndarray:
+    return np.ascontiguousarray(np.rint(faces.numpy().transpose(0, 2, 3, 1) * 255).astype(np.uint8))
+
+
+def test_mssim_is_the_evaluations(faces: torch.Tensor, rng: np.random.Generator) -> None:
+    noisy = (faces + torch.from_numpy(rng.normal(0, 0.05, faces.shape).astype(np.float32))).clamp(0, 1)
+    for i, said in enumerate(views.mssim(faces, noisy).tolist()):
+        before, after = (np.tensordot(LUMA, x[i].numpy(), (0, 0)).astype(np.float64) for x in (faces, noisy))
+        assert said == pytest.approx(metrics.mssim(before, after), abs=1e-3)
+    x = noisy.requires_grad_()
+    (gradient,) = torch.autograd.grad(views.mssim(faces, x).sum(), x)
+    with torch.no_grad():
+        assert (views.mssim(faces, x + gradient) > views.mssim(faces, x)).all()
+
+
+def test_smoothing_is_a_gaussian(faces: torch.Tensor) -> None:
+    blurred = views.smoothed(faces, 2.0)
+    for one, face in zip(blurred, faces, strict=True):
+        wanted = cv2.GaussianBlur(face.numpy().transpose(1, 2, 0), (13, 13), 2.0, borderType=cv2.BORDER_REPLICATE)
+        np.testing.assert_allclose(one.numpy().transpose(1, 2, 0), wanted, atol=1e-5)
+    assert views.smoothed(faces, 0) is faces
+
+
+def test_jpeg_is_opencvs_and_its_gradient_passes(faces: torch.Tensor) -> None:
+    seen = views.jpeg(faces, 70)
+    for one, face in zip(pixels(seen), pixels(faces), strict=True):
+        data = cv2.imencode(".jpg", np.ascontiguousarray(face[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, 70])[1]
+        assert np.array_equal(one, cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1])
+    x = faces.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad((3 * views.jpeg(x, 70)).sum(), x)
+    assert (gradient == 3).all()
+
+
+@pytest.mark.parametrize(("turn", "zoom", "shift"), [(0, 1.0, (0.125, -0.0625)), (10, 1.0, (0, 0)), (0, 1.2, (0, 0))])
+def test_moved_is_a_warp(faces: torch.Tensor, turn: float, zoom: float, shift: tuple[float, float]) -> None:
+    side = faces.shape[2]
+    moved = views.moved(faces, turn=turn, zoom=zoom, shift=shift)
+    matrix = cv2.getRotationMatrix2D(((side - 1) / 2, (side - 1) / 2), turn, zoom)
+    matrix[:, 2] -= np.array(shift) * side
+    inside = slice(side // 4, -side // 4)
+    for one, face in zip(moved, faces, strict=True):
+        wanted = cv2.warpAffine(face.numpy().transpose(1, 2, 0), matrix, (side, side), flags=cv2.INTER_LINEAR)
+        difference = np.abs(one.numpy().transpose(1, 2, 0) - wanted)[inside, inside]
+        assert difference.mean() < 5e-3
+
+
+def test_views_are_drawn_and_keep_the_face(faces: torch.Tensor) -> None:
+    one, same, other = (views.view(faces, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+    assert one.shape == faces.shape
+    differences = [float((views.view(faces, np.random.default_rng(n)) - faces).abs().mean()) for n in range(12)]
+    assert 0.01 < np.mean(differences) < 0.2
+    low = views.low_resolution(faces, 24)
+    assert float(low.diff(dim=3).abs().mean()) < 0.7 * float(faces.diff(dim=3).abs().mean())
+    assert float((low.mean((2, 3)) - faces.mean((2, 3))).abs().max()) < 0.01
