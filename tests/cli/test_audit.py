@@ -123,6 +123,8 @@ def test_a_method_protects_first(run: Run, lfw: Path, tmp_path: Path) -> None:
         (("--method", "san", "--dataset", "lfw", "--set", "colour=blue"), "has no setting 'colour'"),
         (("a", "b"), "there is no a (ORIGINALS)"),
         (("a", "b", "--attack", "magic"), "no attack is called magic"),
+        (("a", "b", "--direction", "deidentify", "--attack", "probe"), "probe reads the gender, which"),
+        (("--method", "deidentify", "--dataset", "lfw", "--attack", "probe"), "reads the gender, which"),
         (("--method", "san", "--dataset", "lfw", "--referee", "magic"), "no referee is called magic"),
     ],
 )

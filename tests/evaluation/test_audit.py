@@ -15,8 +15,8 @@ import pytest
 import halfmask
 from halfmask.datasets.table import Row, Table
 from halfmask.errors import DataError, ExtraMissingError, HalfmaskError, UsageError
+from halfmask.evaluation import attackers, audit_figures
 from halfmask.evaluation import audit as auditing
-from halfmask.evaluation import audit_figures
 from halfmask.evaluation.referees import Referees
 from halfmask.photos.detect import Detector, Face
 
@@ -259,6 +259,39 @@ def test_odd_requests_are_refused_before_any_work(folders: tuple[Path, Path], tm
     with pytest.raises(UsageError, match="no referee is called gut feeling"):
         run(folders, tmp_path / "r", referees=["gut feeling"])
     assert not (tmp_path / "r").exists()
+
+
+def test_the_other_direction(folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who it is should be hidden: utility and privacy change places, and reading the gender is no attack."""
+    tried: list[object] = []
+
+    def attack(evidence: object, judges: Referees, *, only: object, **options: object) -> list[dict[str, object]]:
+        tried.append(only)
+        return [{"attack": "detector", "reader": "fresh CNN", "n_train": 6, "n_test": 6, "balanced_accuracy": 0.9}]
+
+    monkeypatch.setattr(attackers, "attack", attack)
+    found = run(folders, tmp_path / "r", attackers=True, method={"name": "deidentify"})
+    assert found["direction"] == "deidentify"
+    assert tried == [["detector"]]
+    questions = " ".join(found.verdict)
+    assert "Can unprepared software still recognise the person?" in questions
+    assert "Is the gender kept?" in questions
+    assert "still read the gender" not in questions
+    told = " ".join(found["not_tested"])
+    assert "Attackers that recognise: no recogniser learned from protected photos" in told
+    assert "whether people recognise who it is" in told
+    assert "left out by choice" not in told
+    page = found.report.read_text("utf-8")
+    assert "identity to be hidden, attributes to be kept" in page
+    assert "so only a detector was tried" in page
+    again = run(folders, tmp_path / "r2", direction="deidentify")
+    assert again["direction"] == "deidentify"
+    assert "expect them to recognise more than unprepared" in " ".join(again["not_tested"])
+    assert run(folders, tmp_path / "r3", direction="protect", method={"name": "deidentify"})["direction"] == "protect"
+    with pytest.raises(UsageError, match="probe reads the gender, which deidentify keeps"):
+        run(folders, tmp_path / "r4", direction="deidentify", attackers=True, attacks=["probe", "detector"])
+    with pytest.raises(UsageError, match="direction is 'sideways'; expected one of: protect, deidentify"):
+        run(folders, tmp_path / "r4", direction="sideways")
 
 
 def test_no_face_at_all(tmp_path: Path, detector: Detector) -> None:

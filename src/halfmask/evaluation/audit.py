@@ -24,7 +24,7 @@ from ..datasets.table import Table
 from ..errors import DataError, ExtraMissingError, UsageError
 from ..photos.photo import shown
 from . import sets
-from .audit_figures import PROTECTED, figures, remarks
+from .audit_figures import PROTECTED, attacks_for, direction_of, figures, remarks
 from .kept import made
 from .protocol import BEFORE, Measured, measure, read_rgb
 
@@ -68,6 +68,7 @@ def audit(
     budget: Budget | None = None,
     outputs: Callable[[Sequence[Path]], Iterable[Sequence[Path]]] | None = None,
     method: Mapping[str, Any] | None = None,
+    direction: str | None = None,
     most: int | None = None,
     seed: int = 0,
     workers: int = 0,
@@ -92,7 +93,8 @@ def audit(
     ``most`` takes whole people until there are so many photos, by a shuffle that ``seed`` fixes. ``workers`` is the
     number of processes, 0 for one a core. ``pictures`` are shown in the report, which
     calls the originals ``title``, or else by their folder's name. ``method`` is what protected them, as
-    far as it is known. ``say`` gets every warning as a line of text.
+    far as it is known. ``direction`` is what that is for: "protect" hides attributes, "deidentify" hides who it is and
+    keeps the attributes; None goes by the method. ``say`` gets every warning as a line of text.
 
     The report is written into the folder ``out``: one HTML page, ``results.json`` and a CSV a table. The work lies in
     ``out/work``; a second call with the same photos goes on where the first stopped, and never writes elsewhere.
@@ -109,7 +111,8 @@ def audit(
     """
     check_installed(own_referees=_own(referees) is not None, attackers=attackers)
     home = Path(out)
-    check_names(referees, attacks if attackers else ())
+    direction = direction_of(direction, method)
+    check_names(referees, attacks if attackers else (), direction)
     found = sets.pair_up(originals, protected)
     places = [originals.root if isinstance(originals, Table) else Path(originals)]
     check_report(home, places if isinstance(protected, Mapping) else [*places, Path(protected)])
@@ -143,7 +146,7 @@ def audit(
                 "halfmask": __version__,
                 "created": datetime.now(UTC).isoformat(timespec="seconds"),
                 "command": command,
-                "direction": "protect",
+                "direction": direction,
                 "method": dict(method) if method else None,
                 "set": _set(table, files, found, measured) | {"originals": title or table.name, "protected": name},
                 "notes": told,
@@ -153,9 +156,10 @@ def audit(
         figures(results, table, measured, judges, given, seed)
         results["attacks"] = []
         if not attackers:
+            more = "recognise" if direction == "deidentify" else "read"
             results["not_tested"].append(
-                "Attackers that learn from protected photos were not tried: expect them to read more than unprepared "
-                "software."
+                f"Attackers that learn from protected photos were not tried: expect them to {more} more than "
+                "unprepared software."
             )
         elif evidence := _evidence(results, table, files, measured, home / "work", seed, workers, quiet):
             from .attackers import Budget as Kind
@@ -166,12 +170,12 @@ def audit(
                 judges,
                 folder=home / "work",
                 budget=budget or Kind(),
-                only=attacks,
+                only=attacks_for(direction, attacks),
                 outputs=outputs,
                 measured=measured,
                 quiet=quiet,
             )
-            if outputs is None:
+            if outputs is None and direction == "protect":
                 results["not_tested"].append(
                     "Averaging several protected versions of one photo: only one version of each was there."
                 )
@@ -191,8 +195,13 @@ def check_report(out: Path, folders: Sequence[Path]) -> None:
             )
 
 
-def check_names(referees: Referees | Sequence[str] | None, attacks: Sequence[str] | None) -> None:
-    """Raise :class:`~halfmask.errors.UsageError` for an unknown referee or attack, before minutes of work are lost."""
+def check_names(
+    referees: Referees | Sequence[str] | None, attacks: Sequence[str] | None, direction: str = "protect"
+) -> None:
+    """Raise :class:`~halfmask.errors.UsageError` for an unknown referee or attack, before minutes of work are lost.
+
+    And for an attack that is none in this direction.
+    """
     from .attackers import ATTACKS
     from .referees import AGE, GENDER, MATCHERS, RACE
     from .referees import Referees as Kind
@@ -204,6 +213,7 @@ def check_names(referees: Referees | Sequence[str] | None, attacks: Sequence[str
     ):
         if unknown := sorted(set(names or ()) - set(known)):
             raise UsageError(f"no {what} is called {', '.join(unknown)}; there are {', '.join(known)}")
+    attacks_for(direction, attacks)
 
 
 def check_installed(*, own_referees: bool = False, attackers: bool = True) -> None:

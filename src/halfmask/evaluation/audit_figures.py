@@ -13,6 +13,9 @@ import numpy as np
 
 from ..datasets.pairs import Pair
 from ..datasets.table import Table
+from ..errors import UsageError
+from ..methods import METHODS
+from ..methods.choice import IDENTITY
 from .protocol import BEFORE, Measured
 from .sets import some
 
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
 
 #: The variant's name in every table of an audit.
 PROTECTED = "protected"
+
+#: What protection is for: "protect" hides attributes and keeps the person recognisable, "deidentify" the reverse.
+DIRECTIONS = ("protect", "deidentify")
 
 _FMRS = (0.01, 0.001, 0.0001)
 #: Pairs of different people that are drawn when nobody is known, enough for FMR 0.01 % ten times over.
@@ -37,6 +43,40 @@ _SHARED = {
     "training split.",
     "fairface": "halfmask's san was trained on FairFace's training split; only its other splits are new to it.",
 }
+
+
+def direction_of(asked: str | None, method: Mapping[str, Any] | None) -> str:
+    """The direction that was asked for, or else that of the method that protected, as far as it is known.
+
+    Raises :class:`~halfmask.errors.UsageError` for another word.
+
+    >>> direction_of(None, None), direction_of(None, {"name": "deidentify"}), direction_of("protect", None)
+    ('protect', 'deidentify', 'protect')
+    """
+    if asked is None:
+        kind = METHODS.get(str((method or {}).get("name")))
+        return "deidentify" if kind is not None and IDENTITY in kind.made.hides else "protect"
+    if asked not in DIRECTIONS:
+        raise UsageError(f"direction is {asked!r}; expected one of: {', '.join(DIRECTIONS)}")
+    return asked
+
+
+def attacks_for(direction: str, asked: Sequence[str] | None) -> Sequence[str] | None:
+    """Which attackers to try: those that were asked for, or None for all that there are.
+
+    Where the gender is to stay readable, reading it is no attack; then only the detector is left. Raises
+    :class:`~halfmask.errors.UsageError` when others were asked for.
+
+    >>> attacks_for("protect", None), attacks_for("deidentify", None)
+    (None, ['detector'])
+    """
+    if direction == "protect":
+        return asked
+    if odd := sorted(set(asked or ()) - {"detector"}):
+        raise UsageError(
+            f"{', '.join(odd)} reads the gender, which deidentify keeps, so it is no attack on it; only detector is"
+        )
+    return ["detector"]
 
 
 def figures(
@@ -101,7 +141,8 @@ def _gender(results: dict[str, Any], rows: list[dict[str, Any]]) -> list[dict[st
     if women or men:
         one = f"all {women or men} labelled photos show {'women' if women else 'men'}"
         why = f"{one}; whether women and men can be told apart needs both"
-    results["not_tested"].append(f"Gender: {why}. No attacker could be tried either.")
+    also = "No detector" if results["direction"] == "deidentify" else "No attacker"
+    results["not_tested"].append(f"Gender: {why}. {also} could be tried either.")
     return []
 
 
@@ -152,7 +193,8 @@ def own_pairs(keys: Sequence[str], seed: int = 0) -> list[Pair]:
 
 
 def remarks(results: dict[str, Any], table: Table, judges: Referees, attacks: Sequence[str] | None) -> None:
-    """What is true of every audit, and of this set; ``attacks`` are those that were chosen, None for no choice."""
+    """What is true of every audit, and of this set; ``attacks`` are those that somebody chose, None for no choice."""
+    hide_identity = results["direction"] == "deidentify"
     notes: list[str] = results["notes"]
     if table.name in _SHARED:
         notes.append(_SHARED[table.name])
@@ -165,11 +207,18 @@ def remarks(results: dict[str, Any], table: Table, judges: Referees, attacks: Se
         notes.append(f"The referees' own mean error on the originals, before any protection: {', '.join(own)}.")
     if judges.races and "w600k_mbf" in judges.matchers:
         notes.append("The referees of race read w600k_mbf's descriptor, so the two see the same in a face.")
-    results["not_tested"] += _left_out(judges, attacks)
+    results["not_tested"] += _left_out(judges, None if hide_identity else attacks)
+    if hide_identity:
+        results["not_tested"] += [
+            "Attackers that recognise: no recogniser learned from protected photos, and none undid the change first, "
+            "by blur, JPEG, several photos of a person or a learned inverse. Expect them to recognise more. Those that "
+            "read the gender were left out, since it is to stay readable.",
+        ]
+    people = "recognise who it is" if hide_identity else "tell the gender"
     results["not_tested"] += [
         "Only protected photos against originals were matched, one to one: not two protected photos of a person with "
         "each other, no search in a gallery of many people, no video.",
-        "No person looked at the photos: whether people tell the gender, or see that a photo was changed, is open.",
+        f"No person looked at the photos: whether people {people}, or see that a photo was changed, is open.",
     ]
 
 

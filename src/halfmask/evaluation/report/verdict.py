@@ -269,7 +269,8 @@ def _prepared_recognition() -> Finding:
     return Finding(
         "Can someone who prepares for this method recognise the person?",
         "Not tested",
-        "No matcher was retrained on protected pictures: expect it to recognise more than the unprepared ones.",
+        "No matcher was retrained on protected pictures, and none saw them after the change was washed out or undone: "
+        "expect such a one to recognise more than the unprepared ones.",
         "unknown",
         "privacy",
     )
