@@ -44,7 +44,7 @@ def benchmark(
     """Run methods on data sets and write the papers' tables, with the papers' own numbers beside ours.
 
     CONFIG is the name of a benchmark that ships, or a YAML file; without one, all that ship are run. Each writes
-    OUT/NAME.md, .csv and .json. Needs halfmask[train].
+    OUT/NAME.md, .csv and .json, an overview also a plot. Needs halfmask[train].
 
     A set or weights that are not there are left out, and the table says so. Run the same line again after an
     interruption: what is done is not done again.
@@ -66,7 +66,7 @@ def benchmark(
 
     if not data.is_dir():
         raise UsageError(f"there is no folder {data}; give --data FOLDER, which holds celeba, lfw and so on")
-    known = {word for c in wanted for m in c.methods for word in (m.label, m.method)}
+    known = {word for c in wanted for m in c.methods for word in (m.label, m.method) if word}
     if odd := [word for word in only if word not in known]:
         raise UsageError(f"no method is called {', '.join(odd)}; there are: {', '.join(sorted(known))}")
     failed = measured = 0
