@@ -54,7 +54,8 @@ class HalfmaskConfig:
 
     ``odds`` is how often each attribute is hidden, ``weights`` how much each counts. ``confidence`` is the share of
     belief that an adapter is to give the target. ``margin`` is the distance (1 - cosine) by which a matcher may see a
-    face move for nothing, ``ssim`` the structural similarity that costs nothing: budgets, that are there to be used.
+    face move for nothing, ``ssim`` the structural similarity and ``chroma`` the change of a pixel's chroma (of Cb, Cr
+    in [-0.5, 0.5]) that cost nothing: budgets, that are there to be used.
     Adapters start to adapt at step ``adapt_from``, when the generator has learned what a target is, and then do so
     every ``adapt_every`` steps. ``average`` is the decay of the running mean of weights that is kept: a long one
     averages away what the generator does, since that turns as the adapters follow it.
@@ -77,6 +78,8 @@ class HalfmaskConfig:
     critic: float = 0.05
     ssim: float = 0.93
     ssim_weight: float = 8.0
+    chroma: float = 0.025
+    chroma_weight: float = 20.0
     steps: int = 4000
     batch: int = 16
     lr: float = 1e-3
@@ -217,6 +220,7 @@ def train_halfmask(config: HalfmaskConfig, folder: Path, *, resume: bool = True)
             record[f"apart_{name}"] = apart.mean()
         alike = _ssim(changed, face)
         terms["ssim"] = config.ssim_weight * F.relu(config.ssim - alike).mean()
+        terms["chroma"] = config.chroma_weight * F.relu(_chroma(changed - face) - config.chroma).mean()
         with accelerator.autocast():
             terms["looks"] = -config.critic * critic(changed).float().mean()
         total = torch.stack(list(terms.values())).sum()
@@ -381,6 +385,12 @@ def _ssim(one: Tensor, two: Tensor) -> Tensor:
 
     found: Tensor = ssim(one, two, data_range=1.0, size_average=False, win_size=7)
     return found
+
+
+def _chroma(change: Tensor) -> Tensor:
+    """By how much a change (N, 3, H, W) moves each pixel's chroma, (N, H, W): the length in Cb and Cr of JFIF."""
+    luma = _luma(change)[:, 0]
+    return ((0.564 * (change[:, 2] - luma)).square() + (0.713 * (change[:, 0] - luma)).square() + 1e-8).sqrt()
 
 
 def _luma(faces: Tensor) -> Tensor:
