@@ -7,7 +7,7 @@ photos of the validation part, then those photos of the test part that the model
 person drawn by seed (targeted) and away from their own (non-targeted). What is done is kept in ``--out`` and not done
 again. Prints the tables of docs/results.md.
 
-    python benchmarks/fgvm.py --strip runs/fgvm/evolution.png
+    python benchmarks/fgvm.py --strip docs/figures/fgvm-evolution.jpg
 
 draws how P-FGVM makes a picture that is taken for somebody else out of Gaussian noise, as the slides' last figure.
 """
@@ -51,7 +51,7 @@ PUBLISHED = {
 FIRST = 0.4
 #: What is tried of each method. ``pull`` is λ as a share of the gradients' length at the start.
 GRID: dict[str, list[dict[str, float]]] = {
-    "p-fgvm": [{"pull": p} for p in (0.05, 0.1, 0.15, 0.2, 0.3)],
+    "p-fgvm": [{"pull": p} for p in (0.02, 0.05, 0.1, 0.2, 0.3, 0.4)],
     "i-fgvm": [{"epsilon": e / 255} for e in (4, 8, 16)],
     "i-fgsm": [{"epsilon": e / 255} for e in (4, 8, 16)],
 }
@@ -257,7 +257,7 @@ def main() -> None:
     parser.add_argument("--choose-on", type=int, default=30, help="at most so many validation faces")
     parser.add_argument("--seed", type=int, default=1, help="draws whom each face is to be taken for")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--strip", type=Path, help="PNG of the way from noise; with it nothing else is done")
+    parser.add_argument("--strip", type=Path, help="picture of the way from noise; with it nothing else is done")
     parser.add_argument("--picture", type=Path, default=Path("examples/astronaut.jpg"), help="of one face, for --strip")
     asked = parser.parse_args()
     if absent := [m for m in asked.models.split(",") if m not in PUBLISHED]:
