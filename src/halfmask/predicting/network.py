@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +40,7 @@ class AttributeNetwork(Network):
 
     classes: Mapping[str, tuple[str, ...]]
     years: tuple[AgeClass, ...]
+    about: dict[str, Any]
 
     def __init__(self, file: Path | None = None, threads: int = 0) -> None:
         path = file if file is not None else shipped_network()
