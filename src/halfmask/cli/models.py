@@ -36,6 +36,18 @@ _OURS = {
 }
 
 
+def _of_method(stem: str) -> tuple[str, str]:
+    """Job and role of a network that is called after the method it belongs to, as ``ensemble-1`` is.
+
+    >>> _of_method("ensemble-1"), _of_method("other")
+    (('for protect --method ensemble', 'method'), ("halfmask's own", 'ours'))
+    """
+    from ..methods import METHODS
+
+    name = stem.partition("-")[0]
+    return (f"for protect --method {name}", "method") if name in METHODS else ("halfmask's own", "ours")
+
+
 def _size(size: int) -> str:
     return f"{size / 1e6:.1f} MB" if size >= 50_000 else f"{size / 1e3:.0f} kB"
 
@@ -151,7 +163,7 @@ def models(context: click.Context) -> None:
             continue
         here = "in the package" if path.is_file() else "MISSING"
         size = _size(path.stat().st_size) if path.is_file() else "?"
-        job, role = _OURS.get(file, ("halfmask's own", "ours"))
+        job, role = _OURS.get(file) or _of_method(path.stem)
         rows.append((file, job, size, entry.get("licence", "see its card"), role, here))
     for m in store.MODELS.values():
         here = "yes" if store.present(m.name) else "no, fetched when needed"
