@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
@@ -17,9 +18,9 @@ from . import choice
 from .key import own_key
 from .runtime import Faces, Network
 
-#: What the change is multiplied by at strength 1; at :data:`STRENGTHS` ``mid`` it is as it was trained.
-FULL = 1.25
-STRENGTHS: Mapping[str, float] = {"low": 0.6, "mid": 0.8, "high": 1.0}
+#: What the change is multiplied by at strength 1. It was trained with factors of 1 to 2, low to high.
+FULL = 2.0
+STRENGTHS: Mapping[str, float] = {"low": 0.5, "mid": 0.75, "high": 1.0}
 
 
 class Halfmask:
@@ -58,7 +59,7 @@ class Halfmask:
         self.name = "halfmask"
         self.hidden = choice.attributes(hide)
         self.reach = np.float32(FULL * choice.strength(strength, STRENGTHS))
-        self._key = own_key() if key is None else str(key)
+        self._given_key = None if key is None else str(key)
         self._person = None if person is None else str(person)
         path = shipped.path("halfmask.onnx") if weights is None else Path(weights) / "halfmask.onnx"
         if not path.is_file():
@@ -76,6 +77,10 @@ class Halfmask:
             }
         except (KeyError, ValueError, AttributeError) as error:
             raise WeightsError(f"{path} does not name the groups it knows: {error}. Train or fetch it again") from error
+
+    @cached_property
+    def _key(self) -> str:
+        return own_key() if self._given_key is None else self._given_key  # made when a face first needs it
 
     def targets(self, crop: NDArray[np.float32]) -> dict[str, int]:
         """What is drawn for one crop (3, 224, 224): attribute → class index, of hidden ones only."""

@@ -56,6 +56,8 @@ class HalfmaskConfig:
     belief that an adapter is to give the target. ``margin`` is the distance (1 - cosine) by which a matcher may see a
     face move for nothing, ``ssim`` the structural similarity and ``chroma`` the change of a pixel's chroma (of Cb, Cr
     in [-0.5, 0.5]) that cost nothing: budgets, that are there to be used.
+    ``reach`` is the range of factors, one drawn a face, by which the change is multiplied in training as the method's
+    strength does when it is used; a face's ``margin`` grows with the factor's square, as its distance does.
     Adapters start to adapt at step ``adapt_from``, when the generator has learned what a target is, and then do so
     every ``adapt_every`` steps. ``average`` is the decay of the running mean of weights that is kept: a long one
     averages away what the generator does, since that turns as the adapters follow it.
@@ -75,6 +77,7 @@ class HalfmaskConfig:
     keep: float = 0.5
     match: float = 5.0
     margin: float = 0.09
+    reach: list[float] = field(default_factory=lambda: [1.0, 1.0])
     critic: float = 0.05
     ssim: float = 0.93
     ssim_weight: float = 8.0
@@ -177,7 +180,8 @@ def train_halfmask(config: HalfmaskConfig, folder: Path, *, resume: bool = True)
         code = net_encode(targets).to(device)
         with accelerator.autocast():
             delta = net(face, code)
-        changed = (face + oval * delta.float()).clamp(0, 1)
+        reach = torch.from_numpy(rng.uniform(*config.reach, len(chosen)).astype(np.float32)).to(device)
+        changed = (face + reach[:, None, None, None] * oval * delta.float()).clamp(0, 1)
 
         record: dict[str, Tensor] = {}
         # on the first step as well, so that the log knows the figure from the start
@@ -216,7 +220,7 @@ def train_halfmask(config: HalfmaskConfig, folder: Path, *, resume: bool = True)
             with accelerator.autocast():
                 described = matcher(unturned[part]).float()
             apart = 1 - F.cosine_similarity(described, torch.from_numpy(table[chosen[part]]).to(device))
-            terms[f"match_{name}"] = config.match * F.relu(apart - config.margin).mean()
+            terms[f"match_{name}"] = config.match * F.relu(apart - config.margin * reach[part].square()).mean()
             record[f"apart_{name}"] = apart.mean()
         alike = _ssim(changed, face)
         terms["ssim"] = config.ssim_weight * F.relu(config.ssim - alike).mean()
@@ -271,7 +275,7 @@ def train_halfmask(config: HalfmaskConfig, folder: Path, *, resume: bool = True)
         best = cast(Masker, averaged.module)
         if accelerator.is_main_process:
             best.save(folder / "halfmask.safetensors")
-            cv2.imwrite(str(folder / "strip.png"), preview(best, valid))
+            cv2.imwrite(str(folder / "strip.png"), preview(best, valid, strength=sum(config.reach) / 2))
         index = np.arange(min(config.watch, len(valid)))
         return measure(best, readers, watcher, matchers, valid, index, config)
 
@@ -354,7 +358,8 @@ def measure(
         scores: dict[str, list[Tensor]] = {}
         for start in range(0, len(index), 50):
             part = slice(start, start + 50)
-            face, after = protected(net, faces, index[part], Targets(target[part], none[part], none[part]))
+            asked = Targets(target[part], none[part], none[part])
+            face, after = protected(net, faces, index[part], asked, sum(config.reach) / 2)
             with torch.autocast(face.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
                 for k, adapter in enumerate(adapters):
                     said = adapter.heads["gender"].probabilities(adapter(after)["gender"].float())
@@ -397,7 +402,7 @@ def _luma(faces: Tensor) -> Tensor:
     return (faces * torch.tensor([0.299, 0.587, 0.114], device=faces.device).view(3, 1, 1)).sum(1, keepdim=True)
 
 
-def preview(net: Masker, faces: Faces, count: int = 10) -> NDArray[np.uint8]:
+def preview(net: Masker, faces: Faces, count: int = 10, strength: float = 1.0) -> NDArray[np.uint8]:
     """Columns of faces, five of each gender; rows: as it was, toward a woman, toward a man, race hidden, age hidden."""
     labels = faces.labels("gender")
     index = np.concatenate([np.flatnonzero(labels == g)[: count // 2] for g in (0, 1)])
@@ -411,7 +416,7 @@ def preview(net: Masker, faces: Faces, count: int = 10) -> NDArray[np.uint8]:
     ]
     rows: list[Tensor] = []
     for way in ways:
-        before, after = protected(net, faces, index, way)
+        before, after = protected(net, faces, index, way, strength)
         rows += [after] if rows else [before, after]
     pixels = torch.stack(rows).cpu().mul(255).round().byte().numpy()  # (rows, N, 3, S, S)
     r, n, c, h, w = pixels.shape
