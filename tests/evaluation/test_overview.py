@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +174,20 @@ def test_an_oracle_chooses_anew_for_each_referee() -> None:
     for referee, error in best.items():
         p = oracle(members, referee).columns[f"p_male/{referee}"]
         assert error == np.mean((p >= 0.5) != (measured["a"].gender == 1))
+
+
+def test_where_nobody_is_named_there_is_no_matching() -> None:
+    thumbs = np.eye(4, dtype=np.float32)
+    measured = {k: made([0.1, 0.9, 0.2, 0.8], k, **{"embed/b": thumbs}) for k in (BEFORE, "x")}  # type: ignore[arg-type]
+    measured = {k: replace(m, identity=[None] * 4) for k, m in measured.items()}
+    table = Table("t", Path(), [Row(k, Path(k), None, int(k) % 2) for k in measured[BEFORE].keys])
+    judges = Referees(genders={"r": Brightness()}, matchers={"b": Brightness()})
+    found = details(measured, table, judges, None, [0.01, 0.001], {})
+    assert [row["tmr@0.001"] for row in found["matching"]] == [None, None]
+    assert all(row["refused"] for row in found["matching"])
+    rows = overview_rows(found, {"x": {"hides": "gender"}})
+    assert [(row["auc/r"], row["tmr@0.001/b"]) for row in rows] == [(1.0, None), (1.0, None)]
+    assert frontier.points(rows) == []
 
 
 def test_answers_that_moved() -> None:
