@@ -17,16 +17,17 @@ from ..errors import DataError
 def digest_of(about: str, files: Iterable[tuple[str, Path]]) -> str:
     """Sixteen hex digits for what is made from ``about`` and from files, each given with its key.
 
-    A file counts by its size and time of change, an absent one as absent: what was kept of other files is not found.
+    A file counts by its bytes and not by its date, which copying changes; an absent one as absent. What was kept of
+    other files is not found.
     """
     digest = hashlib.sha256(about.encode())
     for key, path in files:
         try:
-            stat = path.stat()
-            mark = f"{key} {stat.st_size} {stat.st_mtime_ns}\n"
+            with open(path, "rb") as stream:
+                mark = hashlib.file_digest(stream, "sha256").hexdigest()
         except OSError:
-            mark = f"{key} absent\n"
-        digest.update(mark.encode("utf-8", "surrogateescape"))
+            mark = "absent"
+        digest.update(f"{key} {mark}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:16]
 
 
