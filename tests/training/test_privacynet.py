@@ -53,7 +53,7 @@ def config(monkeypatch: pytest.MonkeyPatch) -> recipe.PrivacyNetConfig:
     # fmt: off
     return recipe.PrivacyNetConfig(
         train=[], valid=[], size=32, width=4, blocks=1, critic_width=4, critic_layers=3, n_critic=2, warmup=2,
-        warmup_batch=8, steps=3, batch=4, preview=3, precision="no", masked=True, residual=True,
+        warmup_batch=8, steps=3, batch=4, preview=3, precision="no", masked=True, residual=True, conditional=True,
     )
     # fmt: on
 
@@ -104,7 +104,7 @@ def test_resumes_to_the_same_weights(
 def test_the_warm_up_leaves_the_generator_alone(config: recipe.PrivacyNetConfig, tmp_path: Path) -> None:
     """And the learning rate that falls at the end of the run does not fall in it."""
     torch.manual_seed(config.seed)
-    fresh = Generator(7, width=4, blocks=1, size=32, residual=True)
+    fresh = Generator(7, width=4, blocks=1, size=32, residual=True, conditional=True)
     path = recipe.train_privacynet(replace(config, steps=0), tmp_path)
     from safetensors.torch import load_file
 
@@ -161,7 +161,9 @@ def test_an_adviser_joins_the_generators_loss(config: recipe.PrivacyNetConfig, t
 
 def test_onnx_equals_torch_but_for_rounded_kernels(tmp_path: Path, rng: np.random.Generator) -> None:
     torch.manual_seed(0)
-    net = Generator(9, width=8, blocks=2, size=112, residual=True)
+    net = Generator(9, width=8, blocks=2, size=112, residual=True, conditional=True)
+    with torch.no_grad():
+        net.decoder[-1].weight.mul_(100)  # which starts at next to nothing
     run = Network(export_privacynet(net, {}, tmp_path / "net.onnx"), 1)
     for n in (1, 3):
         faces, labels = rng.random((n, 3, 224, 224), np.float32), np.eye(9, dtype=np.float32)[:n]
@@ -180,7 +182,7 @@ def test_the_committed_configs_are_complete() -> None:
     for config in (shipped, paper):
         assert config.train[0]["layout"] == "fairface"
         assert len(recipe.readings_of(config)["race"].words) == len(config.race)
-    ours = {"residual": False, "masked": False, "warmup": 0, "decay_from": 0.5, "n_critic": 5}
+    ours = {"residual": False, "conditional": False, "masked": False, "warmup": 0, "decay_from": 0.5, "n_critic": 5}
     assert {name: getattr(paper, name) for name in ours} == ours
 
 

@@ -57,9 +57,10 @@ class PrivacyNetConfig:
     generator. The learning rate of both Adams falls linearly to 0 from the share ``decay_from`` of the steps on. The
     defaults are StarGAN's (40,000 steps of 5 critic updates are its 200,000 iterations).
 
-    Five keys are ours, for short runs. ``advisers`` are trained attribute networks, files or names of shipped ones,
+    Six keys are ours, for short runs. ``advisers`` are trained attribute networks, files or names of shipped ones,
     whose reading of X' joins L_attr(X', c') with the same weight, one a step in turn: the critic alone learns to read
-    faces too slowly. ``residual`` lets the generator draw a change instead of a face. ``masked`` fades the change out
+    faces too slowly. ``residual`` lets the generator draw a change instead of a face, ``conditional`` lets the classes
+    steer its residual blocks (:class:`~halfmask.networks.privacynet.Generator`). ``masked`` fades the change out
     toward the crop's edge before any network sees it, as it is when the face is put back into its photo. ``warmup``
     steps come first, of ``warmup_batch`` randomly changed faces, in which the critic learns to read the attributes and
     nothing else happens; ``lr_warmup`` is its learning rate there.
@@ -78,6 +79,7 @@ class PrivacyNetConfig:
     critic_layers: int = 6
     advisers: list[str] = field(default_factory=list)
     residual: bool = False
+    conditional: bool = False
     masked: bool = False
     warmup: int = 0
     warmup_batch: int = 64
@@ -152,7 +154,7 @@ def train_privacynet(config: PrivacyNetConfig, folder: Path, *, resume: bool = T
     accelerator = make_accelerator(config.precision, config.seed)
     device = accelerator.device
     shape: dict[str, Any] = {"classes": sum(groups.values()), "width": config.width, "blocks": config.blocks}
-    shape |= {"size": config.size, "residual": config.residual}
+    shape |= {"size": config.size, "residual": config.residual, "conditional": config.conditional}
     generator = Generator(**shape)
     critic = Critic(groups, width=config.critic_width, layers=config.critic_layers, size=config.size)
     matcher = channels_last(load_matcher(config.matcher, config.matcher_weights), device)
@@ -298,7 +300,9 @@ class _Adviser:
     def __call__(self, faces: Tensor) -> dict[str, Tensor]:
         """Logits (N, K) by attribute: the logarithms of the sums of probabilities."""
         said = self.net.probabilities(faces)
-        return {head: (said[head].float() @ belongs + 1e-6).log() for head, belongs in self.belongs.items()}
+        # no matrix product, which autocast would round
+        sums = {head: (said[head].float()[:, :, None] * table).sum(1) for head, table in self.belongs.items()}
+        return {head: (p + 1e-6).log() for head, p in sums.items()}
 
 
 def _column(name: str, word: str, wanted: Reading) -> Tensor:
