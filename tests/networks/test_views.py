@@ -5,12 +5,11 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from halfmask.evaluation import metrics
+from halfmask.networks import views
 from halfmask.photos.samples import LUMA
-
-torch = pytest.importorskip("torch", reason="needs torch")
-views = pytest.importorskip("halfmask.networks.views")
 
 
 @pytest.fixture

@@ -9,12 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from halfmask.methods import deidentify
 from halfmask.methods.match import SFace
-
-torch = pytest.importorskip("torch", reason="deidentify needs torch")
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -31,6 +30,7 @@ class Corners(torch.nn.Module):
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """No face takes seconds: tiny matchers, no models to fetch, and scores that are told without a network."""
     monkeypatch.setattr(deidentify, "_load", lambda name: Corners())
+    monkeypatch.setattr(deidentify, "KEEPERS", ())
     monkeypatch.setattr(deidentify.Deidentify, "models", ())
     scores = iter(np.linspace(0.1, 0.4, 40).tolist())
     monkeypatch.setattr(SFace, "match", lambda self, before, after, points: next(scores))

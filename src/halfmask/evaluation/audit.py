@@ -156,9 +156,9 @@ def audit(
         figures(results, table, measured, judges, given, seed)
         results["attacks"] = []
         if not attackers:
-            more = "recognise" if direction == "deidentify" else "read"
+            what = "recognise" if direction == "deidentify" else "read"
             results["not_tested"].append(
-                f"Attackers that learn from protected photos were not tried: expect them to {more} more than "
+                f"Attackers that learn from protected photos were not tried: expect them to {what} more than "
                 "unprepared software."
             )
         elif evidence := _evidence(results, table, files, measured, home / "work", seed, workers, quiet):

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ..errors import UsageError
 from ..photos.align import CROP
 from ..photos.paste import mask
+from ..weights import shipped
 from . import choice
 from .fgvm import perturb
 from .runtime import Faces
@@ -27,24 +28,29 @@ if TYPE_CHECKING:  # the core is installed without torch
     from torch import Tensor
     from torch.nn import Module
 
+    from ..networks.attribute import AttributeNet
+
 #: The MSSIM that a face may lose at strength 1, and the share of it that the named strengths spend.
 FULL = 0.1
-STRENGTHS: Mapping[str, float] = {"low": 0.2, "mid": 0.42, "high": 0.8}
+STRENGTHS: Mapping[str, float] = {"low": 0.1, "mid": 0.25, "high": 0.5}
 
 #: The auxiliary matchers that may be attacked, in the order in which they are asked.
 MATCHERS = ("sface", "facenet")
 
+#: Our own auxiliary classifiers of gender, age and race, whose answers should stay; shipped.
+KEEPERS = ("attributes", "fairface-resnet")
+
 
 @dataclass(frozen=True)
 class Search:
-    """How the change is looked for; chosen on people that no result is measured on (docs/deidentify.md).
+    """How the change is looked for (docs/deidentify.md).
 
     ``step`` is P-FGVM's α at strength mid and ``weight`` its λ, for a gradient of mean size 1 and a momentum that adds
     them up; α grows with the size of the change that a strength allows. ``views`` is the number of random views whose
     gradients make one update.
     """
 
-    step: float = 0.0015
+    step: float = 0.0012
     weight: float = 20.0
     momentum: float = 0.9
     views: int = 2
@@ -60,12 +66,15 @@ class Deidentify:
     adds up gradients of the mean cosine between the matchers' descriptors of x̂ and those of the original and its mirror
     image. Each gradient is the mean over ``views`` random views (:func:`halfmask.networks.views.view`: moved, smaller,
     lighter, as JPEG), and is smoothed by a Gaussian of ``smoothing`` pixels (Dong et al., CVPR 2019): a smooth change
-    passes to other recognisers, survives resampling, and shows less. Then x̂ is drawn toward x until its MSSIM is within
-    what the strength allows. All of it counts only as far as the change reaches the photo (:func:`~halfmask.photos.
-    paste.mask`), and of a gray face only the luma changes.
+    passes to other recognisers, survives resampling, and shows less. MSSIM knows only light, but people see stains of
+    colour first: with ``colour`` 0 all three channels change alike. ``masking`` weighs each place by the contrast
+    around it, to its power: skin shows a change that brows and lashes hide. Then x̂ is drawn toward x until its MSSIM
+    is within what the strength allows. All of it counts only as far as the change reaches the photo
+    (:func:`~halfmask.photos.paste.mask`), and a gray face stays gray.
 
     Chance is seeded, and each face is treated by itself: the same face gets the same change. ``matchers`` are those to
-    attack, joined by ``+``. Nothing is known of the gender, and nothing is done to it on purpose.
+    attack, joined by ``+``. What machines read of gender, age and race should stay: ``keep`` weighs how far (in the
+    sense of Kullback and Leibler, summed over the three) the answers of our own auxiliary classifiers drift.
 
     Needs ``halfmask[train]``. Raises :class:`~halfmask.errors.UsageError` for a setting that makes no sense,
     :class:`~halfmask.errors.WeightsError` when a matcher cannot be had.
@@ -78,6 +87,9 @@ class Deidentify:
         "strength": "low, mid, high or 0..1, how much MSSIM a face may lose, in tenths  [default: mid]",
         "steps": "updates a face, a whole number; fewer is faster and hides less  [default: 12]",
         "smoothing": "pixels of 224 by which gradients are smoothed, 0 for none  [default: 3]",
+        "colour": "0..1, how far colours may change beside light  [default: 0]",
+        "masking": "0..1, how far the change keeps to where the face has texture that hides it  [default: 1]",
+        "keep": "0..100, how much weight the gender, age and race that machines read have  [default: 0.3]",
         "matchers": "auxiliary matchers to attack, sface, facenet or both joined by +  [default: sface+facenet]",
     }
     models: ClassVar[tuple[str, ...]] = MATCHERS
@@ -89,6 +101,9 @@ class Deidentify:
         strength: str | float = "mid",
         steps: int | str = 12,
         smoothing: float | str = 3.0,
+        colour: float | str = 0.0,
+        masking: float | str = 1.0,
+        keep: float | str = 0.3,
         matchers: str = "+".join(MATCHERS),
         search: Search = Search(),
     ) -> None:
@@ -96,12 +111,16 @@ class Deidentify:
         self.strength = choice.strength(strength, STRENGTHS)
         self.steps = int(_number("steps", steps, 1, 1000, whole=True))
         self.smoothing = _number("smoothing", smoothing, 0, 30)
+        self.colour = _number("colour", colour, 0, 1)
+        self.masking = _number("masking", masking, 0, 1)
+        self.keep = _number("keep", keep, 0, 100)
         self.search = search
         chosen = [name for name in MATCHERS if name in matchers.split("+")]
         if not chosen or len(chosen) != len(matchers.split("+")):
             raise UsageError(f"matchers is {matchers!r}; expected one or both, joined by +, of: {', '.join(MATCHERS)}")
         self._threads = threads
         self._nets = [_load(name) for name in chosen]
+        self._keepers = [_keeper(name) for name in KEEPERS] if self.keep else []
 
     def change(
         self, crops: Faces, gender: NDArray[np.integer] | None = None, prototype: str = "op"
@@ -126,7 +145,8 @@ class Deidentify:
         from ..networks.views import mssim, smoothed, view
 
         reach = torch.from_numpy(mask(CROP).copy())
-        gray = float((face.amax(1) - face.amin(1)).max()) < 1 / 255
+        colour = 0.0 if float((face.amax(1) - face.amin(1)).max()) < 1 / 255 else self.colour
+        hiding = _texture(face) ** self.masking
         allowed = FULL * self.strength
         # MSSIM falls with about the square of a change; 0 would be no step
         step = self.search.step * max(self.strength / STRENGTHS["mid"], 1e-6) ** 0.5
@@ -136,8 +156,14 @@ class Deidentify:
             with torch.autocast("cpu", torch.bfloat16, enabled=_bfloat16()):
                 return [net(images).float() for net in self._nets]
 
+        def read(images: Tensor) -> list[Tensor]:
+            with torch.autocast("cpu", torch.bfloat16, enabled=_bfloat16()):
+                return [p.float() for net in self._keepers for p in net.probabilities(images).values()]
+
         with torch.no_grad():
-            own = [normalize(both.sum(0), dim=0) for both in seen(torch.cat([face, face.flip(3)]))]
+            both = torch.cat([face, face.flip(3)])
+            own = [normalize(found.sum(0), dim=0) for found in seen(both)]
+            kept = [p.mean(0).clamp(min=_UNLIKELY) for p in read(both)]
 
         def pasted(x: Tensor) -> Tensor:
             return face + reach * (x - face)
@@ -145,12 +171,16 @@ class Deidentify:
         def loss(x: Tensor, rows: Tensor) -> Tensor:
             views = torch.cat([view(pasted(x), rng) for _ in range(self.search.views)])
             cosines = [(found @ one).mean() for found, one in zip(seen(views), own, strict=True)]
-            return torch.stack(cosines).mean()[None]
+            drifts = [
+                (p * (p.log() - now.clamp(min=_UNLIKELY).log())).sum(1).mean()
+                for p, now in zip(kept, read(views), strict=True)
+            ]
+            drift = torch.stack(drifts).sum() / len(self._keepers) if drifts else 0.0
+            return (torch.stack(cosines).mean() + self.keep * drift)[None]
 
         def transform(gradient: Tensor) -> Tensor:
-            if gray:
-                gradient = gradient.mean(1, keepdim=True).expand_as(gradient)
-            gradient = smoothed(gradient, self.smoothing)
+            light = gradient.mean(1, keepdim=True)
+            gradient = smoothed(light + colour * (gradient - light), self.smoothing) * hiding
             return gradient / gradient.abs().mean().clamp(min=1e-12)
 
         def project(x: Tensor, rows: Tensor) -> Tensor:
@@ -166,6 +196,29 @@ class Deidentify:
             momentum=self.search.momentum, transform=transform, project=project,
         )  # fmt: skip
         return made.images - face
+
+
+def _keeper(name: str) -> AttributeNet:
+    """A shipped classifier of gender, age and race in torch."""
+    from ..networks.attribute import AttributeNet
+
+    return AttributeNet.load(shipped.path(f"{name}.safetensors"))
+
+
+#: A class that a keeper gives less counts as this likely: beyond it, differences tell nothing.
+_UNLIKELY = 1e-4
+
+#: Texture below this contrast, in units of the full range, hides nothing more than none at all.
+_FLAT = 0.02
+
+
+def _texture(face: Tensor) -> Tensor:
+    """How much of a change the face's own texture hides, (1, 1, 224, 224): the local standard deviation of light."""
+    from ..networks.views import smoothed
+
+    light = face.mean(1, keepdim=True)
+    spread = (smoothed(light**2, 3.0) - smoothed(light, 3.0) ** 2).clamp(min=0).sqrt()
+    return smoothed(spread, 3.0) + _FLAT
 
 
 #: How often a change that shows too much is made smaller in one step; once or twice is enough.
