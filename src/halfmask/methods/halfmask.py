@@ -18,9 +18,9 @@ from . import choice
 from .key import own_key
 from .runtime import Faces, Network
 
-#: What the change is multiplied by at strength 1. It was trained with factors of 1 to 2, low to high.
+#: What the change is multiplied by at strength 1. It was trained with factors of 0.75 to 1.5, low to high.
 FULL = 2.0
-STRENGTHS: Mapping[str, float] = {"low": 0.5, "mid": 0.75, "high": 1.0}
+STRENGTHS: Mapping[str, float] = {"low": 0.375, "mid": 0.5, "high": 0.75}
 
 
 class Halfmask:

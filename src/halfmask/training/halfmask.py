@@ -46,7 +46,7 @@ from .views import view
 class HalfmaskConfig:
     """What can be set; ``train`` and ``valid`` are lists of ``{layout, root, splits}``.
 
-    ``adapters`` are files of ``halfmask train attribute`` with the heads gender, age (in ``ages``, the lowest year of
+    ``start`` names the generator of another run to go on from. ``adapters`` are files of ``halfmask train attribute`` with the heads gender, age (in ``ages``, the lowest year of
     each group) and race (``races``, as in an attribute config). ``matchers`` are auxiliaries of
     :func:`~halfmask.training.san.load_matcher`; each sees its share of the batch (``matcher_shares``, one share after
     the other), since they cost most. ``watcher`` is a gender classifier that trains nothing: the
@@ -132,7 +132,8 @@ def draw_targets(
 def train_halfmask(config: HalfmaskConfig, folder: Path, *, resume: bool = True) -> Path:
     """Train, log to ``folder``; returns the path of ``halfmask.safetensors``, the generator.
 
-    Beside it: ``halfmask.onnx``, ``strip.png`` (validation faces and what becomes of them) and ``losses.png``. Raises
+    Beside it: ``halfmask.onnx``, ``strip.png`` (validation faces and what becomes of them), ``losses.png``, and in
+    ``adapters/`` the adapters as they are now, for a run that goes on from this one. Raises
     :class:`~halfmask.errors.UsageError` for a config that makes no sense.
     """
     readings = _readings(config)
@@ -275,6 +276,9 @@ def train_halfmask(config: HalfmaskConfig, folder: Path, *, resume: bool = True)
         best = cast(Masker, averaged.module)
         if accelerator.is_main_process:
             best.save(folder / "halfmask.safetensors")
+            (folder / "adapters").mkdir(exist_ok=True)
+            for k, reader in enumerate(readers):
+                reader.save(folder / "adapters" / f"{k}.safetensors")
             cv2.imwrite(str(folder / "strip.png"), preview(best, valid, strength=sum(config.reach) / 2))
         index = np.arange(min(config.watch, len(valid)))
         return measure(best, readers, watcher, matchers, valid, index, config)
