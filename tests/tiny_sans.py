@@ -13,6 +13,7 @@ from torch import nn
 from halfmask.datasets.cache import Crops
 from halfmask.datasets.table import Row
 from halfmask.networks.san import SAN
+from halfmask.photos.align import crop_face, template
 from halfmask.training import san
 from halfmask.training.data import Faces
 from halfmask.training.export import export_san
@@ -67,3 +68,10 @@ def run_folder(folder: Path, recipe: str, count: int, *, grouped: list[bool] | N
             net.combine.weight[:, 128:] = 0.5 * number
         export_san(net, folder / f"{number}.onnx")
     return sans
+
+
+def portrait(astronaut: np.ndarray) -> np.ndarray:
+    """The astronaut's face as a crop (1, 3, 224, 224), cut by points read off the picture."""
+    points = (template() - 112) * (46 / 62) + np.array([224, 115], np.float32)
+    crop, _ = crop_face(astronaut, points.astype(np.float32))
+    return crop.transpose(2, 0, 1)[None].astype(np.float32) / 255

@@ -12,6 +12,7 @@ import pytest
 from halfmask.errors import UsageError
 from halfmask.methods import prototypes as shown
 from halfmask.methods.ensemble import Ensemble
+from halfmask.methods.labels import GenderEstimate
 from halfmask.methods.prototypes import GroupEstimate, Prototypes
 from halfmask.methods.runtime import Faces, gray
 
@@ -128,3 +129,17 @@ def test_the_estimate_of_a_group_is_what_the_network_says(crops: Faces, monkeypa
     ):
         monkeypatch.setattr(estimate._net, "named", Mock(return_value=said(age, race)))
         assert estimate(crops[:1]).tolist() == [group]
+
+
+def test_three_ship_and_make_a_woman_look_more_male(astronaut: np.ndarray) -> None:
+    face = tiny_sans.portrait(astronaut)
+    estimate, woman = GenderEstimate(1), np.array([0])
+    outputs = {k: Ensemble(1, member=k) for k in (1, 2, 3)} | {"average": Ensemble(1)}
+    assert len(outputs["average"]) == 3
+    before = float(estimate.p_male(face)[0])
+    changes = {}
+    for name, method in outputs.items():
+        changes[name] = method.change(face, woman)
+        assert float(estimate.p_male(np.clip(face + changes[name], 0, 1))[0]) > before, name
+        assert np.abs(changes[name] - method.change(face, woman, "sm")).max() > 0.05
+    assert min(np.abs(changes[k] - changes["average"]).mean() for k in (1, 2, 3)) > 0.005

@@ -9,6 +9,7 @@ import pytest
 
 from halfmask.errors import UsageError
 from halfmask.methods.flowsan import FlowSan
+from halfmask.methods.labels import GenderEstimate
 from halfmask.methods.prototypes import Prototypes
 from halfmask.methods.runtime import gray
 
@@ -41,3 +42,16 @@ def test_every_number_of_steps_equals_torch(tmp_path: Path, rng: np.random.Gener
         FlowSan(1, weights=tmp_path)
     with pytest.raises(UsageError, match="unknown to flowsan; use op"):
         every.change(crops, gender, "sm")
+
+
+def test_three_ship_and_each_goes_further(astronaut: np.ndarray) -> None:
+    face = tiny_sans.portrait(astronaut)
+    estimate, woman = GenderEstimate(1), np.array([0])
+    said = [float(estimate.p_male(face)[0])]
+    for steps in (1, 2, 3):
+        change = FlowSan(1, steps=steps).change(face, woman)
+        assert change.shape == face.shape
+        said.append(float(estimate.p_male(np.clip(face + change, 0, 1))[0]))
+    assert said[3] > said[0]
+    assert len(set(said)) == 4
+    assert len(FlowSan(1)) == 3
