@@ -127,9 +127,11 @@ def test_reach_1_is_the_papers_opposite_prototype(face: np.ndarray, tmp_path: Pa
     paper = San("paper", network=shipped.path("san.onnx"), means=tmp_path / "paper.npz")
     assert paper.reach == 1.0
     woman = np.array([0])
-    expected = paper._net(gray(face), paper.means[woman], paper.means[1 - woman])
+    expected = Network(shipped.path("san.onnx"))(gray(face), paper.means[woman], paper.means[1 - woman])
     assert np.array_equal(paper.protected_gray(face, woman, "op"), expected)
     assert San().fingerprint != paper.fingerprint
+    paper.reach = 0.0  # then there is no way to the opposite prototype
+    assert np.array_equal(paper.protected_gray(face, woman, "op"), paper.protected_gray(face, woman, "sm"))
 
 
 def test_no_card_or_page_holds_a_placeholder() -> None:

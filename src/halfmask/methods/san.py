@@ -53,8 +53,17 @@ class San:
         #: says which numbers these are: of the two files' sha256, 12 digits each
         self.fingerprint = self._sans.fingerprint
         kept = self._sans.prototypes
-        #: mean faces by gender label, (2, 3, 224, 224), the neutral one, and how far OP goes
-        self.means, self.neutral, self.reach = kept.means, kept.neutral, kept.reach
+        #: mean faces by gender label, (2, 3, 224, 224), and the neutral one
+        self.means, self.neutral = kept.means, kept.neutral
+
+    @property
+    def reach(self) -> float:
+        """How far OP goes from the same-gender prototype: 1 to the opposite one. May be set."""
+        return self._sans.prototypes.reach
+
+    @reach.setter
+    def reach(self, value: float) -> None:
+        self._sans.prototypes.reach = value
 
     def protected_gray(self, crops: Faces, gender: NDArray[np.integer], prototype: str = "op") -> Faces:
         """The paper's own output: gray faces (N, 1, 224, 224) for RGB crops (N, 3, 224, 224), both in [0, 1].
