@@ -1,4 +1,4 @@
-"""``halfmask deidentify``: photos in, photos out that recognisers no longer match to the person."""
+"""``halfmask deidentify``: photos in, photos out that recognisers match less to the person."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def deidentify(
     settings: tuple[str, ...],
     **choices: Any,
 ) -> int:
-    """Change the faces in photos so that recognisers no longer match them to the person.
+    """Change the faces in photos so that recognisers find it harder to match them to the person.
 
-    People see nearly the same face, and its gender and age stay readable. The opposite of: halfmask protect. It takes
-    seconds a face, and needs halfmask[train].
+    People see nearly the same face. The opposite of: halfmask protect. It takes seconds a face, and needs
+    halfmask[train].
 
     PATH is a photo, several, a folder (with all in it), or - for one photo from stdin to stdout. The same size, mode
     and format come out; EXIF, places and previews do not.

@@ -1,4 +1,4 @@
-"""Hide who is shown: a change that is hard to see, after which recognisers no longer match the photo to its person.
+"""Hide who is shown: a change that is hard to see, after which recognisers match the photo less to its person.
 
 P-FGVM (:mod:`halfmask.methods.fgvm`) deceives the very classifier whose gradient it follows. Here the goal is open-set:
 the protected photo should match no other photo of its person, also by recognisers that nobody attacked. So the loss is
@@ -32,7 +32,7 @@ if TYPE_CHECKING:  # the core is installed without torch
 
 #: The MSSIM that a face may lose at strength 1, and the share of it that the named strengths spend.
 FULL = 0.1
-STRENGTHS: Mapping[str, float] = {"low": 0.1, "mid": 0.25, "high": 0.5}
+STRENGTHS: Mapping[str, float] = {"low": 0.25, "mid": 0.4, "high": 0.7}
 
 #: The auxiliary matchers that may be attacked, in the order in which they are asked.
 MATCHERS = ("sface", "facenet")
@@ -50,7 +50,7 @@ class Search:
     gradients make one update.
     """
 
-    step: float = 0.0012
+    step: float = 0.001518
     weight: float = 20.0
     momentum: float = 0.9
     views: int = 2

@@ -122,7 +122,7 @@ def deidentify(
     max_pixels: int = MAX_PIXELS,
     settings: Mapping[str, Any] | None = None,
 ) -> Result:
-    """Change the faces of a photo so that recognisers no longer match it to the person; people see nearly the same.
+    """Change the faces of a photo so that recognisers match it less to the person; people see nearly the same.
 
     ``strength`` is "low", "mid", "high" or a number in [0, 1]: how much likeness (MSSIM, in tenths) each face may lose.
     ``settings`` are those of :class:`~halfmask.methods.deidentify.Deidentify`; everything else is as in
