@@ -12,13 +12,11 @@ from functools import lru_cache
 import cv2
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..photos.samples import LUMA
-
-#: The constants of SSIM for pictures in [0, 1] (Wang et al. 2004: K1 = 0.01, K2 = 0.03).
-_C1, _C2 = 0.01**2, 0.03**2
 
 
 def jpeg(faces: Tensor, quality: int) -> Tensor:
@@ -54,21 +52,29 @@ def low_resolution(faces: Tensor, side: int) -> Tensor:
 def moved(
     faces: Tensor,
     *,
-    turn: float = 0.0,
-    zoom: float = 1.0,
-    shift: tuple[float, float] = (0.0, 0.0),
-    mirror: bool = False,
+    turn: ArrayLike = 0.0,
+    zoom: ArrayLike = 1.0,
+    shift: tuple[ArrayLike, ArrayLike] = (0.0, 0.0),
+    mirror: ArrayLike = False,
 ) -> Tensor:
     """Faces (N, C, S, S) turned (degrees), scaled, shifted (x and y, share of the side) and mirrored; edges reflect.
 
-    >>> x = torch.rand(1, 3, 8, 8)
-    >>> bool(torch.allclose(moved(x), x, atol=1e-5)), bool(torch.allclose(moved(x, mirror=True), x.flip(3), atol=1e-5))
-    (True, True)
+    Each is one number for all faces, or (N,).
+
+    >>> x = torch.rand(2, 3, 8, 8)
+    >>> bool(torch.allclose(moved(x), x, atol=1e-5))
+    True
+    >>> second = moved(x, mirror=[False, True])[1]
+    >>> bool(torch.allclose(second, x[1].flip(2), atol=1e-5))
+    True
     """
-    a, b = math.cos(math.radians(turn)) / zoom, math.sin(math.radians(turn)) / zoom
-    sign = -1.0 if mirror else 1.0
-    theta = torch.tensor([[a * sign, -b, 2 * shift[0]], [b * sign, a, 2 * shift[1]]], dtype=faces.dtype)
-    grid = F.affine_grid(theta.expand(len(faces), 2, 3).to(faces.device), list(faces.shape), align_corners=False)
+    angle = np.radians(turn)
+    sign = np.where(mirror, -1.0, 1.0)
+    a, b = np.cos(angle) / np.asarray(zoom), np.sin(angle) / np.asarray(zoom)
+    x, y = (2 * np.asarray(way) for way in shift)
+    rows = np.stack([np.broadcast_to(v, len(faces)) for v in (a * sign, -b, x, b * sign, a, y)], 1)
+    theta = torch.from_numpy(rows.reshape(-1, 2, 3)).to(faces)
+    grid = F.affine_grid(theta, list(faces.shape), align_corners=False)
     return F.grid_sample(faces, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
 
@@ -111,13 +117,12 @@ def mssim(before: Tensor, after: Tensor) -> Tensor:
     >>> mssim(x, x).tolist()
     [1.0, 1.0]
     """
+    from pytorch_msssim import ssim
+
     weights = torch.from_numpy(np.asarray(LUMA, np.float32)).to(before).reshape(1, 3, 1, 1)
     a, b = ((image * weights).sum(1, keepdim=True) for image in (before, after))
-    line = _gaussian(1.5, 5).to(a).expand(1, 1, -1)
-    ma, mb, aa, bb, ab = _filtered(torch.cat([a, b, a * a, b * b, a * b]), line).chunk(5)
-    light = (2 * ma * mb + _C1) / (ma * ma + mb * mb + _C1)
-    structure = (2 * (ab - ma * mb) + _C2) / (aa - ma * ma + bb - mb * mb + _C2)
-    return (light * structure).mean((1, 2, 3))
+    found: Tensor = ssim(a, b, data_range=1.0, size_average=False)
+    return found
 
 
 @lru_cache(maxsize=8)
