@@ -8,6 +8,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -30,13 +31,34 @@ def _save(path: Path, inputs: dict[str, int], output: list[object], nodes: list[
     onnx.save(model, str(path))
 
 
+def _save_halfmask(path: Path, nodes: list[Any]) -> None:
+    """The stand-in of halfmask's generator: two groups of ages and of races, so that a code has eight numbers."""
+    face = helper.make_tensor_value_info("face", TensorProto.FLOAT, ["n", 3, 224, 224])
+    code = helper.make_tensor_value_info("code", TensorProto.FLOAT, ["n", 8])
+    out = helper.make_tensor_value_info("out", TensorProto.FLOAT, ["n", 3, 224, 224])
+    whole = {"first": [3], "last": [4], "columns": [1], "shape": [-1, 1, 1, 1]}
+    kept = [helper.make_tensor(n, TensorProto.INT64, [len(v)], v) for n, v in whole.items()]
+    scalars = {"unit": 2.0, "none": 0.0, "size": 0.02}
+    kept += [helper.make_tensor(n, TensorProto.FLOAT, [], [v]) for n, v in scalars.items()]
+    model = helper.make_model(
+        helper.make_graph(nodes, "standin", [face, code], [out], kept),
+        opset_imports=[helper.make_opsetid("", 18)],
+        ir_version=8,
+    )
+    groups = {"young": 0.5, "old": 0.5}
+    helper.set_model_props(model, {"ages": json.dumps(groups), "races": json.dumps(groups)})
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))
+
+
 @pytest.fixture(scope="session")
 def standin_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder like halfmask/weights/data.
 
     ``san.onnx`` lightens a face by 0.05 + 0.2 (mean of the chosen prototype - mean of the same-gender one); with the
     prototypes below that is 0.05 for SM, about 0.11 for the OP of a woman and -0.01 for that of a man. ``gender.onnx``
-    takes light faces for men.
+    takes light faces for men. ``halfmask.onnx`` lightens by 0.02 (2 + the code's side): by 0.06 toward a
+    man and by 0.02 toward a woman.
     """
     folder = tmp_path_factory.mktemp("standin")
     axes = (TensorProto.INT64, [3], [1, 2, 3])
@@ -63,9 +85,18 @@ def standin_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shape=(TensorProto.INT64, [2], [-1, 1]), half=(TensorProto.FLOAT, [], [0.5]),
         slope=(TensorProto.FLOAT, [1, 2], [0.0, 20.0]),
     )  # fmt: skip
+    nodes = [
+        helper.make_node("Slice", ["code", "first", "last", "columns"], ["side"]),
+        helper.make_node("Reshape", ["side", "shape"], ["one"]),
+        helper.make_node("Add", ["one", "unit"], ["sum"]),
+        helper.make_node("Mul", ["face", "none"], ["zeros"]),
+        helper.make_node("Mul", ["sum", "size"], ["step"]),
+        helper.make_node("Add", ["zeros", "step"], ["out"]),
+    ]
+    _save_halfmask(folder / "halfmask.onnx", nodes)
     female, male = (np.full((224, 224, 3), level, np.uint8) for level in (100, 180))
     np.savez(folder / "san.npz", female=female, male=male, male_share=0.5)
-    names = ("san.onnx", "gender.onnx", "san.npz")
+    names = ("san.onnx", "gender.onnx", "san.npz", "halfmask.onnx")
     sums = {n: {"sha256": hashlib.sha256((folder / n).read_bytes()).hexdigest(), "card": "card.md"} for n in names}
     (folder / "manifest.json").write_text(json.dumps(sums), "utf-8")
     return folder
@@ -81,6 +112,7 @@ def forget() -> None:
 def standin(standin_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The stand-ins are the shipped weights during the test."""
     monkeypatch.setattr(shipped, "DATA", standin_folder)
+    monkeypatch.setenv("HALFMASK_KEY", "tests")
     forget()
     yield standin_folder
     monkeypatch.undo()

@@ -30,7 +30,7 @@ def names(folder: Path) -> list[str]:
 def test_one_photo(run: Run, tmp_path: Path, jpeg: bytes) -> None:
     source, out = tmp_path / "a.jpg", tmp_path / "b.jpg"
     source.write_bytes(jpeg)
-    code, said, _ = run("protect", source, "-o", out)
+    code, said, _ = run("protect", source, "-o", out, "--method", "san")
     assert code == 0
     assert "1 photo protected, 1 face changed (san, op prototype)" in said
     assert "gender of 1 face ESTIMATED by halfmask's own classifier" in said
@@ -80,7 +80,9 @@ def test_labels_beat_estimates(run: Run, album: Path, tmp_path: Path) -> None:
     table = tmp_path / "labels.csv"
     table.write_text("file,gender\na.jpg,male\nsub/c.jpg,female\n")
     report = tmp_path / "report.json"
-    code, said, _ = run("protect", album, "-o", tmp_path / "out", "--labels", table, "--json", report)
+    code, said, _ = run(
+        "protect", album, "-o", tmp_path / "out", "--method", "san", "--labels", table, "--json", report
+    )
     assert code == 0
     assert "gender of 2 faces from the labels file" in said
     assert "gender of 1 face ESTIMATED" in said
@@ -369,13 +371,13 @@ def test_weights_that_are_missing_or_damaged(
     monkeypatch.delenv("HALFMASK_CACHE")
     broken = tmp_path / "weights"
     shutil.copytree(standin, broken)
-    (broken / "san.onnx").write_bytes(b"junk")
+    (broken / "halfmask.onnx").write_bytes(b"junk")
     monkeypatch.setattr(shipped, "DATA", broken)
     shipped.manifest.cache_clear()
     shipped.path.cache_clear()
     code, _, error = run(*common)
     assert code == 3
-    assert "san.onnx is damaged" in error
+    assert "halfmask.onnx is damaged" in error
     assert "Reinstall halfmask" in error
     assert names(tmp_path / "out") == []
 

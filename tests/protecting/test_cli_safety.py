@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from halfmask.methods.san import San
+from halfmask.methods.halfmask import Halfmask
 from halfmask.protecting import report as report_module
 from halfmask.weights import store
 
@@ -83,7 +83,8 @@ def test_labels_with_two_folders(run: Run, tmp_path: Path, jpeg: bytes) -> None:
         (tmp_path / folder / "p.jpg").write_bytes(jpeg)
     table, report = tmp_path / "labels.csv", tmp_path / "r.json"
     table.write_text(f"file,gender\n{tmp_path}/A/p.jpg,male\n")
-    common = ("protect", tmp_path / "A", tmp_path / "B", "-o", tmp_path / "out", "--labels", table, "--json", report)
+    common = ("protect", tmp_path / "A", tmp_path / "B", "-o", tmp_path / "out", "--method", "san")
+    common += ("--labels", table, "--json", report)
     assert run(*common)[0] == 0
     origins = {p["file"]: p["faces"][0]["gender_origin"] for p in json.loads(report.read_text())["photos"]}
     assert origins == {f"{tmp_path}/A/p.jpg": "labels file", f"{tmp_path}/B/p.jpg": "estimate"}
@@ -137,14 +138,14 @@ def test_faces_that_take_no_change_are_warned_of(
     run: Run, portrait: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Image.fromarray(np.hstack([portrait, portrait])).save(tmp_path / "two.png")
-    change = San.change
+    change = Halfmask.change
 
-    def first_only(self: San, crops: np.ndarray, gender: np.ndarray, prototype: str) -> np.ndarray:
+    def first_only(self: Halfmask, crops: np.ndarray, gender: np.ndarray, prototype: str) -> np.ndarray:
         delta = change(self, crops, gender, prototype).copy()
         delta[1:] = 0
         return delta
 
-    monkeypatch.setattr(San, "change", first_only)
+    monkeypatch.setattr(Halfmask, "change", first_only)
     report = tmp_path / "r.json"
     common = ("protect", tmp_path / "two.png", "-o", tmp_path / "out.png", "--gender", "male", "--json", report)
     code, said, _ = run(*common)

@@ -31,14 +31,17 @@ def run_folder(standin: Path, tmp_path: Path) -> Path:
 
 
 def test_the_weights_of_a_run(run: Run, run_folder: Path, portrait: np.ndarray, jpeg: bytes, tmp_path: Path) -> None:
-    ours = halfmask.protect(portrait, gender="female", score=False)
-    other = halfmask.protect(portrait, gender="female", score=False, settings={"weights": run_folder})
+    san = {"method": "san", "gender": "female", "score": False}
+    ours = halfmask.protect(portrait, **san)
+    other = halfmask.protect(portrait, **san, settings={"weights": run_folder})
     x, y = ours.faces[0].points.mean(0).astype(int)
     change = [int((r.image[y, x].astype(int) - portrait[y, x]).max()) for r in (ours, other)]
     assert change == pytest.approx([255 * (0.05 + 0.2 * gap / 255) for gap in (80, 160)], abs=1.5)
     source = tmp_path / "a.jpg"
     source.write_bytes(jpeg)
-    code, said, error = run("protect", source, "-o", tmp_path / "b.jpg", "--set", f"weights={run_folder}")
+    code, said, error = run(
+        "protect", source, "-o", tmp_path / "b.jpg", "--method", "san", "--set", f"weights={run_folder}"
+    )
     assert code == 0, error
     assert f"(san, op prototype, weights {run_folder})" in said
 
@@ -54,7 +57,7 @@ def test_the_weights_of_a_run(run: Run, run_folder: Path, portrait: np.ndarray, 
     ],
 )
 def test_what_makes_no_sense(run: Run, album: Path, tmp_path: Path, given: tuple[str, ...], message: str) -> None:
-    code, _, error = run("protect", album, "-o", tmp_path / "out", *given)
+    code, _, error = run("protect", album, "-o", tmp_path / "out", "--method", "san", *given)
     assert code == 2
     assert message in error
     assert not list(tmp_path.glob("out/**/*.jpg"))
@@ -111,6 +114,6 @@ def test_mixing_in_the_library(portrait: np.ndarray) -> None:
 
 def test_library_refuses_the_same(portrait: np.ndarray) -> None:
     with pytest.raises(UsageError, match="san has no strength to set"):
-        halfmask.protect(portrait, strength=0.5)
+        halfmask.protect(portrait, method="san", strength=0.5)
     with pytest.raises(UsageError, match="has no setting 'colour'"):
         halfmask.protect(portrait, settings={"colour": "blue"})

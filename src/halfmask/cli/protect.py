@@ -11,7 +11,7 @@ from .photos import care, carry_out, named, places, settings_option
 
 @click.command()
 @places
-@click.option("--method", default="san", show_default=True, help="How faces are changed; see: halfmask methods.")
+@click.option("--method", default="halfmask", show_default=True, help="How faces are changed; see: halfmask methods.")
 @click.option(
     "--hide",
     metavar="WHAT",

@@ -91,7 +91,7 @@ METHODS: dict[str, Kind] = {
 }
 
 #: What ``protect`` uses unless told otherwise.
-DEFAULT = "san"
+DEFAULT = "halfmask"
 
 
 def load(name: str = DEFAULT, *, threads: int = 0, **settings: Any) -> Method:

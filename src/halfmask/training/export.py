@@ -104,6 +104,7 @@ def export_masker(net: Masker, path: Path) -> Path:
     """halfmask's generator: inputs face (N, 3, 224, 224) and code (N, C); output change (N, 3, 224, 224).
 
     What :meth:`~halfmask.networks.halfmask.Masker.encode` needs to know, the words of its groups, is in the metadata.
+    Kernels are kept in float16, as by :func:`halve_weights`.
     """
     import onnx
 
@@ -112,6 +113,7 @@ def export_masker(net: Masker, path: Path) -> Path:
     code = net.encode(*(torch.tensor([0, -1]) for _ in range(3)))
     export_onnx(wrapped, part, {"face": torch.rand(2, 3, CROP, CROP), "code": code}, "change")
     model = onnx.load(part)
+    _halve(model.graph)
     onnx.helper.set_model_props(model, {"ages": json.dumps(net.ages), "races": json.dumps(net.races)})
     onnx.save(model, part)
     os.replace(part, path)
