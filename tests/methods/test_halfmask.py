@@ -56,7 +56,7 @@ def test_equals_torch(run: Path, crops: Faces) -> None:
     assert np.array_equal(code.numpy(), np.stack([method.code(t) for t in asked]))
     with torch.no_grad():
         expected = MaskerForExport(net)(torch.from_numpy(crops), code).numpy()
-    assert np.abs(method.change(crops, NOBODY) - method.reach * expected).max() < 1e-4
+    assert np.abs(method.change(crops, NOBODY) - method.reach * expected).max() < 2e-3  # kernels in float16
 
 
 def test_targets_are_the_keys(run: Path, rng: np.random.Generator) -> None:
