@@ -91,7 +91,7 @@ def test_models_get_names_what_it_does_not_know(capsys: pytest.CaptureFixture[st
 def test_methods(capsys: pytest.CaptureFixture[str]) -> None:
     code, said, _ = call(capsys, "methods")
     assert code == 0
-    assert "san (default)" in said
+    assert "halfmask (default)" in said
     assert "sm, nt, op" in said
 
 

@@ -12,12 +12,12 @@ def test_order_and_spaces_do_not_matter() -> None:
 
 @pytest.mark.parametrize("hide", ["", "gender,", "beauty", "gender age", []])
 def test_what_cannot_be_hidden(hide: str) -> None:
-    with pytest.raises(UsageError, match="expected one or several, joined by commas, of: gender, age, race"):
+    with pytest.raises(UsageError, match=r"joined by commas, of: gender, age, race"):
         choice.attributes(hide)
 
 
 def test_only_what_is_known() -> None:
-    with pytest.raises(UsageError, match="of: gender$"):
+    with pytest.raises(UsageError, match=r"of: gender$"):
         choice.attributes("gender,age", {"gender"})
 
 

@@ -20,8 +20,8 @@ def test_what_a_method_says_of_itself_before_it_is_loaded(name: str) -> None:
     assert made.hides
     assert set(made.models) <= set(store.MODELS)
     assert all(text and "\n" not in text for text in made.settings.values())
-    with pytest.raises(UsageError, match=f"method '{name}' has no setting 'colour'; its settings are: "):
-        methods.load(name, colour="blue")
+    with pytest.raises(UsageError, match=f"method '{name}' has no setting 'flavour'; its settings are: "):
+        methods.load(name, flavour="sour")
     first = next(iter(made.settings))
     with pytest.raises(UsageError, match=rf"setting {first} is \[1\]; expected text, a number or a path"):
         methods.load(name, **{first: [1]})

@@ -12,9 +12,8 @@ from PIL import Image
 
 from halfmask import methods
 from halfmask.errors import DataError, UsageError, WeightsError
-from halfmask.methods import mixing
+from halfmask.methods import choice, mixing
 from halfmask.methods.labels import GenderEstimate
-from halfmask.methods.choice import strength
 from halfmask.methods.mixing import STRENGTHS, Mixing, covered, face_mask, mix, toned, warps
 from halfmask.methods.partners import _parts
 from halfmask.photos.align import crop_face
@@ -54,13 +53,13 @@ WOMAN = np.array([0])
 
 @pytest.mark.parametrize(("given", "alpha"), [("low", 0.25), ("mid", 0.5), ("high", 0.75), (0, 0.0), ("0.9", 0.9)])
 def test_strengths(given: str | float, alpha: float) -> None:
-    assert strength(given, STRENGTHS) == alpha
+    assert choice.strength(given, STRENGTHS) == alpha
 
 
 @pytest.mark.parametrize("given", ["huge", 1.01, -0.1, "nan", True, None])
 def test_what_is_no_strength(given: object) -> None:
     with pytest.raises(UsageError, match="expected low, mid, high or a number from 0 to 1"):
-        strength(given, STRENGTHS)  # type: ignore[arg-type]
+        choice.strength(given, STRENGTHS)  # type: ignore[arg-type]
 
 
 def test_the_warp_is_affine_on_each_delaunay_triangle(rng: np.random.Generator) -> None:

@@ -79,7 +79,7 @@ def test_strength_and_gray_photos(run: Run, jpeg: bytes, tmp_path: Path) -> None
     ("given", "message"),
     [
         (("--strength", "strong"), "strength is 'strong'; expected low, mid, high or a number from 0 to 1"),
-        (("--set", "weights=x"), "method 'deidentify' has no setting 'weights'; its settings are: matchers, smoothing"),
+        (("--set", "weights=x"), "method 'deidentify' has no setting 'weights'; its settings are: colour, "),
         (("--gender", "male"), "No such option"),
         (("--hide", "gender"), "No such option"),
     ],

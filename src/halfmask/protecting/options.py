@@ -92,7 +92,7 @@ class Options:
     def asked(self) -> dict[str, Any]:
         """Everything that the method is loaded with: the settings, the strength and, where it has a choice, the hiding.
 
-        >>> Options(settings={"weights": "runs/mine"}).asked
+        >>> Options("san", settings={"weights": "runs/mine"}).asked
         {'weights': 'runs/mine'}
         """
         asked = dict(self.settings) | ({} if self.strength is None else {"strength": self.strength})

@@ -46,11 +46,11 @@ from .views import view
 class HalfmaskConfig:
     """What can be set; ``train`` and ``valid`` are lists of ``{layout, root, splits}``.
 
-    ``start`` names the generator of another run to go on from. ``adapters`` are files of ``halfmask train attribute`` with the heads gender, age (in ``ages``, the lowest year of
-    each group) and race (``races``, as in an attribute config). ``matchers`` are auxiliaries of
-    :func:`~halfmask.training.san.load_matcher`; each sees its share of the batch (``matcher_shares``, one share after
-    the other), since they cost most. ``watcher`` is a gender classifier that trains nothing: the
-    log says what it reads.
+    ``start`` names the generator of another run to go on from. ``adapters`` are files of ``halfmask train attribute``
+    with the heads gender, age (in ``ages``, the lowest year of each group) and race (``races``, as in an attribute
+    config). ``matchers`` are auxiliaries of :func:`~halfmask.training.san.load_matcher`; each sees its share of the
+    batch (``matcher_shares``, one share after the other), since they cost most. ``watcher`` is a gender classifier that
+    trains nothing: the log says what it reads.
 
     ``odds`` is how often each attribute is hidden, ``weights`` how much each counts. ``confidence`` is the share of
     belief that an adapter is to give the target. ``margin`` is the distance (1 - cosine) by which a matcher may see a
@@ -181,7 +181,9 @@ def train_halfmask(config: HalfmaskConfig, folder: Path, *, resume: bool = True)
         code = net_encode(targets).to(device)
         with accelerator.autocast():
             delta = net(face, code)
-        reach = torch.from_numpy(rng.uniform(*config.reach, len(chosen)).astype(np.float32)).to(device)
+        reach = torch.from_numpy(rng.uniform(config.reach[0], config.reach[-1], len(chosen)).astype(np.float32)).to(
+            device
+        )
         changed = (face + reach[:, None, None, None] * oval * delta.float()).clamp(0, 1)
 
         record: dict[str, Tensor] = {}
