@@ -40,6 +40,7 @@ from .gender import load_gender
 from .loop import batch_indices, channels_last, fit, make_accelerator, start_run
 from .san import load_matcher
 from .views import view
+from .watching import Targets, alike, chroma, draw_targets, measure, preview
 
 
 @dataclass
@@ -96,37 +97,6 @@ class HalfmaskConfig:
     evaluate_every: int = 500
     precision: str = "bf16"
     seed: int = 1
-
-
-@dataclass(frozen=True)
-class Targets:
-    """What chance asks of a batch: by attribute a class index, or -1 to keep it; (N,) int64 each."""
-
-    gender: Tensor
-    age: Tensor
-    race: Tensor
-
-    def of(self, name: str) -> Tensor:
-        """The targets of one attribute."""
-        found: Tensor = getattr(self, name)
-        return found
-
-
-def draw_targets(
-    count: int, odds: Mapping[str, float], pools: Mapping[str, NDArray[np.integer]], rng: np.random.Generator
-) -> Targets:
-    """Targets for ``count`` faces: each attribute is hidden with its odds, at least one always.
-
-    ``pools`` are the labels of the training set: a target is drawn as often as its class is there, so that what comes
-    out is a population like the one that went in. Gender is drawn evenly.
-    """
-    hidden = {name: rng.random(count) < odds.get(name, 0.0) for name in ATTRIBUTES}
-    none = ~np.any(list(hidden.values()), axis=0)
-    likeliest = max(ATTRIBUTES, key=lambda name: odds.get(name, 0.0))
-    hidden[likeliest] |= none
-    drawn = {"gender": rng.integers(0, 2, count)}
-    drawn |= {name: rng.choice(pools[name], count) for name in ("age", "race")}
-    return Targets(**{name: torch.from_numpy(np.where(hidden[name], drawn[name], -1)) for name in ATTRIBUTES})
 
 
 def train_halfmask(config: HalfmaskConfig, folder: Path, *, resume: bool = True) -> Path:
@@ -225,9 +195,9 @@ def train_halfmask(config: HalfmaskConfig, folder: Path, *, resume: bool = True)
             apart = 1 - F.cosine_similarity(described, torch.from_numpy(table[chosen[part]]).to(device))
             terms[f"match_{name}"] = config.match * F.relu(apart - config.margin * reach[part].square()).mean()
             record[f"apart_{name}"] = apart.mean()
-        alike = _ssim(changed, face)
-        terms["ssim"] = config.ssim_weight * F.relu(config.ssim - alike).mean()
-        terms["chroma"] = config.chroma_weight * F.relu(_chroma(changed - face) - config.chroma).mean()
+        similar = alike(changed, face)
+        terms["ssim"] = config.ssim_weight * F.relu(config.ssim - similar).mean()
+        terms["chroma"] = config.chroma_weight * F.relu(chroma(changed - face) - config.chroma).mean()
         with accelerator.autocast():
             terms["looks"] = -config.critic * critic(changed).float().mean()
         total = torch.stack(list(terms.values())).sum()
@@ -237,7 +207,7 @@ def train_halfmask(config: HalfmaskConfig, folder: Path, *, resume: bool = True)
         optimizer.step()
         schedule.step()
         averaged.update_parameters(accelerator.unwrap_model(net))
-        record |= {"loss": total, "seen_ssim": alike.mean()} | terms
+        record |= {"loss": total, "seen_ssim": similar.mean()} | terms
         return {name: value.detach() for name, value in record.items()}
 
     def net_encode(targets: Targets) -> Tensor:
@@ -322,112 +292,6 @@ def soft(target: Tensor, classes: int, confidence: float) -> Tensor:
     aim = torch.full((len(target), classes), rest, device=target.device)
     aim.scatter_(1, target.clamp_min(0)[:, None], confidence)
     return torch.where(target[:, None] >= 0, aim, torch.full_like(aim, 1 / classes))
-
-
-@torch.no_grad()
-def protected(
-    net: Masker, faces: Faces, index: NDArray[np.integer], targets: Targets, strength: float = 1.0
-) -> tuple[Tensor, Tensor]:
-    """Faces (N, 3, 112, 112) in [0, 1] before and after, by the generator's change times ``strength``."""
-    device = next(net.parameters()).device
-    face = to_tensor(faces.pixels(index)).to(device)
-    oval = torch.from_numpy(mask(SIDE).copy()).to(device)
-    code = net.encode(targets.gender, targets.age, targets.race).to(device)
-    return face, (face + strength * oval * net(face, code).float()).clamp(0, 1)
-
-
-@torch.no_grad()
-def measure(
-    net: Masker,
-    adapters: Sequence[AttributeNet],
-    watcher: torch.nn.Module | None,
-    matchers: Sequence[torch.nn.Module],
-    faces: Faces,
-    index: NDArray[np.integer],
-    config: HalfmaskConfig,
-) -> dict[str, float]:
-    """Gender's AUC on validation faces, targets at random and all flipped, by every adapter and the watcher.
-
-    And the mean cosine by every matcher (the last on a third of the faces), and the mean SSIM.
-    """
-    from sklearn.metrics import roc_auc_score
-
-    net.eval()
-    for adapter in adapters:
-        adapter.eval()
-    true = torch.from_numpy(faces.labels("gender")[index])
-    none = torch.full_like(true, -1)
-    rng = np.random.default_rng([config.seed, 2])
-    drawn = torch.from_numpy(rng.integers(0, 2, len(index)))
-    found: dict[str, float] = {}
-    for way, target in (("random", drawn), ("flipped", 1 - true)):
-        scores: dict[str, list[Tensor]] = {}
-        for start in range(0, len(index), 50):
-            part = slice(start, start + 50)
-            asked = Targets(target[part], none[part], none[part])
-            face, after = protected(net, faces, index[part], asked, sum(config.reach) / 2)
-            with torch.autocast(face.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-                for k, adapter in enumerate(adapters):
-                    said = adapter.heads["gender"].probabilities(adapter(after)["gender"].float())
-                    scores.setdefault(f"adapter{k}", []).append(said[:, 1])
-                if watcher is not None:
-                    wide = F.interpolate(after, scale_factor=2.0, mode="bilinear")
-                    logits = watcher(_luma(wide)).float()
-                    scores.setdefault("watcher", []).append(logits[:, 1] - logits[:, 0])
-                if way == "random":
-                    for name, matcher in zip(config.matchers, matchers, strict=True):
-                        if name == config.matchers[0] or start < len(index) // 3:
-                            cosine = F.cosine_similarity(matcher(face).float(), matcher(after).float())
-                            scores.setdefault(f"cosine_{name}", []).append(cosine)
-            if way == "random":  # outside of autocast: variances drown in bfloat16
-                scores.setdefault("ssim", []).append(_ssim(after, face))
-        for name, parts in scores.items():
-            values = torch.cat(parts).cpu()
-            if name.startswith(("cosine", "ssim")):
-                found[f"valid_{name}"] = float(values.mean())
-            else:
-                found[f"valid_{way}_{name}"] = float(roc_auc_score(true.numpy(), values.numpy()))
-    return found
-
-
-def _ssim(one: Tensor, two: Tensor) -> Tensor:
-    """Structural similarity (N,) of images (N, 3, H, W) in [0, 1], differentiable."""
-    from pytorch_msssim import ssim
-
-    found: Tensor = ssim(one, two, data_range=1.0, size_average=False, win_size=7)
-    return found
-
-
-def _chroma(change: Tensor) -> Tensor:
-    """By how much a change (N, 3, H, W) moves each pixel's chroma, (N, H, W): the length in Cb and Cr of JFIF."""
-    luma = _luma(change)[:, 0]
-    return ((0.564 * (change[:, 2] - luma)).square() + (0.713 * (change[:, 0] - luma)).square() + 1e-8).sqrt()
-
-
-def _luma(faces: Tensor) -> Tensor:
-    return (faces * torch.tensor([0.299, 0.587, 0.114], device=faces.device).view(3, 1, 1)).sum(1, keepdim=True)
-
-
-def preview(net: Masker, faces: Faces, count: int = 10, strength: float = 1.0) -> NDArray[np.uint8]:
-    """Columns of faces, five of each gender; rows: as it was, toward a woman, toward a man, race hidden, age hidden."""
-    labels = faces.labels("gender")
-    index = np.concatenate([np.flatnonzero(labels == g)[: count // 2] for g in (0, 1)])
-    none = torch.full((len(index),), -1)
-    rng = np.random.default_rng(0)
-    ways = [
-        Targets(none * 0, none, none),
-        Targets(none * 0 + 1, none, none),
-        Targets(none, none, torch.from_numpy(rng.integers(0, len(net.races), len(index)))),
-        Targets(none, torch.from_numpy(rng.integers(0, len(net.ages), len(index))), none),
-    ]
-    rows: list[Tensor] = []
-    for way in ways:
-        before, after = protected(net, faces, index, way, strength)
-        rows += [after] if rows else [before, after]
-    pixels = torch.stack(rows).cpu().mul(255).round().byte().numpy()  # (rows, N, 3, S, S)
-    r, n, c, h, w = pixels.shape
-    picture = pixels.transpose(0, 3, 1, 4, 2).reshape(r * h, n * w, c)
-    return np.ascontiguousarray(picture[..., ::-1])
 
 
 def _readings(config: HalfmaskConfig) -> dict[str, Reading]:
