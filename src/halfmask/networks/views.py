@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..photos.samples import LUMA
+from .gendercnn import to_gray
 
 
 def jpeg(faces: Tensor, quality: int) -> Tensor:
@@ -119,9 +119,7 @@ def mssim(before: Tensor, after: Tensor) -> Tensor:
     """
     from pytorch_msssim import ssim
 
-    weights = torch.from_numpy(np.asarray(LUMA, np.float32)).to(before).reshape(1, 3, 1, 1)
-    a, b = ((image * weights).sum(1, keepdim=True) for image in (before, after))
-    found: Tensor = ssim(a, b, data_range=1.0, size_average=False)
+    found: Tensor = ssim(to_gray(before), to_gray(after), data_range=1.0, size_average=False)
     return found
 
 

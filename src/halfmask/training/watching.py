@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from ..methods.choice import ATTRIBUTES
 from ..networks.attribute import AttributeNet
+from ..networks.gendercnn import to_gray
 from ..networks.halfmask import SIDE, Masker
 from ..photos.paste import mask
 from .data import Faces, to_tensor
@@ -101,7 +102,7 @@ def measure(
                     scores.setdefault(f"adapter{k}", []).append(said[:, 1])
                 if watcher is not None:
                     wide = F.interpolate(after, scale_factor=2.0, mode="bilinear")
-                    logits = watcher(luma(wide)).float()
+                    logits = watcher(to_gray(wide)).float()
                     scores.setdefault("watcher", []).append(logits[:, 1] - logits[:, 0])
                 if way == "random":
                     for name, matcher in zip(config.matchers, matchers, strict=True):
@@ -129,13 +130,8 @@ def alike(one: Tensor, two: Tensor) -> Tensor:
 
 def chroma(change: Tensor) -> Tensor:
     """By how much a change (N, 3, H, W) moves each pixel's chroma, (N, H, W): the length in Cb and Cr of JFIF."""
-    y = luma(change)[:, 0]
+    y = to_gray(change)[:, 0]
     return ((0.564 * (change[:, 2] - y)).square() + (0.713 * (change[:, 0] - y)).square() + 1e-8).sqrt()
-
-
-def luma(faces: Tensor) -> Tensor:
-    """RGB (N, 3, H, W) to luma (N, 1, H, W)."""
-    return (faces * torch.tensor([0.299, 0.587, 0.114], device=faces.device).view(3, 1, 1)).sum(1, keepdim=True)
 
 
 def preview(net: Masker, faces: Faces, count: int = 10, strength: float = 1.0) -> NDArray[np.uint8]:
