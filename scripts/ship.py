@@ -37,8 +37,12 @@ def main() -> None:
     path = DATA / "manifest.json"
     manifest = json.loads(path.read_text("utf-8")) if path.is_file() else {}
     weights = {f".{asked.only}"} if asked.only else {".onnx", ".safetensors", ".npz"}
-    # a recipe's best epoch so far and its answers on the test set are notes of the run, not what it made
-    sources = [f for f in sorted(asked.run.iterdir()) if f.suffix in weights and f.stem not in ("best", "test")]
+    # a recipe's best epoch so far and what networks say of test or training faces are notes of the run, not what it made
+    sources = [
+        f
+        for f in sorted(asked.run.iterdir())
+        if f.suffix in weights and f.stem not in ("best", "test") and not f.stem.startswith("untouched-")
+    ]
     if not sources:
         parser.error(f"{asked.run} holds no trained weights; did the run end?")
     card = f"{asked.name}.md"
