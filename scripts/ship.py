@@ -37,7 +37,7 @@ def main() -> None:
     path = DATA / "manifest.json"
     manifest = json.loads(path.read_text("utf-8")) if path.is_file() else {}
     weights = {f".{asked.only}"} if asked.only else {".onnx", ".safetensors", ".npz"}
-    # a recipe's best epoch so far and what networks say of test or training faces are notes of the run, not what it made
+    # a recipe's best epoch so far, and what networks say of test or training faces, are notes of the run
     sources = [
         f
         for f in sorted(asked.run.iterdir())
