@@ -9,7 +9,7 @@ import pytest
 
 from halfmask.photos.align import crop_face, invert, template, warp
 from halfmask.photos.files import read
-from halfmask.photos.paste import INNER, OVAL, Change, combine, face_change, mask
+from halfmask.photos.paste import BEYOND, INNER, OVAL, Change, combine, face_change, frame, mask
 
 SIZE = 224
 
@@ -108,6 +108,41 @@ def test_mask_is_1_over_the_face_and_0_at_the_border() -> None:
     np.testing.assert_allclose(weight, weight[::-1], atol=1e-7)
     assert (np.diff(weight[112, :113]) >= 0).all()
     assert [mask(n).shape for n in (1, 2, 3, 16)] == [(1, 1), (2, 2), (3, 3), (16, 16)]
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5, 2.0, 0.2])
+@pytest.mark.parametrize("degrees", [0.0, 20.0])
+def test_a_whole_crop_is_changed_to_its_corners(rng: np.random.Generator, scale: float, degrees: float) -> None:
+    side = int(SIZE / scale * 2) + 40
+    delta = smooth_change(rng)
+    matrix = placed(scale, degrees, side / 2 + 3.3, side / 2 - 1.7)
+    change = face_change(delta, matrix, side, side, whole=True)
+    assert change is not None
+    full = into(change, side, side)
+    error = np.abs(warp(full, matrix, (SIZE, SIZE)) - delta)
+    assert error.mean() < (0.003 if scale <= 1.0 else 0.015)
+    if scale <= 1.0:  # where the photo is finer than the crop; the mirror's crease at the very edge is interpolated
+        assert error[2:-2, 2:-2].max() < 0.02
+        assert error.max() < 0.05
+    y, x = np.mgrid[0:side, 0:side]
+    u, v = (m[0] * x + m[1] * y + m[2] for m in matrix.astype(np.float64))
+    beyond = np.maximum(np.maximum(-u, u - SIZE + 1), np.maximum(-v, v - SIZE + 1))  # crop pixels
+    assert (full[beyond > round(BEYOND * SIZE) + 0.05] == 0.0).all()
+    assert np.abs(full[(beyond > 2) & (beyond < 8)]).mean() > 0.02
+
+
+def test_a_whole_crops_change_goes_on_as_its_mirror_image_and_fades(rng: np.random.Generator) -> None:
+    delta = smooth_change(rng)
+    change = face_change(delta, np.array([[1, 0, -100], [0, 1, -100]], np.float32), 424, 424, whole=True)
+    assert change is not None
+    full, weight = into(change, 424, 424), frame(SIZE)
+    np.testing.assert_allclose(full[100:324, 100:324], delta, atol=1e-6)
+    for step in (1, 5, 20):
+        np.testing.assert_allclose(
+            full[100 - step, 100:324], delta[step] * weight[len(weight) // 2, round(BEYOND * SIZE) - step], atol=1e-5
+        )
+    assert change.weight is not None and change.weight.max() == 1.0
+    assert (np.diff(weight[100, : round(BEYOND * SIZE)]) > 0).all()
 
 
 def test_small_faces_do_not_alias() -> None:

@@ -38,6 +38,7 @@ class Halfmask:
     hides: frozenset[str] = frozenset(choice.ATTRIBUTES)
     prototypes: tuple[str, ...] = ()
     needs_label = False
+    whole = True
     settings: ClassVar[Mapping[str, str]] = {
         "hide": "gender, age, race, or several joined by commas  [default: gender]",
         "strength": "low, mid, high or 0..1, the size of the change  [default: mid]",

@@ -8,7 +8,9 @@ bit-identical. Three choices are worth knowing:
   enlargement; the price of cubics is an overshoot of up to 11 % of a step in the *change* (not in the photo).
 * The weight is 1 over the face and falls as a raised cosine to exactly 0 along an oval that just fits into the crop:
   hair and ears take part of the change, the background beside the head next to none, so that no patch shows on a plain
-  wall. It is applied after resampling, so no low-pass can carry a change across the border.
+  wall. It is applied after resampling, so no low-pass can carry a change across the border. A method that was trained
+  to change hair and background as well asks for the ``whole`` crop: then the weight is 1 in all of it, and the change
+  goes on beyond as its own mirror image and fades there.
 * Where faces overlap, the changes are averaged by their weights once the weights sum to more than 1
   (:func:`combine`): no pixel is changed more than a single face would change it, and no order matters.
 """
@@ -31,6 +33,9 @@ OVAL = (0.45, 0.49)
 
 #: Share of the oval's radius from which the weight falls.
 INNER = 0.66
+
+#: How far a change of the whole crop goes on beyond it, as a share of the crop's side.
+BEYOND = 0.12
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,11 +85,30 @@ def mask(size: int) -> NDArray[np.float32]:
     return result
 
 
-def face_change(delta: NDArray[np.float32], matrix: Array, width: int, height: int) -> Change | None:
+@lru_cache(maxsize=8)
+def frame(size: int) -> NDArray[np.float32]:
+    """The weight of a whole crop and of what lies ``BEYOND`` it, float32 (N, N), read-only: 1 in the crop, 0 outermost.
+
+    >>> w = frame(100)
+    >>> w.shape, float(w[12:112, 12:112].min()), float(w[0].max())
+    ((124, 124), 1.0, 0.0)
+    """
+    beyond = round(BEYOND * size)
+    rising = 0.5 - 0.5 * np.cos(np.pi * np.arange(beyond) / max(1, beyond))
+    line = np.concatenate([rising, np.ones(size), rising[::-1]])
+    result = np.outer(line, line).astype(np.float32)
+    result.setflags(write=False)
+    return result
+
+
+def face_change(
+    delta: NDArray[np.float32], matrix: Array, width: int, height: int, *, whole: bool = False
+) -> Change | None:
     """Resample a crop's change into a photo of ``width`` x ``height`` pixels.
 
     ``delta`` is float32 (S, S, 3) in [-1, 1], ``matrix`` the 2 x 3 transform from photo to crop that
-    :func:`~halfmask.photos.align.crop_face` gave. Returns None when the crop lies outside the photo or reaches it with
+    :func:`~halfmask.photos.align.crop_face` gave. The change counts within an oval, or in the ``whole`` crop and a
+    little beyond. Returns None when the crop lies outside the photo or reaches it with
     nothing but the mask's zero edge. Raises ``ValueError`` on any other shape, or NaN.
 
     >>> identity = np.array([[1, 0, 0], [0, 1, 0]], np.float32)
@@ -95,12 +119,18 @@ def face_change(delta: NDArray[np.float32], matrix: Array, width: int, height: i
     size = delta.shape[0]
     if delta.shape != (size, size, 3):
         raise ValueError(f"the change of a crop has shape {delta.shape}; expected (S, S, 3)")
-    box = matrix_bounds(invert(matrix), (size, size), width, height, margin=1)
+    weights = mask(size)
+    if whole:
+        weights = frame(size)
+        beyond = (len(weights) - size) // 2
+        delta = cv2.copyMakeBorder(delta, beyond, beyond, beyond, beyond, cv2.BORDER_REFLECT_101)
+        matrix = matrix + np.array([[0, 0, beyond], [0, 0, beyond]], np.float32)
+    box = matrix_bounds(invert(matrix), weights.shape, width, height, margin=1)
     if box is None:
         return None
     from_box = matrix.astype(np.float64)
     from_box[:, 2] += from_box[:, :2] @ np.array(box[:2], np.float64)
-    weight = _sample(mask(size), from_box, box, cv2.INTER_LINEAR, cv2.BORDER_CONSTANT)
+    weight = _sample(weights, from_box, box, cv2.INTER_LINEAR, cv2.BORDER_CONSTANT)
     if not weight.any():
         return None
     scale = scale_of(matrix)

@@ -191,8 +191,9 @@ class Stages:
         """
         photo, seconds = found.photo, found.seconds
         with _timed(seconds, "paste"):
+            whole = getattr(self.networks.method, "whole", False)
             changes = {
-                i: paste.face_change(delta, found.matrices[i], photo.width, photo.height)
+                i: paste.face_change(delta, found.matrices[i], photo.width, photo.height, whole=whole)
                 for i, delta in changed.deltas.items()
             }
             after = photo.with_changes([c for c in changes.values() if c is not None])

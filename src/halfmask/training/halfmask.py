@@ -32,7 +32,6 @@ from ..errors import UsageError
 from ..methods.choice import ATTRIBUTES
 from ..networks.attribute import AttributeNet
 from ..networks.halfmask import SIDE, Critic, Masker
-from ..photos.paste import mask
 from .attribute import Reading, reading
 from .data import Faces, open_faces, to_tensor
 from .export import export_masker
@@ -128,7 +127,6 @@ def train_halfmask(config: HalfmaskConfig, folder: Path, *, resume: bool = True)
     watcher = channels_last(load_gender(Path(config.watcher)), device) if config.watcher else None
     wanted = _descriptions(matchers, config, train, folder, accelerator)
     beliefs = _beliefs(readers, train, folder, accelerator)
-    oval = torch.from_numpy(mask(SIDE).copy()).to(device)
 
     optimizer = torch.optim.Adam(net.parameters(), config.lr, betas=(0.5, 0.99))
     adapting = torch.optim.Adam([p for reader in readers for p in reader.parameters()], config.adapter_lr)
@@ -154,7 +152,7 @@ def train_halfmask(config: HalfmaskConfig, folder: Path, *, resume: bool = True)
         reach = torch.from_numpy(rng.uniform(config.reach[0], config.reach[-1], len(chosen)).astype(np.float32)).to(
             device
         )
-        changed = (face + reach[:, None, None, None] * oval * delta.float()).clamp(0, 1)
+        changed = (face + reach[:, None, None, None] * delta.float()).clamp(0, 1)
 
         record: dict[str, Tensor] = {}
         # on the first step as well, so that the log knows the figure from the start

@@ -16,7 +16,6 @@ from ..methods.choice import ATTRIBUTES
 from ..networks.attribute import AttributeNet
 from ..networks.gendercnn import to_gray
 from ..networks.halfmask import SIDE, Masker
-from ..photos.paste import mask
 from .data import Faces, to_tensor
 
 if TYPE_CHECKING:
@@ -61,9 +60,8 @@ def protected(
     """Faces (N, 3, 112, 112) in [0, 1] before and after, by the generator's change times ``strength``."""
     device = next(net.parameters()).device
     face = to_tensor(faces.pixels(index)).to(device)
-    oval = torch.from_numpy(mask(SIDE).copy()).to(device)
     code = net.encode(targets.gender, targets.age, targets.race).to(device)
-    return face, (face + strength * oval * net(face, code).float()).clamp(0, 1)
+    return face, (face + strength * net(face, code).float()).clamp(0, 1)
 
 
 @torch.no_grad()
