@@ -23,8 +23,8 @@ class Method(Protocol):
     ``needs_label`` says whether it must be told each face's gender. ``settings`` is what :func:`load` takes for it
     beside the threads, name → one line of help; each value may be given as text, as the command line does. ``models``
     names what it needs of :data:`halfmask.weights.store.MODELS`. A method that needs packages of an extra names them in
-    ``needs``, a tuple, so that their absence is told before anything is fetched; one whose change is for the whole crop,
-    hair and background included, and not for the oval of a head, says ``whole = True``
+    ``needs``, a tuple, so that their absence is told before anything is fetched; one whose change is for the whole
+    crop, hair and background included, and not for the oval of a head, says ``whole = True``
     (:func:`halfmask.photos.paste.face_change`).
     """
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -56,10 +57,13 @@ def moved(
     zoom: ArrayLike = 1.0,
     shift: tuple[ArrayLike, ArrayLike] = (0.0, 0.0),
     mirror: ArrayLike = False,
+    side: int | None = None,
+    beyond: Literal["reflection", "zeros"] = "reflection",
 ) -> Tensor:
-    """Faces (N, C, S, S) turned (degrees), scaled, shifted (x and y, share of the side) and mirrored; edges reflect.
+    """Faces (N, C, S, S) turned (degrees), scaled, shifted (x and y, share of the side) and mirrored.
 
-    Each is one number for all faces, or (N,).
+    Each is one number for all faces, or (N,). The result has ``side`` pixels (S unless given); ``beyond`` says what is
+    seen where there is no face.
 
     >>> x = torch.rand(2, 3, 8, 8)
     >>> bool(torch.allclose(moved(x), x, atol=1e-5))
@@ -74,8 +78,9 @@ def moved(
     x, y = (2 * np.asarray(way) for way in shift)
     rows = np.stack([np.broadcast_to(v, len(faces)) for v in (a * sign, -b, x, b * sign, a, y)], 1)
     theta = torch.from_numpy(rows.reshape(-1, 2, 3)).to(faces)
-    grid = F.affine_grid(theta, list(faces.shape), align_corners=False)
-    return F.grid_sample(faces, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    size = faces.shape[2] if side is None else side
+    grid = F.affine_grid(theta, [*faces.shape[:2], size, size], align_corners=False)
+    return F.grid_sample(faces, grid, mode="bilinear", padding_mode=beyond, align_corners=False)
 
 
 def view(faces: Tensor, rng: np.random.Generator) -> Tensor:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from ..methods.choice import ATTRIBUTES
 from ..networks.attribute import AttributeNet
 from ..networks.gendercnn import to_gray
-from ..networks.halfmask import SIDE, Masker
+from ..networks.halfmask import Masker
 from .data import Faces, to_tensor
 
 if TYPE_CHECKING:
