@@ -111,8 +111,9 @@ class HalfmaskConfig:
 def train_halfmask(config: HalfmaskConfig, folder: Path, *, resume: bool = True) -> Path:
     """Train, log to ``folder``; returns the path of ``halfmask.safetensors``, the generator.
 
-    Beside it: ``halfmask.onnx``, ``strip.png`` (validation faces and what becomes of them), ``losses.png``, and in
-    ``adapters/`` the adapters as they are now, for a run that goes on from this one. Raises
+    Beside it: ``halfmask.onnx``, ``strip.png`` (validation faces and what becomes of them), ``losses.png``, in
+    ``adapters/`` the adapters as they are now, for a run that goes on from this one, and in ``steps/`` a folder for each
+    look at the validation faces, with the generator as it was. Raises
     :class:`~halfmask.errors.UsageError` for a config that makes no sense.
     """
     readings = _readings(config)
@@ -265,6 +266,8 @@ def train_halfmask(config: HalfmaskConfig, folder: Path, *, resume: bool = True)
         best = cast(Masker, averaged.module)
         if accelerator.is_main_process:
             best.save(folder / "halfmask.safetensors")
+            (folder / "steps" / str(i)).mkdir(parents=True, exist_ok=True)
+            export_masker(Masker.load(folder / "halfmask.safetensors"), folder / "steps" / str(i) / "halfmask.onnx")
             (folder / "adapters").mkdir(exist_ok=True)
             for k, reader in enumerate(readers):
                 reader.save(folder / "adapters" / f"{k}.safetensors")
