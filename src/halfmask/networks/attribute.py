@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -11,13 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from .. import __version__
-from ..errors import UsageError, WeightsError
+from ..errors import UsageError
 from .backbones import BACKBONES, Backbone
+from .files import loading, read_weights, write_weights
 from .heads import HEADS, Head
 
 _FORMAT = "1"
-#: What reading a description raises when that is of another shape than ours.
-_MISDESCRIBED = (KeyError, TypeError, ValueError, AttributeError)
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "int8": torch.int8}
 #: What is put behind a kernel's name for the scales of an int8 one.
 _SCALE = ":scale"
@@ -90,8 +88,6 @@ class AttributeNet(nn.Module):
         ``dtype`` float16 or bfloat16 halves the file, int8 quarters it: kernels are rounded, in int8 to 1/127 of each
         output channel's largest weight. The normalisations' statistics stay float32, for their range is too wide.
         """
-        from safetensors.torch import save_file
-
         if dtype not in _DTYPES:
             raise UsageError(f"weights can be saved as {', '.join(_DTYPES)}, got {dtype!r}")
         state = {}
@@ -100,11 +96,8 @@ class AttributeNet(nn.Module):
                 channels = v.flatten(1).abs().amax(1).clamp_min(torch.finfo(torch.float32).tiny) / 127
                 state[name + _SCALE] = channels.cpu()
                 v = (v / _across(channels, v)).round()
-            rounded = v.to(_DTYPES[dtype]) if v.ndim > 1 else v
-            state[name] = rounded.detach().cpu().contiguous().clone()
-        part = path.with_name(f".{path.name}.part")
-        save_file(state, part, self.description(dtype))
-        os.replace(part, path)
+            state[name] = v.to(_DTYPES[dtype]) if v.ndim > 1 else v
+        write_weights(path, state, self.description(dtype))
 
     @classmethod
     def load(cls, path: Path) -> AttributeNet:
@@ -112,14 +105,8 @@ class AttributeNet(nn.Module):
 
         Raises :class:`~halfmask.errors.WeightsError` when the file is damaged or something else's.
         """
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(path, "pt") as stream:
-                about = stream.metadata() or {}
-                state = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 (not a dict)
-            if about.get("format") != _FORMAT:
-                raise ValueError(f"its format is {about.get('format')}, expected {_FORMAT}")
+        with loading(path, "the attribute network", "AttributeNet.save"):
+            about, state = read_weights(path, _FORMAT)
             for name in [n for n in state if n.endswith(_SCALE)]:
                 kernel = name.removesuffix(_SCALE)
                 state[kernel] = state[kernel] * _across(state.pop(name), state[kernel])
@@ -127,11 +114,6 @@ class AttributeNet(nn.Module):
                 backbone = BACKBONES[about["backbone"]](size=int(about["size"]), cut=int(about["cut"]))
                 net = cls(backbone, _heads(json.loads(about["heads"]), backbone.out_features))
             net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
-        except (OSError, SafetensorError, UsageError, RuntimeError, *_MISDESCRIBED) as error:
-            raise WeightsError(
-                f"the attribute network {path} cannot be loaded: {type(error).__name__}: {error}. "
-                "Expected what AttributeNet.save wrote"
-            ) from error
         net.requires_grad_(False)
         return net.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 

@@ -9,7 +9,6 @@ where classifiers look, which fools the classifiers at hand and no others.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -19,8 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import __version__
-from ..errors import WeightsError
 from ..photos.align import CROP
+from .files import loading, read_weights, write_weights
 from .resize import Resize, triangle
 
 #: The side at which the network works.
@@ -95,15 +94,9 @@ class Masker(nn.Module):
 
     def save(self, path: Path, dtype: torch.dtype = torch.float32) -> None:
         """Write weights and what is needed to build the network again, as safetensors; whole or absent."""
-        from safetensors.torch import save_file
-
         about = {"format": _FORMAT, "halfmask": __version__, "widths": json.dumps(self.widths)}
         about |= {"ages": json.dumps(self.ages), "races": json.dumps(self.races)}
-        part = path.with_name(f".{path.name}.part")
-        save_file(
-            {k: v.detach().cpu().to(dtype).contiguous().clone() for k, v in self.state_dict().items()}, part, about
-        )
-        os.replace(part, path)
+        write_weights(path, {k: v.to(dtype) for k, v in self.state_dict().items()}, about)
 
     @classmethod
     def load(cls, path: Path) -> Masker:
@@ -111,21 +104,10 @@ class Masker(nn.Module):
 
         Raises :class:`~halfmask.errors.WeightsError` when the file is damaged or something else's.
         """
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(path, "pt") as stream:
-                about = stream.metadata() or {}
-                state = {name: stream.get_tensor(name).float() for name in stream.keys()}  # noqa: SIM118 (not a dict)
-            if about.get("format") != _FORMAT:
-                raise ValueError(f"its format is {about.get('format')}, expected {_FORMAT}")
+        with loading(path, "the generator", "Masker.save"):
+            about, state = read_weights(path, _FORMAT)
             net = cls(*(json.loads(about[k]) for k in ("ages", "races", "widths")))
-            net.load_state_dict(state)
-        except (OSError, SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
-            raise WeightsError(
-                f"the generator {path} cannot be loaded: {type(error).__name__}: {error}. "
-                "Expected what Masker.save wrote"
-            ) from error
+            net.load_state_dict({name: v.float() for name, v in state.items()})
         return net.requires_grad_(False).eval()
 
 

@@ -7,7 +7,6 @@ They are what the closed-set experiments attack, and judge nothing else.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,9 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import UsageError, WeightsError
+from ..errors import UsageError
 from ..photos.align import CROP
 from .facenet import FaceNet
+from .files import loading, read_weights, write_weights
 from .resize import Resize
 from .sface import SFace
 from .vggface import VGGFace
@@ -60,12 +60,7 @@ class Identity(nn.Module):
 
     def save(self, path: Path) -> None:
         """Write :meth:`own_state` and :meth:`description` as safetensors; the file is whole or absent."""
-        from safetensors.torch import save_file
-
-        state = {k: v.detach().cpu().contiguous().clone() for k, v in self.own_state().items()}
-        part = path.with_name(f".{path.name}.part")
-        save_file(state, part, self.description())
-        os.replace(part, path)
+        write_weights(path, self.own_state(), self.description())
 
 
 class ModelA(Identity):
@@ -169,16 +164,10 @@ def load_identity(path: Path, weights: Path | str | None = None) -> ModelA | Mod
     ``weights`` is the trunk's file, which only VGG-Face needs. Raises :class:`~halfmask.errors.WeightsError` when the
     file is damaged or something else's.
     """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, "pt") as stream:
-            about = stream.metadata() or {}
-            state = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 (not a dict)
-        if about.get("format") != _FORMAT:
-            raise ValueError(f"its format is {about.get('format')}, expected {_FORMAT}")
+    net: ModelA | ModelB
+    with loading(path, "the identity model", "halfmask train identity"):
+        about, state = read_weights(path, _FORMAT)
         people = json.loads(about["people"])
-        net: ModelA | ModelB
         with torch.random.fork_rng(devices=[]):  # numbers that are thrown away must not shift the caller's
             net = (
                 ModelA(people, int(about["side"])) if about["model"] == "a" else ModelB(people, about["trunk"], weights)
@@ -187,9 +176,4 @@ def load_identity(path: Path, weights: Path | str | None = None) -> ModelA | Mod
         if set(state) != expected:
             raise ValueError(f"it holds {sorted(state)}, expected {sorted(expected)}")
         net.load_state_dict(state, strict=False)
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
-        raise WeightsError(
-            f"the identity model {path} cannot be loaded: {type(error).__name__}: {error}. "
-            "Expected what halfmask train identity wrote"
-        ) from error
     return net.requires_grad_(False).eval()

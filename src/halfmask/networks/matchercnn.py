@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import WeightsError
+from .files import loading, read_weights, write_weights
 from .gendercnn import to_gray
 from .resize import Resize
 
@@ -46,28 +46,16 @@ class MatcherCNN(nn.Module):
 
     def save(self, path: Path) -> None:
         """Write the weights and what is needed to build the network again, as safetensors."""
-        from safetensors.torch import save_file
-
-        state = {k: v.detach().cpu().contiguous().clone() for k, v in self.state_dict().items()}
         about = {"widths": ",".join(map(str, self.widths)), "size": str(self.size), "gray": str(self.gray)}
-        save_file(state, path, about)
+        write_weights(path, self.state_dict(), about)
 
     @classmethod
     def load(cls, path: Path) -> MatcherCNN:
         """What :meth:`save` wrote, in evaluation mode, frozen. Raises :class:`~halfmask.errors.WeightsError`."""
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(path, "pt") as stream:
-                about = stream.metadata() or {}
-                state = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 (not a dict)
+        with loading(path, "the matcher", "halfmask train matcher"):
+            about, state = read_weights(path)
             widths = tuple(int(w) for w in about["widths"].split(","))
             net = cls(widths, int(about["size"]), gray=about["gray"] == "True")
             net.load_state_dict(state)
-        except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
-            raise WeightsError(
-                f"the matcher {path} cannot be loaded: {type(error).__name__}: {error}. "
-                "Expected what halfmask train matcher wrote"
-            ) from error
         net.requires_grad_(False)
         return net.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]

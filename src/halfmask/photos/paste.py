@@ -123,7 +123,8 @@ def face_change(
     if whole:
         weights = frame(size)
         beyond = (len(weights) - size) // 2
-        delta = cv2.copyMakeBorder(delta, beyond, beyond, beyond, beyond, cv2.BORDER_REFLECT_101)
+        wide = cv2.copyMakeBorder(delta, beyond, beyond, beyond, beyond, cv2.BORDER_REFLECT_101)
+        delta = np.asarray(wide, np.float32)
         matrix = matrix + np.array([[0, 0, beyond], [0, 0, beyond]], np.float32)
     box = matrix_bounds(invert(matrix), weights.shape, width, height, margin=1)
     if box is None:

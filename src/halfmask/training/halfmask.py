@@ -112,9 +112,9 @@ def train_halfmask(config: HalfmaskConfig, folder: Path, *, resume: bool = True)
     """Train, log to ``folder``; returns the path of ``halfmask.safetensors``, the generator.
 
     Beside it: ``halfmask.onnx``, ``strip.png`` (validation faces and what becomes of them), ``losses.png``, in
-    ``adapters/`` the adapters as they are now, for a run that goes on from this one, and in ``steps/`` a folder for each
-    look at the validation faces, with the generator as it was. Raises
-    :class:`~halfmask.errors.UsageError` for a config that makes no sense.
+    ``adapters/`` the adapters as they are now, for a run that goes on from this one, and in ``steps/`` a folder for
+    each look at the validation faces, with the generator as it was. Raises :class:`~halfmask.errors.UsageError` for a
+    config that makes no sense.
     """
     readings = _readings(config)
 

@@ -1,0 +1,58 @@
+"""Weights of networks in files: safetensors, with what is needed to build the network again in the metadata."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from torch import Tensor
+
+from ..errors import UsageError, WeightsError
+
+
+def write_weights(path: Path, state: Mapping[str, Tensor], about: Mapping[str, str]) -> None:
+    """Write a state and its description; the file is whole or absent."""
+    from safetensors.torch import save_file
+
+    part = path.with_name(f".{path.name}.part")
+    save_file({name: v.detach().cpu().contiguous().clone() for name, v in state.items()}, part, dict(about))
+    os.replace(part, path)
+
+
+def read_weights(path: Path, form: str | None = None) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """The description and the state of a file; ``ValueError`` when the description's ``format`` is not ``form``.
+
+    Files of a kind that has had one form only need not say which.
+
+    >>> import tempfile, torch
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "net.safetensors"
+    ...     write_weights(file, {"w": torch.ones(2)}, {"format": "1"})
+    ...     read_weights(file, "1")
+    ({'format': '1'}, {'w': tensor([1., 1.])})
+    """
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as stream:
+        about = dict(stream.metadata() or {})
+        state = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 (not a dict)
+    if form is not None and about.get("format") != form:
+        raise ValueError(f"its format is {about.get('format')}, expected {form}")
+    return about, state
+
+
+@contextmanager
+def loading(path: Path, what: str, writer: str) -> Iterator[None]:
+    """Whatever goes wrong while ``what`` is built from a file becomes a :class:`~halfmask.errors.WeightsError`."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (
+        OSError, SafetensorError, UsageError, RuntimeError, KeyError, TypeError, ValueError, AttributeError,
+    ) as error:  # fmt: skip
+        raise WeightsError(
+            f"{what} {path} cannot be loaded: {type(error).__name__}: {error}. Expected what {writer} wrote"
+        ) from error
