@@ -65,7 +65,8 @@ class HalfmaskConfig:
     strength does when it is used; a face's ``margin`` grows with the factor's square, as its distance does.
     ``zoom`` is the range of factors by which a face is brought closer, one drawn a face: FairFace's pictures end near
     the face, so at 1 much of hair and neck is a mirror image, and at 1.3 hardly anything. Matchers see the change where
-    they would, in the aligned face. ``youngest`` leaves younger faces out of training.
+    they would, in the aligned face. ``youngest`` leaves younger faces out of training, and ``sure`` those whose gender
+    the adapters, before they adapt, believe less than that: wrong labels, and faces that nobody can read.
     Adapters start to adapt at step ``adapt_from``, when the generator has learned what a target is, and then do so
     every ``adapt_every`` steps. ``average`` is the decay of the running mean of weights that is kept: a long one
     averages away what the generator does, since that turns as the adapters follow it.
@@ -88,6 +89,7 @@ class HalfmaskConfig:
     reach: list[float] = field(default_factory=lambda: [1.0, 1.0])
     zoom: list[float] = field(default_factory=lambda: [1.0, 1.0])
     youngest: int = 0
+    sure: float = 0.0
     critic: float = 0.05
     ssim: float = 0.93
     ssim_weight: float = 8.0
@@ -142,6 +144,10 @@ def train_halfmask(config: HalfmaskConfig, folder: Path, *, resume: bool = True)
     watcher = channels_last(load_gender(Path(config.watcher)), device) if config.watcher else None
     wanted = _descriptions(matchers, config, train, folder, accelerator)
     beliefs = _beliefs(readers, train, folder, accelerator)
+    believed_true = np.mean([np.take_along_axis(b["gender"], labels["gender"].numpy()[:, None], 1) for b in beliefs], 0)
+    pool = np.flatnonzero(believed_true[:, 0] >= config.sure)
+    if not len(pool):
+        raise UsageError(f"sure is {config.sure}: the adapters are that sure of no training face; expected 0 to 1")
 
     optimizer = torch.optim.Adam(net.parameters(), config.lr, betas=(0.5, 0.99))
     adapting = torch.optim.Adam([p for reader in readers for p in reader.parameters()], config.adapter_lr)
@@ -155,7 +161,7 @@ def train_halfmask(config: HalfmaskConfig, folder: Path, *, resume: bool = True)
 
     def step(i: int) -> Mapping[str, Tensor]:
         rng = np.random.default_rng([config.seed, 1, i])
-        chosen = batch_indices(config.seed, i, len(train), config.batch)
+        chosen = pool[batch_indices(config.seed, i, len(pool), config.batch)]
         aligned, finer = (to_tensor(faces.pixels(chosen)).to(device) for faces in (train, fine))
         mirror, zoom = rng.random(len(chosen)) < 0.5, rng.uniform(config.zoom[0], config.zoom[-1], len(chosen))
         x, y = rng.uniform(-0.2, 0.2, (2, len(chosen))) * (1 - 1 / zoom)  # at a zoom of 1 the face is where it will be
