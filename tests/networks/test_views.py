@@ -75,3 +75,26 @@ def test_views_are_drawn_and_keep_the_face(faces: torch.Tensor) -> None:
     low = views.low_resolution(faces, 24)
     assert float(low.diff(dim=3).abs().mean()) < 0.7 * float(faces.diff(dim=3).abs().mean())
     assert float((low.mean((2, 3)) - faces.mean((2, 3))).abs().max()) < 0.01
+
+
+def test_what_was_brought_closer_finds_its_way_back(rng: np.random.Generator) -> None:
+    """As halfmask's training does: a change is made on a closer, perhaps mirrored face and put where it belongs."""
+    smooth = torch.nn.functional.interpolate(
+        torch.from_numpy(rng.random((8, 3, 6, 6), np.float32)), (112, 112), mode="bicubic"
+    )
+    mirror, zoom = rng.random(8) < 0.5, rng.uniform(1, 1.3, 8)
+    x, y = rng.uniform(-0.2, 0.2, (2, 8)) * (1 - 1 / zoom)
+    away = {"mirror": mirror, "zoom": zoom, "shift": (x, y)}
+    back = {"mirror": mirror, "zoom": 1 / zoom, "shift": (-zoom * np.where(mirror, -1, 1) * x, -zoom * y)}
+    closer = views.moved(smooth, **away)
+    again = views.moved(closer, **back, beyond="zeros")
+    reached = views.moved(torch.ones_like(closer), **back, beyond="zeros") > 0.999
+    np.testing.assert_allclose(reached.float().mean((1, 2, 3)), 1 / zoom**2, atol=0.05)
+    assert (again - smooth)[reached].abs().max() < 0.02
+    assert (closer - smooth).abs().max() > 0.1, "nothing was moved"
+
+
+def test_a_side_of_ones_own(faces: torch.Tensor) -> None:
+    assert views.moved(faces, zoom=1.2, side=40).shape == (2, 3, 40, 40)
+    expected = torch.nn.functional.interpolate(faces, (48, 48), mode="bilinear", align_corners=False)
+    assert torch.allclose(views.moved(faces, side=48), expected, atol=1e-5)

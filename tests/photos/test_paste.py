@@ -141,7 +141,8 @@ def test_a_whole_crops_change_goes_on_as_its_mirror_image_and_fades(rng: np.rand
         np.testing.assert_allclose(
             full[100 - step, 100:324], delta[step] * weight[len(weight) // 2, round(BEYOND * SIZE) - step], atol=1e-5
         )
-    assert change.weight is not None and change.weight.max() == 1.0
+    assert change.weight is not None
+    assert change.weight.max() == 1.0
     assert (np.diff(weight[100, : round(BEYOND * SIZE)]) > 0).all()
 
 

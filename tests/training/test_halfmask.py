@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -163,3 +163,45 @@ def test_refused(config: recipe.HalfmaskConfig, tmp_path: Path) -> None:
         recipe.train_halfmask(replace(config, matchers=["tiny", "tiny"]), tmp_path / "b")
     with pytest.raises(UsageError, match="reads race as"):
         recipe.train_halfmask(replace(config, races={"x": ["a"], "y": ["b"]}), tmp_path / "c")
+    with pytest.raises(UsageError, match=r"sure is 1\.1: the adapters are that sure of no training face"):
+        recipe.train_halfmask(replace(config, sure=1.1), tmp_path / "d")
+
+
+def test_only_faces_that_can_be_read_are_changed(config: recipe.HalfmaskConfig, tmp_path: Path) -> None:
+    """With half of the faces believed, only those are drawn; every step still has a whole batch."""
+    recipe.train_halfmask(replace(config, steps=1), tmp_path / "all")
+    with np.load(tmp_path / "all/untouched-adapter0.npz") as kept:
+        labels = made_up().labels("gender")
+        believed = kept["gender"][np.arange(len(labels)), labels]
+    drawn: list[int] = []
+
+    class Watched(Faces):
+        def pixels(self, indices: np.ndarray) -> np.ndarray:
+            drawn.extend(int(i) for i in indices)
+            return super().pixels(indices)
+
+    faces = made_up()
+    sources = iter([faces, faces, Watched(faces._parts)])  # train, valid, and the finer crops, asked by steps alone
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recipe, "open_faces", lambda *a, **k: next(sources))
+        middle = float(np.median(believed))
+        AcceleratorState._reset_state()
+        recipe.train_halfmask(replace(config, sure=middle, zoom=[1.0, 1.3]), tmp_path / "sure")
+    assert len(drawn) == 4 * config.steps
+    assert (believed[drawn] >= middle - 1e-6).all()
+
+
+def test_young_faces_are_left_out(
+    config: recipe.HalfmaskConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def look(sources: object, keep: Callable[[Row], bool], size: int) -> Faces:
+        asked.extend(
+            keep(Row("a", Path("a"), "p", 1, age_range=years)) for years in ((3, 9), (10, 19), (70, 120), None)
+        )
+        return made_up()
+
+    monkeypatch.setattr(recipe, "open_faces", look)
+    recipe.train_halfmask(replace(config, steps=1, youngest=10), tmp_path / "run")
+    assert asked[:4] == [False, True, True, True]
