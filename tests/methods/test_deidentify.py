@@ -158,10 +158,10 @@ def test_what_is_to_be_kept_drifts_less(face: np.ndarray) -> None:
         return float(Keeper().probabilities(torch.from_numpy(pasted(face, delta)[None]))["gender"][0, 0])
 
     drifts = []
-    for keep in (0, 1):
+    for keep in (0, 3):
         (delta,) = Deidentify(1, keep=keep, strength="high").change(face[None])
         drifts.append(abs(said(delta) - said(np.zeros_like(face))))
-    assert drifts[1] < 0.5 * drifts[0]
+    assert drifts[1] < 0.5 * drifts[0], drifts
 
 
 @pytest.mark.usefixtures("nets")
