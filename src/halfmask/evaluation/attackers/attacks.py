@@ -207,7 +207,7 @@ def inverse(case: Case) -> list[Row]:
         delta = added[place[int(i)]].astype(np.float32) / np.float32(127)
         delta = np.asarray(cv2.resize(delta, (CROP, CROP), interpolation=cv2.INTER_CUBIC), np.float32)
         matrix = crop_face(patch, face.points)[1]
-        change = face_change(np.clip(delta, -1, 1), matrix, patch.shape[1], patch.shape[0])
+        change = face_change(np.clip(delta, -1, 1), matrix, patch.shape[1], patch.shape[0], whole=True)
         if change is None:
             return patch
         x0, y0, x1, y1 = change.box
