@@ -88,7 +88,13 @@ def test_a_method_protects_first(run: Run, lfw: Path, tmp_path: Path) -> None:
     assert code == 0
     assert "6 of 8 photos were measured, of whole people drawn by lot." in err
     found = json.loads((report / "results.json").read_text("utf-8"))
-    assert found["method"] == {"name": "san", "prototype": "sm", "strength": None, "settings": {}}
+    assert found["method"] == {
+        "name": "san",
+        "prototype": "sm",
+        "strength": None,
+        "hide": "gender",
+        "settings": {},
+    }
     assert found["set"]["photos"] == len(list((report / "protected").rglob("*.png"))) == 6
     made = {path: path.stat().st_mtime_ns for path in (report / "protected").rglob("*.png")}
     assert run(*line, "--prototype", "sm")[0] == 0

@@ -145,3 +145,10 @@ def test_key_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("HALFMASK_KEY", raising=False)
     with pytest.raises(UsageError, match="Set HALFMASK_KEY"):
         keys.own_key()
+
+
+@pytest.mark.parametrize("name", ["key", "person"])
+@pytest.mark.parametrize("empty", ["", "  "])
+def test_an_empty_secret_is_refused(run: Path, name: str, empty: str) -> None:
+    with pytest.raises(UsageError, match=f"{name} is empty; give a text, or leave it out"):
+        made(run, **{name: empty})

@@ -117,3 +117,10 @@ def test_library_refuses_the_same(portrait: np.ndarray) -> None:
         halfmask.protect(portrait, method="san", strength=0.5)
     with pytest.raises(UsageError, match="has no setting 'colour'"):
         halfmask.protect(portrait, settings={"colour": "blue"})
+
+
+def test_a_strength_of_nothing_is_refused(portrait: np.ndarray) -> None:
+    with pytest.raises(UsageError, match="strength 0 changes nothing; expected more, up to 1"):
+        halfmask.protect(portrait, strength=0, score=False)
+    with pytest.raises(UsageError, match="hide stands among the settings; give it by itself: --hide, or hide="):
+        halfmask.protect(portrait, settings={"hide": "age"}, score=False)

@@ -59,6 +59,7 @@ _SPLITS = ("train", "valid", "test")
 )
 @click.option("--prototype", type=click.Choice(["sm", "nt", "op"]), help="As in: halfmask protect.")
 @click.option("--strength", metavar="HOW", help="As in: halfmask protect.")
+@click.option("--hide", metavar="WHAT", help="As in: halfmask protect.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="As in: halfmask protect; repeatable.")
 @click.option(
     "--direction",
@@ -200,7 +201,7 @@ def _protected_first(
     from ..weights import store
     from .photos import named
 
-    asked = {key: choices[key] for key in ("prototype", "strength") if choices[key] is not None}
+    asked = {key: choices[key] for key in ("prototype", "strength", "hide") if choices[key] is not None}
     options = Options(method=choices["method"], settings=named(choices["settings"]), **asked)
     table, notes = _dataset(choices["dataset"], choices["data"], choices["split"])
     auditing.check_report(out, [table.root])
@@ -264,6 +265,7 @@ def _settled(out: Path, options: Options) -> dict[str, Any]:
         "name": options.method,
         "prototype": options.prototype if METHODS[options.method].made.prototypes else None,
         "strength": options.strength,
+        "hide": options.hide,
         "settings": {name: str(value) for name, value in options.settings.items()},
     }
     of_ours = {n: entry["sha256"] for n, entry in shipped.manifest().items() if n.startswith(f"{options.method}.")}

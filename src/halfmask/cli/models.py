@@ -93,7 +93,11 @@ def methods(as_json: bool) -> None:
         return
     head = ("method", "hides", "prototypes", "gender label", "weights", "ms a face")
     click.echo(table(head, [_about(entry) for entry in entries]))
-    settings = [(e["name"], f"--set {k}=", text) for e in entries for k, text in e["settings"].items()]
+    settings = [
+        (e["name"], f"--{k}" if k in ("hide", "strength") else f"--set {k}=", text)
+        for e in entries
+        for k, text in e["settings"].items()
+    ]
     click.echo("\n" + table(("method", "setting", "meaning"), settings))
     for name, originals in known["originals"].items():
         keys = [key for stem in _SHOWN for key in originals if key.partition("/")[0] == stem]

@@ -263,6 +263,8 @@ def _many(
     text = describe(summary, options, str(todo.out), time.perf_counter() - began, quiet=quiet, stopped=stopped)
     if text:
         click.echo(text, err=err)
+    if not todo.jobs and not todo.problems:
+        click.echo("no photo was found: nothing was protected", err=True)
     return 130 if stopped == "interrupted" else 3 if summary.failures or stopped else 0
 
 

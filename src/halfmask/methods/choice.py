@@ -53,6 +53,20 @@ def strength(value: str | float, named: Mapping[str, float]) -> float:
     return number
 
 
+def secret(name: str, value: str | float | None) -> str | None:
+    """A key or a person's name as text, None when it was not given.
+
+    Raises :class:`~halfmask.errors.UsageError` for an empty one, as an unset variable of the shell gives: all others
+    could repeat what is drawn by it.
+
+    >>> secret("key", 7), secret("key", None)
+    ('7', None)
+    """
+    if value is not None and not str(value).strip():
+        raise UsageError(f"{name} is empty; give a text, or leave it out")
+    return None if value is None else str(value)
+
+
 def drawn(key: str, crop: NDArray[np.float32], person: str | None = None) -> np.random.Generator:
     """Chance for one face that only who has the secret ``key`` can repeat: a function of the key and the crop's pixels.
 

@@ -9,6 +9,7 @@ happen to a photo; :class:`Deidentify` says how.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -212,6 +213,9 @@ def _keeper(name: str) -> AttributeNet:
     return AttributeNet.load(shipped.path(f"{name}.safetensors"))
 
 
+#: What the environment allows, 0 for no limit; torch itself tells only what the current thread was given.
+_MOST_THREADS = int(said) if (said := os.environ.get("OMP_NUM_THREADS", "")).isdigit() else 0
+
 #: Many classifiers of attributes cut faces tighter than our crop, from forehead to chin at the tightest.
 _CLOSEST = 1.6
 
@@ -266,12 +270,16 @@ def _bfloat16() -> bool:
 
 @contextmanager
 def _threads_of_torch(threads: int) -> Iterator[None]:
-    """So many threads within torch for this thread of ours (0: as it is), and what it was before afterwards."""
+    """So many threads within torch for this thread of ours (0: as it is), and what it was before afterwards.
+
+    Never more than ``OMP_NUM_THREADS`` allows: where others compute too, threads that wait for each other take minutes
+    instead of seconds.
+    """
     import torch
 
     before = torch.get_num_threads()
     if threads:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(min(threads, _MOST_THREADS or threads))
     try:
         yield
     finally:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UsageError
-from .choice import drawn
+from .choice import drawn, secret
 from .key import own_key
 from .runtime import Faces, gray
 from .san import luma_change, several, whole_number
@@ -60,7 +60,8 @@ class Ensemble:
             raise UsageError("only combine=gibbs draws, so there is nothing to do with a key; leave it out")
         self._sans = several("ensemble", weights, threads)
         self._member = None if member is None else whole_number("member", member, len(self._sans)) - 1
-        self._key = None if combine != "gibbs" else own_key() if key is None else str(key)
+        given = secret("key", key)
+        self._key = None if combine != "gibbs" else given or own_key()
         #: of the files' sha256, 12 digits each: first the members, then the prototypes
         self.fingerprint = self._sans.fingerprint
 

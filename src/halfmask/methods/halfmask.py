@@ -60,8 +60,8 @@ class Halfmask:
         self.name = "halfmask"
         self.hidden = choice.attributes(hide)
         self.reach = np.float32(FULL * choice.strength(strength, STRENGTHS))
-        self._given_key = None if key is None else str(key)
-        self._person = None if person is None else str(person)
+        self._given_key = choice.secret("key", key)
+        self._person = choice.secret("person", person)
         path = shipped.path("halfmask.onnx") if weights is None else Path(weights) / "halfmask.onnx"
         if not path.is_file():
             raise UsageError(

@@ -14,7 +14,7 @@ from ..datasets.ages import age_class
 from ..errors import DataError, UsageError, WeightsError
 from ..weights import shipped
 from ..weights.store import sha256_of
-from .choice import ATTRIBUTES, attributes, drawn
+from .choice import ATTRIBUTES, attributes, drawn, secret
 from .key import own_key
 from .runtime import Faces, Network
 
@@ -73,8 +73,8 @@ class PrivacyNet:
         if target not in TARGETS:
             raise UsageError(f"target is {target!r}; expected one of: {', '.join(TARGETS)}")
         self.target = target
-        self._key = own_key() if key is None else str(key)
-        self._person = None if person is None else str(person)
+        self._key = secret("key", key) or own_key()
+        self._person = secret("person", person)
         file = _in_run(Path(weights)) if weights is not None else shipped.path("privacynet.onnx")
         self._net = Network(file, threads)
         self._reader = _Reader(shipped.path("attributes.onnx"), threads)

@@ -74,9 +74,10 @@ class Options:
                 raise UsageError(f"{self.method} has no strength to set; leave it out, or see: halfmask methods")
             if "strength" in self.settings:
                 raise UsageError("strength is given twice, by itself and among the settings; give it once")
-            check_strength(self.strength, dict.fromkeys(STRENGTHS, 0.0))
+            if not check_strength(self.strength, dict.fromkeys(STRENGTHS, 1.0)):
+                raise UsageError("strength 0 changes nothing; expected more, up to 1")
         if "hide" in self.settings:
-            raise UsageError("hide stands among the settings; give it by itself")
+            raise UsageError("hide stands among the settings; give it by itself: --hide, or hide=")
         METHODS[self.method].check(self.settings)
 
     @property

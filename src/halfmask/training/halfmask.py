@@ -277,7 +277,9 @@ def train_halfmask(config: HalfmaskConfig, folder: Path, *, resume: bool = True)
             (folder / "adapters").mkdir(exist_ok=True)
             for k, reader in enumerate(readers):
                 reader.save(folder / "adapters" / f"{k}.safetensors")
-            cv2.imwrite(str(folder / "strip.png"), preview(best, valid, strength=sum(config.reach) / 2))
+            cv2.imwrite(
+                str(folder / "strip.png"), preview(best, valid, strength=(config.reach[0] + config.reach[-1]) / 2)
+            )
         index = np.arange(min(config.watch, len(valid)))
         return measure(best, readers, watcher, matchers, valid, index, config)
 
