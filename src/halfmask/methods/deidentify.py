@@ -145,7 +145,7 @@ class Deidentify:
         import torch
         from torch.nn.functional import normalize
 
-        from ..networks.views import moved, mssim, smoothed, view
+        from ..networks.views import CLOSEST, moved, mssim, smoothed, view
 
         reach = torch.from_numpy(mask(CROP).copy())
         colour = 0.0 if float((face.amax(1) - face.amin(1)).max()) < 1 / 255 else self.colour
@@ -172,7 +172,7 @@ class Deidentify:
 
         def drifted(views: Tensor, was: Tensor) -> Tensor:
             """How far the keepers' answers are from those to the same views of the original, seen closer."""
-            zoom = np.exp(rng.uniform(0, math.log(_CLOSEST), len(views)))
+            zoom = np.exp(rng.uniform(0, math.log(CLOSEST), len(views)))
             with torch.no_grad():
                 before = [p.clamp(min=_UNLIKELY) for p in read(moved(was, zoom=zoom))]
             after = [p.clamp(min=_UNLIKELY) for p in read(moved(views, zoom=zoom))]
@@ -215,9 +215,6 @@ def _keeper(name: str) -> AttributeNet:
 
 #: What the environment allows, 0 for no limit; torch itself tells only what the current thread was given.
 _MOST_THREADS = int(said) if (said := os.environ.get("OMP_NUM_THREADS", "")).isdigit() else 0
-
-#: Many classifiers of attributes cut faces tighter than our crop, from forehead to chin at the tightest.
-_CLOSEST = 1.6
 
 #: A class that a keeper gives less counts as this likely: beyond it, differences tell nothing.
 _UNLIKELY = 1e-4

@@ -9,18 +9,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..networks.views import jpeg, low_resolution, moved
-
-#: Forehead to chin and no more: the tightest cut in use.
-CLOSEST = 1.6
+from ..networks.views import CLOSEST, jpeg, low_resolution, moved
 
 
 def view(faces: Tensor, rng: np.random.Generator) -> Tensor:
     """One way that faces (N, 3, H, W) in [0, 1] may reach a classifier; differentiable, drawn from ``rng``.
 
-    Every face is moved and gets its own gain of light, and half of them are seen closer, by up to :data:`CLOSEST`,
-    since many classifiers cut faces tighter than our crop; then the batch is one of: as it is, JPEG of quality 40 to
-    90, blurred, of a third to full resolution, or noisy.
+    Every face is moved and gets its own gain of light, and half of them are seen closer, by up to
+    :data:`~halfmask.networks.views.CLOSEST`, since many classifiers cut faces tighter than our crop; then the batch is
+    one of: as it is, JPEG of quality 40 to 90, blurred, of a third to full resolution, or noisy.
     """
     n = len(faces)
     angle, zoom = rng.uniform(-6, 6, n), 1 + rng.uniform(-0.06, 0.06, n)
