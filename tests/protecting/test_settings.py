@@ -124,3 +124,8 @@ def test_a_strength_of_nothing_is_refused(portrait: np.ndarray) -> None:
         halfmask.protect(portrait, strength=0, score=False)
     with pytest.raises(UsageError, match="hide stands among the settings; give it by itself: --hide, or hide="):
         halfmask.protect(portrait, settings={"hide": "age"}, score=False)
+
+
+def test_a_prototype_of_a_method_without_any_is_refused(portrait: np.ndarray) -> None:
+    with pytest.raises(UsageError, match="halfmask has no prototypes to choose from; leave prototype 'nt' out"):
+        halfmask.protect(portrait, prototype="nt", score=False)

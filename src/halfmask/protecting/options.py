@@ -63,6 +63,8 @@ class Options:
         if self.gender is not None:
             _one_of("gender", self.gender, GENDERS)
         _one_of("prototype", self.prototype, PROTOTYPES)
+        if not made.prototypes and self.prototype != "op":
+            raise UsageError(f"{self.method} has no prototypes to choose from; leave prototype {self.prototype!r} out")
         _one_of("faces", self.faces, FACES)
         _one_of("if_no_face", self.if_no_face, NO_FACE)
         if self.quality is not None and not (isinstance(self.quality, int) and 1 <= self.quality <= 100):
