@@ -21,9 +21,9 @@ def main() -> None:
     portrait = np.asarray(Image.open("examples/astronaut.jpg").convert("RGB"))
     columns = {"before": portrait}
     for strength in ("low", "mid", "high"):
-        columns[strength] = halfmask.protect(portrait, strength=strength, settings={"key": "README"}).image
-    box = halfmask.protect(portrait, settings={"key": "README"}).faces[0].box
-    x, y, w, h = (int(v) for v in box)
+        result = halfmask.protect(portrait, strength=strength, settings={"key": "README"})
+        columns[strength] = result.image
+    x, y, w, h = (int(v) for v in result.faces[0].box)  # found on the portrait, so the same at each strength
     part = slice(max(0, y - h // 2), y + h + h // 2), slice(max(0, x - w // 2), x + w + w // 2)
     shown = []
     for name, image in columns.items():

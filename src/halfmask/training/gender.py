@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import WeightsError
 from ..networks.attribute import AttributeNet
+from ..networks.files import read_weights, write_weights
 from ..networks.gendercnn import GenderCNN
 from ..weights import shipped
 from .data import Faces, augment, gray_pixels, open_faces, to_tensor
@@ -92,9 +92,9 @@ def train_gender(config: GenderConfig, folder: Path, *, resume: bool = True) -> 
     fit(folder, accelerator, steps, step, evaluate=evaluate, evaluate_every=every, desc="gender classifier")
     path = folder / "gender.safetensors"
     trained = accelerator.unwrap_model(net).cpu()
-    state = {k: v.contiguous().float().clone() for k, v in trained.state_dict().items() if v.is_floating_point()}
+    state = {k: v.float() for k, v in trained.state_dict().items() if v.is_floating_point()}
     widths = ",".join(map(str, config.widths))
-    save_file(state, path, {"widths": widths, "batch_norm": str(config.batch_norm), "slope": str(config.slope)})
+    write_weights(path, state, {"widths": widths, "batch_norm": str(config.batch_norm), "slope": str(config.slope)})
     export_gender(trained, folder / "gender.onnx")
     return path
 
@@ -151,9 +151,7 @@ def load_classifier(where: str | Path) -> torch.nn.Module:
 def load_gender(path: Path) -> GenderCNN:
     """The trained classifier in eval mode, frozen. Raises :class:`~halfmask.errors.WeightsError`."""
     try:
-        with safe_open(path, "pt") as stream:
-            about = stream.metadata() or {}
-        state = load_file(path)
+        about, state = read_weights(path)
         net = GenderCNN(
             widths=tuple(int(w) for w in about["widths"].split(",")),
             batch_norm=about["batch_norm"] == "True",

@@ -109,6 +109,11 @@ class HalfmaskConfig:
     precision: str = "bf16"
     seed: int = 1
 
+    @property
+    def watched_reach(self) -> float:
+        """The factor at which validation faces are looked at: the middle of ``reach``."""
+        return (self.reach[0] + self.reach[-1]) / 2
+
 
 def train_halfmask(config: HalfmaskConfig, folder: Path, *, resume: bool = True) -> Path:
     """Train, log to ``folder``; returns the path of ``halfmask.safetensors``, the generator.
@@ -277,9 +282,7 @@ def train_halfmask(config: HalfmaskConfig, folder: Path, *, resume: bool = True)
             (folder / "adapters").mkdir(exist_ok=True)
             for k, reader in enumerate(readers):
                 reader.save(folder / "adapters" / f"{k}.safetensors")
-            cv2.imwrite(
-                str(folder / "strip.png"), preview(best, valid, strength=(config.reach[0] + config.reach[-1]) / 2)
-            )
+            cv2.imwrite(str(folder / "strip.png"), preview(best, valid, strength=config.watched_reach))
         index = np.arange(min(config.watch, len(valid)))
         return measure(best, readers, watcher, matchers, valid, index, config)
 

@@ -21,7 +21,6 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -31,6 +30,7 @@ from ..errors import UsageError
 from ..losses import j_m, l_attr, l_rec, wgan, wgan_gp
 from ..methods.choice import ATTRIBUTES
 from ..networks.attribute import AttributeNet
+from ..networks.files import write_weights
 from ..networks.privacynet import Critic, Generator, labels_of
 from ..photos.paste import mask
 from ..weights import shipped
@@ -277,8 +277,8 @@ def train_privacynet(config: PrivacyNetConfig, folder: Path, *, resume: bool = T
     # anew: Accelerate leaves its autocast in the network that it prepared, and that would be exported with it
     trained = Generator(**shape)
     trained.load_state_dict(generator.state_dict())
-    state = {k: v.detach().float().cpu().contiguous().clone() for k, v in trained.state_dict().items()}
-    save_file(state, path, {"generator": json.dumps(shape)})
+    state = {k: v.float() for k, v in trained.state_dict().items()}
+    write_weights(path, state, {"generator": json.dumps(shape)})
     words = {name: list(r.words) for name, r in readings.items()}
     export_privacynet(trained, words | {"race": config.race}, folder / "privacynet.onnx")
     return path

@@ -21,13 +21,13 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import UsageError, WeightsError
 from ..losses import j_d, j_g, j_m
+from ..networks.files import read_weights, write_weights
 from ..networks.gendercnn import to_gray
 from ..networks.san import SAN
 from ..photos.align import CROP
@@ -188,10 +188,9 @@ def open_material(config: SanConfig, *, groups: bool | None = None) -> Material:
 def load_san(path: Path) -> SAN:
     """The network of a ``san.safetensors`` or of a checkpoint. Raises :class:`~halfmask.errors.WeightsError`."""
     try:
-        with safe_open(path, "pt") as stream:
-            slope = float((stream.metadata() or {}).get("slope", 0.01))
-        net = SAN(slope)
-        net.load_state_dict(load_file(path))
+        about, state = read_weights(path)
+        net = SAN(float(about.get("slope", 0.01)))
+        net.load_state_dict(state)
     except (OSError, SafetensorError, ValueError, RuntimeError) as error:
         raise WeightsError(f"the SAN {path} cannot be loaded: {error}; give a run's san.safetensors") from error
     return net
@@ -226,8 +225,7 @@ def train_san(config: SanConfig, folder: Path, *, resume: bool = True, material:
     _stage(config, net, material, folder, stage=2, resume=resume)
     path = folder / "san.safetensors"
     net.cpu()
-    state = {k: v.detach().float().contiguous().clone() for k, v in net.state_dict().items()}
-    save_file(state, path, {"slope": str(config.slope)})
+    write_weights(path, {k: v.float() for k, v in net.state_dict().items()}, {"slope": str(config.slope)})
     export_san(net, folder / "san.onnx")
     return path
 

@@ -93,7 +93,7 @@ def measure(
         for start in range(0, len(index), 50):
             part = slice(start, start + 50)
             asked = Targets(target[part], none[part], none[part])
-            face, after = protected(net, faces, index[part], asked, (config.reach[0] + config.reach[-1]) / 2)
+            face, after = protected(net, faces, index[part], asked, config.watched_reach)
             with torch.autocast(face.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
                 for k, adapter in enumerate(adapters):
                     said = adapter.heads["gender"].probabilities(adapter(after)["gender"].float())

@@ -216,8 +216,9 @@ def inverse(case: Case) -> list[Row]:
         return out
 
     before, was, plain = case.asked(case.tune, True), case.asked(case.judge, True), case.asked(case.judge)
-    tuned = case.recovered(case.tune, {"inverse": recover}, tag=(case.budget, "whole crop"))["inverse"]
-    judged = case.recovered(case.judge, {"inverse": recover}, tag=(case.budget, "whole crop"))["inverse"]
+    tag = (case.budget, "whole crop")
+    tuned = case.recovered(case.tune, {"inverse": recover}, tag=tag)["inverse"]
+    judged = case.recovered(case.judge, {"inverse": recover}, tag=tag)["inverse"]
     here = added[len(case.tune) :].astype(np.float32) * (255 / 127)
     protected, original = evidence.crops_after[case.judge], evidence.crops_paired[case.judge]
     _strip(case, protected, original, here)
