@@ -26,6 +26,7 @@ from ..losses import importance_weights
 from ..networks.attribute import AttributeNet
 from ..networks.backbones import BACKBONES
 from ..networks.heads import HEADS, Head
+from ..photos.align import CROP
 from .data import Faces, augment, open_faces, to_tensor
 from .export import export_attribute
 from .loop import batch_indices, channels_last, fit, make_accelerator, start_run
@@ -42,6 +43,7 @@ class AttributeConfig:
     words for it: ``{Asian: [East Asian, Southeast Asian]}``; ``weight`` is the head's in the sum of losses;
     ``prior: true`` starts the head at the training labels' frequencies (:func:`start_at_prior`), which CORAL needs in
     short runs.
+    ``size`` is the side that the network sees and ``cut`` how many of the template's 224 pixels lie in it.
     ``importance`` weighs the ordinal tasks by the papers' formula. ``keep`` says whose network is written: ``last``, or
     the ``best`` epoch on the validation set by the first head's own figure: MAE of an age, balanced accuracy of others.
     ``schedule`` of the learning rate is one ``cycle`` of a cosine, or ``constant`` as in the CORAL papers, whose Adam
@@ -54,6 +56,7 @@ class AttributeConfig:
     test: list[dict[str, Any]] = field(default_factory=list)
     backbone: str = "fastcnn"
     size: int = 112
+    cut: int = CROP
     importance: bool = False
     epochs: int = 20
     batch: int = 64
@@ -148,13 +151,13 @@ def train_attribute(config: AttributeConfig, folder: Path, *, resume: bool = Tru
     _check(config)
     readings = {name: reading(name, about) for name, about in config.heads.items()}
     known = lambda row: any(r.rank(row) >= 0 for r in readings.values())  # noqa: E731
-    train = open_faces(config.train, known, size=config.size)
-    valid = open_faces(config.valid, known, size=config.size)
-    test = open_faces(config.test, known, size=config.size) if config.test else None
+    side = round(config.size * CROP / config.cut)  # the whole template's, so that the cut has the network's resolution
+    train, valid = open_faces(config.train, known, size=side), open_faces(config.valid, known, size=side)
+    test = open_faces(config.test, known, size=side) if config.test else None
     _check_labels(config, readings, train, valid)
     accelerator = make_accelerator(config.precision, config.seed)
     start_run(folder, config)
-    backbone = BACKBONES[_known(config.backbone, BACKBONES, "backbone")](size=config.size)
+    backbone = BACKBONES[_known(config.backbone, BACKBONES, "backbone")](size=config.size, cut=config.cut)
     heads = {n: _head(about, readings[n].words, backbone.out_features) for n, about in config.heads.items()}
     net = channels_last(AttributeNet(backbone, heads))
     weights = {name: float(about.get("weight", 1.0)) for name, about in config.heads.items()}
@@ -314,7 +317,7 @@ def _head(about: Mapping[str, Any], words: Sequence[str], features: int) -> Head
 def _check(config: AttributeConfig) -> None:
     if not isinstance(config.heads, Mapping) or not config.heads:
         raise UsageError(f"heads is {config.heads!r}, expected gender, age or race, each with its kind")
-    for name in ("epochs", "batch", "size"):
+    for name in ("epochs", "batch", "size", "cut"):
         value = getattr(config, name)
         if type(value) is not int or value < 1:
             raise UsageError(f"{name} is {value!r}, expected a whole number above 0")

@@ -17,6 +17,7 @@ from ..datasets.cache import Crops, open_crops
 from ..datasets.table import Row
 from ..errors import DataError, UsageError
 from ..photos.align import CROP
+from .composites import open_composites
 from .sources import source_table
 
 
@@ -64,24 +65,37 @@ def open_faces(
 ) -> Faces:
     """Open the data that a config names.
 
-    Each source is ``{layout, root, splits}``, see :func:`~halfmask.training.sources.source_table`. Rows for which
-    ``keep`` is false are left out. ``size`` is the crops' side. Raises :class:`~halfmask.errors.DataError` when a
+    Each source is ``{layout, root, splits}``, see :func:`~halfmask.training.sources.source_table`. With ``heads``,
+    another such source, its faces are put into that source's heads (:mod:`~halfmask.training.composites`). Rows for
+    which ``keep`` is false are left out. ``size`` is the crops' side. Raises :class:`~halfmask.errors.DataError` when a
     source has no face left.
     """
     if not sources:
         raise UsageError("no data source was given, expected a list of {layout, root, splits}")
     parts = []
     for source in sources:
-        table = source_table(source)
-        wanted = source.get("splits")
-        crops = open_crops(table, cache, size=size)
-        chosen = [i for i, r in enumerate(crops.rows) if (not wanted or r.split in wanted) and keep(r)]
-        if not chosen:
-            raise DataError(
-                f"no usable face in {dict(source)}; check splits and labels with: halfmask data check {source['root']}"
-            )
-        parts.append((crops, chosen))
+        if "heads" in source:
+            own = {name: value for name, value in source.items() if name != "heads"}
+            faces, heads = (_part(part, keep, cache, CROP) for part in (own, source["heads"]))
+            crops = open_composites(faces, heads, size=size, folder=cache)
+            parts.append((crops, list(range(len(crops)))))
+        else:
+            parts.append(_part(source, keep, cache, size))
     return Faces(parts)
+
+
+def _part(
+    source: Mapping[str, Any], keep: Callable[[Row], bool], cache: Path | None, size: int
+) -> tuple[Crops, list[int]]:
+    """The crops of one source, and which of them may be used."""
+    crops = open_crops(source_table(source), cache, size=size)
+    wanted = source.get("splits")
+    chosen = [i for i, r in enumerate(crops.rows) if (not wanted or r.split in wanted) and keep(r)]
+    if not chosen:
+        raise DataError(
+            f"no usable face in {dict(source)}; check splits and labels with: halfmask data check {source['root']}"
+        )
+    return crops, chosen
 
 
 def gray_pixels(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

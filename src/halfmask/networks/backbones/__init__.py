@@ -20,7 +20,9 @@ from ..legacy import load_legacy
 from ..resize import Resize
 from .fastcnn import FastCNN
 from .inception import InceptionV3
+from .plain import Plain
 from .resnet import DEPTHS, ResNet
+from .separable import Separable
 from .vgg import VGG16
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -130,6 +132,14 @@ def _fastcnn(size: int = 112, cut: int = CROP) -> Backbone:
     return Backbone("fastcnn", FastCNN(), size, cut, normalise=_QUARTER)
 
 
+def _separable(size: int = 96, cut: int = CROP) -> Backbone:
+    return Backbone("separable", Separable(), size, cut, normalise=_QUARTER)
+
+
+def _plain(size: int = 48, cut: int = CROP) -> Backbone:
+    return Backbone("plain", Plain(), size, cut, normalise=_QUARTER)
+
+
 #: Name → function of ``size`` and ``cut`` that builds the :class:`Backbone`, with random weights.
 BACKBONES: dict[str, Callable[..., Backbone]] = {
     **{f"resnet{depth}": partial(_resnet, depth) for depth in DEPTHS},
@@ -138,4 +148,6 @@ BACKBONES: dict[str, Callable[..., Backbone]] = {
     "inceptionv3": _inception,
     "gendercnn": _gendercnn,
     "fastcnn": _fastcnn,
+    "separable": _separable,
+    "plain": _plain,
 }

@@ -1,0 +1,123 @@
+"""Faces put into other people's heads: hair, neck and background for data that end at the face.
+
+FairFace's pictures are cut close, so in our crop hair and neck are a mirror image; portraits have both, but show few
+people. Each face that looks at the camera is blended (Pérez, Gangnet, Blake: *Poisson Image Editing*, 2003) into the
+portrait of somebody of the same gender and a like complexion: FairFace's variety of faces with real hair around them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from ..datasets.cache import Crops, default_folder
+from ..datasets.table import Row
+from ..errors import DataError
+from ..photos.align import CROP, template
+from ..photos.detect import Detector
+
+_VERSION = 1
+#: A face whose five points lie further than this from the template's, on average (pixels of 224), looks away.
+_FRONTAL = 7.0
+#: No head fits a face whose complexion is further than this from each (L*a*b*, L halved).
+_UNLIKE = 12.0
+#: Less colour than this is a gray picture.
+_GRAY = 4.0
+#: Forehead to chin: centre and half axes in the crop of 224.
+_OVAL = ((112, 137), (54, 72))
+#: Of so many heads drawn for a face, the one of the likeliest complexion is taken.
+_DRAWN = 40
+
+
+def open_composites(
+    faces: tuple[Crops, Sequence[int]], heads: tuple[Crops, Sequence[int]], *, size: int, folder: Path | None = None
+) -> Crops:
+    """Each frontal face of ``faces`` in a head of ``heads``, from the cache, or made now and then cached.
+
+    Both are crops of 224 with the rows that may be used. Left out are faces that look away, gray pictures, and faces
+    whose complexion no head has: the seam would show. A composite keeps its face's labels; it is nobody's picture,
+    so it has no identity. Raises :class:`~halfmask.errors.DataError` when no face or no head can be used.
+    """
+    crops = [tuple(c.rows[i].key for i in chosen) for c, chosen in (faces, heads)]
+    key = hashlib.sha256(json.dumps([_VERSION, size, *crops]).encode()).hexdigest()[:16]
+    home = (folder or default_folder()) / f"composites-{size}-{key}"
+    if not (home / "index.json").is_file():
+        _build(faces, heads, size, home)
+    index = json.loads((home / "index.json").read_text("utf-8"))
+    pixels = np.memmap(home / "crops.u8", np.uint8, "r", shape=(len(index), size, size, 3))
+    rows = [replace(faces[0].rows[i], key=f"composite/{faces[0].rows[i].key}", identity=None) for i in index]
+    return Crops(pixels, rows, [])
+
+
+def composite(face: NDArray[np.uint8], head: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """One face blended into one head: RGB crops (224, 224, 3) of the template, uint8.
+
+    >>> gray = np.full((224, 224, 3), 90, np.uint8)
+    >>> composite(gray, gray).shape
+    (224, 224, 3)
+    """
+    (x, y), (a, b) = _OVAL
+    mask = np.zeros(face.shape[:2], np.uint8)
+    cv2.ellipse(mask, (x, y), (a, b), 0, 0, 360, 255, -1)
+    return np.asarray(cv2.seamlessClone(face, head, mask, (x, y), cv2.NORMAL_CLONE), np.uint8)
+
+
+def complexion(face: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Mean colour of nose and cheeks in L*a*b*, (3,), L halved: light differs more than skin does."""
+    middle = np.ascontiguousarray(face[120:165, 75:150])
+    mean = cv2.cvtColor(middle, cv2.COLOR_RGB2LAB).reshape(-1, 3).mean(0)
+    return (mean * (0.5, 1, 1)).astype(np.float32)
+
+
+def frontal(faces: Crops, chosen: Sequence[int]) -> list[int]:
+    """Those of ``chosen`` whose face looks at the camera: found again in the crop, its points near the template's."""
+    detector, points = Detector(), template()
+    good = []
+    for i in tqdm(chosen, desc="looking for frontal faces", unit="face"):
+        away = [float(np.linalg.norm(f.points - points, axis=1).mean()) for f in detector(faces.pixels[i])]
+        if away and min(away) < _FRONTAL:
+            good.append(i)
+    return good
+
+
+def _build(faces: tuple[Crops, Sequence[int]], heads: tuple[Crops, Sequence[int]], size: int, home: Path) -> None:
+    home.parent.mkdir(parents=True, exist_ok=True)
+    fair, inner = faces[0], frontal(*faces)
+    port, outer = heads[0], frontal(*heads)
+    by_gender = {g: [i for i in outer if port.rows[i].gender == g] for g in (0, 1)}
+    tone = {i: complexion(port.pixels[i]) for i in outer}
+    rng = np.random.default_rng(_VERSION)
+    used: list[int] = []
+    work = Path(tempfile.mkdtemp(prefix=f".{home.name}-", dir=home.parent))
+    try:
+        with open(work / "crops.u8", "wb") as out:
+            for i in tqdm(inner, desc="putting faces into heads", unit="face"):
+                gender, own = fair.rows[i].gender, complexion(fair.pixels[i])
+                pool = by_gender[gender] if gender is not None else []
+                drawn = rng.choice(pool, min(_DRAWN, len(pool)), replace=False) if pool else []
+                apart = {int(k): float(np.linalg.norm(tone[k] - own)) for k in drawn}
+                if np.abs(own[1:] - 128).sum() < _GRAY or not apart or min(apart.values()) > _UNLIKE:
+                    continue
+                head = min(apart, key=lambda k: apart[k])
+                made = composite(fair.pixels[i], port.pixels[head])
+                if size != CROP:
+                    made = np.asarray(cv2.resize(made, (size, size), interpolation=cv2.INTER_AREA), np.uint8)
+                out.write(made.tobytes())
+                used.append(int(i))
+        if not used:
+            raise DataError("no face can be put into a head: none looks at the camera, or no head is like it")
+        (work / "index.json").write_text(json.dumps(used), "utf-8")
+        os.replace(work, home)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
