@@ -19,9 +19,9 @@ import torch
 from ages_figure import draw
 
 from halfmask.errors import UsageError
-from halfmask.evaluation.metrics import cumulative_score, mae, rmse
-from halfmask.evaluation.ordinal import biases_ordered, rank_inconsistencies
-from halfmask.evaluation.tables import markdown
+from halfmask.evaluation.measuring.metrics import cumulative_score, mae, rmse
+from halfmask.evaluation.measuring.ordinal import biases_ordered, rank_inconsistencies
+from halfmask.evaluation.measuring.summary import markdown
 from halfmask.networks.attribute import AttributeNet
 from halfmask.networks.heads import Coral
 from halfmask.training.attribute import AttributeConfig, train_attribute

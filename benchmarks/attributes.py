@@ -27,8 +27,8 @@ from tqdm import tqdm
 
 from halfmask import __version__
 from halfmask.datasets.cache import Crops, open_crops
-from halfmask.evaluation.attribute_tables import Answers, tables, to_markdown, write
-from halfmask.evaluation.kept import digest_of, made, save_arrays
+from halfmask.evaluation.measuring.attribute_tables import Answers, tables, to_markdown, write
+from halfmask.evaluation.measuring.parts import digest_of, made, save_arrays
 from halfmask.predicting.network import AttributeNetwork
 from halfmask.training.attribute import AttributeConfig
 from halfmask.training.loop import load_config

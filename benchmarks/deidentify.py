@@ -23,10 +23,10 @@ import numpy as np
 
 from halfmask.datasets import lfw_pairs, read
 from halfmask.datasets.table import Table
-from halfmask.evaluation.benchmark_protect import protect_table
-from halfmask.evaluation.protocol import BEFORE, Measured, measure
+from halfmask.evaluation.benchmark.protect import protect_table
+from halfmask.evaluation.measuring.protocol import BEFORE, Measured, measure
+from halfmask.evaluation.measuring.summary import Row, age_rows, gender_rows, looks_rows, markdown, match_rows
 from halfmask.evaluation.referees import Referees, load
-from halfmask.evaluation.tables import Row, age_rows, gender_rows, looks_rows, markdown, match_rows
 from halfmask.protecting import pipeline
 from halfmask.protecting.options import Options
 

@@ -32,8 +32,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from halfmask.evaluation.metrics import l2, mssim
-from halfmask.evaluation.tables import markdown
+from halfmask.evaluation.measuring.metrics import l2, mssim
+from halfmask.evaluation.measuring.summary import markdown
 from halfmask.methods.fgvm import perturb
 from halfmask.networks.identity import Identity, load_identity
 from halfmask.networks.memory import keep_memory

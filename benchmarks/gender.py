@@ -14,9 +14,9 @@ import numpy as np
 
 from halfmask.datasets import read
 from halfmask.datasets.cache import open_crops
-from halfmask.evaluation.bootstrap import bootstrap
-from halfmask.evaluation.metrics import auc, balanced_accuracy, error_rate
-from halfmask.evaluation.tables import Row, markdown
+from halfmask.evaluation.measuring.bootstrap import bootstrap
+from halfmask.evaluation.measuring.metrics import auc, balanced_accuracy, error_rate
+from halfmask.evaluation.measuring.summary import Row, markdown
 from halfmask.methods.labels import GenderEstimate
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from halfmask.evaluation.attackers import nets
-from halfmask.evaluation.tables import markdown
+from halfmask.evaluation.measuring.summary import markdown
 from halfmask.photos.paste import mask
 from halfmask.training.data import open_faces
 

@@ -17,9 +17,9 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from halfmask.evaluation.metrics import match_rate
-from halfmask.evaluation.pairs import all_pairs
-from halfmask.evaluation.tables import markdown
+from halfmask.evaluation.measuring.metrics import match_rate
+from halfmask.evaluation.measuring.pairs import all_pairs
+from halfmask.evaluation.measuring.summary import markdown
 from halfmask.methods.labels import GenderEstimate
 from halfmask.methods.san import San
 from halfmask.photos.paste import mask

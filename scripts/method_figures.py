@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from halfmask.evaluation.kept import whole
-from halfmask.evaluation.protocol import BEFORE
+from halfmask.evaluation.measuring.parts import whole
+from halfmask.evaluation.measuring.protocol import BEFORE
 from halfmask.methods.figures import FORMAT, PLACE
 
 #: Figures of the table that are told; a column of a referee is called by one of these, a stroke and the referee.

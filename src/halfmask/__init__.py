@@ -19,7 +19,7 @@ __all__ = ["Result", "__version__", "audit", "deidentify", "errors", "methods", 
 
 if TYPE_CHECKING:
     from . import errors, methods
-    from .evaluation.audit import audit
+    from .evaluation.audit.run import audit
     from .predicting.api import predict
     from .protecting.api import Result, deidentify, protect
 
@@ -29,7 +29,7 @@ _PLACES = {
     "protect": "halfmask.protecting.api",
     "deidentify": "halfmask.protecting.api",
     "Result": "halfmask.protecting.api",
-    "audit": "halfmask.evaluation.audit",
+    "audit": "halfmask.evaluation.audit.run",
     "predict": "halfmask.predicting.api",
 }
 _MODULES = ("errors", "methods")

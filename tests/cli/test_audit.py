@@ -14,8 +14,8 @@ from stand_ins import Brightness
 from halfmask.cli import main
 from halfmask.cli.audit import read_budget
 from halfmask.errors import UsageError
-from halfmask.evaluation import audit as auditing
 from halfmask.evaluation import referees
+from halfmask.evaluation.audit import run as auditing
 from halfmask.photos.detect import Detector
 
 Run = Callable[..., tuple[int, str, str]]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from halfmask.cli import main
-from halfmask.evaluation import benchmark
+from halfmask.evaluation.benchmark import run as benchmark
 from halfmask.evaluation.referees import Referees
 
 Call = Callable[..., tuple[int, str, str]]

@@ -13,7 +13,7 @@ import torch
 import halfmask
 from halfmask import methods
 from halfmask.errors import ExtraMissingError, UsageError, WeightsError
-from halfmask.evaluation.metrics import mssim
+from halfmask.evaluation.measuring.metrics import mssim
 from halfmask.methods import deidentify
 from halfmask.methods.choice import IDENTITY, attributes
 from halfmask.methods.deidentify import FULL, STRENGTHS, Deidentify

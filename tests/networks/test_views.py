@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from halfmask.evaluation import metrics
+from halfmask.evaluation.measuring import metrics
 from halfmask.networks import views
 from halfmask.photos.samples import LUMA
 

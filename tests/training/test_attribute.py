@@ -17,7 +17,7 @@ from accelerate.state import AcceleratorState
 
 from halfmask.datasets import cache
 from halfmask.errors import DataError, UsageError
-from halfmask.evaluation.ordinal import biases_ordered, rank_inconsistencies
+from halfmask.evaluation.measuring.ordinal import biases_ordered, rank_inconsistencies
 from halfmask.losses import importance_weights
 from halfmask.networks.attribute import AttributeNet
 from halfmask.networks.heads import Coral

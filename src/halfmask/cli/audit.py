@@ -105,7 +105,7 @@ def audit(
 
     Exit code: 0 all done, 2 the request made no sense, 3 some files could not be measured, 130 interrupted.
     """
-    from ..evaluation import audit as auditing
+    from ..evaluation.audit import run as auditing
 
     auditing.check_installed(attackers=choices["attackers"])
     direction = auditing.direction_of(choices["direction"], {"name": choices["method"]})
@@ -192,9 +192,9 @@ def _protected_first(
 ) -> Any:
     """Protect a data set into the report's folder, with the true labels, and audit what came of it."""
     from ..datasets.splits import most_people
-    from ..evaluation import audit as auditing
-    from ..evaluation.benchmark_protect import protect_table
-    from ..evaluation.sets import read_labels
+    from ..evaluation.audit import run as auditing
+    from ..evaluation.audit.pairing import read_labels
+    from ..evaluation.benchmark.protect import protect_table
     from ..methods import METHODS
     from ..protecting import pipeline
     from ..protecting.options import Options
@@ -257,7 +257,7 @@ def _dataset(name: str, data: Path, split: str | None) -> tuple[Table, list[str]
 
 def _settled(out: Path, options: Options) -> dict[str, Any]:
     """How the photos are protected, which is written down: a report's folder holds photos of one way only."""
-    from ..evaluation.kept import made, whole
+    from ..evaluation.measuring.parts import made, whole
     from ..methods import METHODS
     from ..weights import shipped, store
 

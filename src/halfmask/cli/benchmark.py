@@ -51,7 +51,7 @@ def benchmark(
 
     Exit code: 0 all done, 2 the request made no sense, 3 some failed, or nothing was there to measure, 130 interrupted.
     """
-    from ..evaluation.benchmark_config import find, read_config
+    from ..evaluation.benchmark.config import find, read_config
 
     paths = find(configs)
     wanted = [read_config(path) for path in paths]  # before the first one runs for hours, all are known to be sound
@@ -61,8 +61,8 @@ def benchmark(
         click.echo(table(("name", "kind", "title"), [(c.name, c.kind, c.title) for c in wanted]))
         return 0
     from ..errors import HalfmaskError, UsageError
-    from ..evaluation.benchmark import run
-    from ..evaluation.benchmark_tables import to_markdown, write
+    from ..evaluation.benchmark.run import run
+    from ..evaluation.benchmark.tables import to_markdown, write
 
     if not data.is_dir():
         raise UsageError(f"there is no folder {data}; give --data FOLDER, which holds celeba, lfw and so on")

@@ -26,7 +26,7 @@ class Ensemble:
     face by the secret ``key`` and the face's pixels, so the same photo always gets the same one and nobody else knows
     which. ``member`` takes the output of that one alone, 1 to n: protecting the photos n times, with 1, 2, … n, writes
     out all. Which member confounds a given classifier best is for an evaluation to know, not for a user:
-    :func:`halfmask.evaluation.oracle.oracle`.
+    :func:`halfmask.evaluation.benchmark.oracle.oracle`.
 
     ``weights`` is the folder of a run of ``halfmask train ensemble``; without it, the shipped weights. Raises
     :class:`~halfmask.errors.UsageError` for a setting that makes no sense.

@@ -22,8 +22,8 @@ def measured(place: Path | None = None) -> dict[str, Any]:
     ``place`` is the file, by default the one that ships. ``originals`` maps a set to the figures of its unchanged
     photos. A method's entry has ``label``, ``method``, ``hide``, ``prototype``, ``strength``, ``settings``,
     ``fingerprint``, ``ms`` (a face, on one core) and ``figures``, set → figure → value. It is called like a column
-    of :func:`halfmask.evaluation.overview.overview_rows`, such as ``auc/face-api``: what, by which referee; those that
-    could not be given are absent. Without the file nothing was measured. Raises
+    of :func:`halfmask.evaluation.benchmark.overview.overview_rows`, such as ``auc/face-api``: what, by which
+    referee; those that could not be given are absent. Without the file nothing was measured. Raises
     :class:`~halfmask.errors.WeightsError` when it is damaged.
 
     >>> measured(Path("absent.json"))["methods"]

@@ -118,8 +118,8 @@ def smoothed(images: Tensor, sigma: float) -> Tensor:
 def mssim(before: Tensor, after: Tensor) -> Tensor:
     """Mean structural similarity (N,) of the luma of RGB images (N, 3, H, W) in [0, 1].
 
-    The same as :func:`halfmask.evaluation.metrics.mssim`, with gradients: Wang et al. 2004, a Gaussian window of sigma
-    1.5 and 11 x 11 pixels, of which only those are counted that lie inside.
+    The same as :func:`halfmask.evaluation.measuring.metrics.mssim`, with gradients: Wang et al. 2004, a Gaussian window
+    of sigma 1.5 and 11 x 11 pixels, of which only those are counted that lie inside.
 
     >>> x = torch.rand(2, 3, 16, 16)
     >>> mssim(x, x).tolist()

@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ..datasets.cache import Crops, default_folder
-from ..datasets.table import Row
 from ..errors import DataError
 from ..photos.align import CROP, template
 from ..photos.detect import Detector

@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import UsageError
-from ..kept import made, whole
-from ..protocol import Measured
+from ..measuring.parts import made, whole
+from ..measuring.protocol import Measured
 from ..referees import Referees
 from .asking import Case
 from .attacks import ATTACKS
@@ -57,7 +57,7 @@ def attack(
 
     ``outputs`` is given original photos and gives several lists of protected versions of them, in the same order;
     recovery then averages them. ``measured`` is a measurement of the same photos by
-    :func:`~halfmask.evaluation.protocol.measure`, whose answers and descriptors need not be asked again.
+    :func:`~halfmask.evaluation.measuring.protocol.measure`, whose answers and descriptors need not be asked again.
 
     Finished attacks are kept in ``folder`` as JSON, and what they computed on the way beside them, so that a killed run
     goes on where it was. ``inverse`` also leaves ``inverse.png`` there: six faces, original above protected above

@@ -16,8 +16,8 @@ from tqdm import tqdm
 
 from ...errors import DataError, HalfmaskError
 from ...photos.detect import Face
-from ..kept import save_arrays
-from ..protocol import BEFORE, Measured, read_rgb
+from ..measuring.parts import save_arrays
+from ..measuring.protocol import BEFORE, Measured, read_rgb
 from ..referees import Referees
 from .budget import Budget
 from .evidence import Evidence, file_key

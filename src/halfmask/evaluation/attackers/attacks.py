@@ -14,7 +14,7 @@ from ...errors import DataError, MetricError
 from ...photos.align import CROP, crop_face
 from ...photos.detect import Face
 from ...photos.paste import face_change
-from ..metrics import balanced_accuracy
+from ..measuring.metrics import balanced_accuracy
 from .asking import RECOVERIES, Case, around, reread
 from .evidence import file_key
 from .judging import OWN, Row, Rule, choose, row

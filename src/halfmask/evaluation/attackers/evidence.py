@@ -23,8 +23,8 @@ from ...datasets.table import Row, Table
 from ...errors import DataError, HalfmaskError
 from ...photos.align import TEMPLATE_VERSION, crop_face, similarity, template, warp
 from ...photos.detect import Detector, Face
-from ..kept import digest_of, made, save_arrays
-from ..protocol import BEFORE, Measured, read_rgb, same_face
+from ..measuring.parts import digest_of, made, save_arrays
+from ..measuring.protocol import BEFORE, Measured, read_rgb, same_face
 
 Pixels = NDArray[np.uint8]
 
@@ -100,8 +100,8 @@ class Evidence:
 
         ``train`` says which rows belong to the attackers; None gives them half of the people of each gender, drawn by
         ``seed``. Rows without a gender, a protected file or a face in both photos are left out and counted. With
-        ``measured``, the result of :func:`~halfmask.evaluation.protocol.measure` for this table and these files (before
-        and one variant), its faces are taken and none is searched again.
+        ``measured``, the result of :func:`~halfmask.evaluation.measuring.protocol.measure` for this table and these
+        files (before and one variant), its faces are taken and none is searched again.
 
         Crops are kept in ``folder``; parts that are there already are not made again. ``workers`` 0: a thread a core.
         """

@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import roc_curve
 
 from ...errors import MetricError
-from ..bootstrap import auc_of, balanced_of, interval
-from ..metrics import auc, balanced_accuracy
+from ..measuring.bootstrap import auc_of, balanced_of, interval
+from ..measuring.metrics import auc, balanced_accuracy
 
 Row = dict[str, Any]
 

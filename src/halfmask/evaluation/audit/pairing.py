@@ -1,0 +1,389 @@
+"""Two folders side by side: which protected photo belongs to which original, and what is known of each.
+
+Photos are paired by their path within their folder, whatever the suffix, since protecting may have changed it. Nothing
+is dropped without a word: originals without a protected photo are *missing*, protected photos without an original
+*extra*.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+
+from PIL import Image
+
+from ...datasets.pairs import Pair, lfw_pairs, read_pairs
+from ...datasets.readers import read, recognise
+from ...datasets.readers.files import OLDEST, csv_rows, parse_ages
+from ...datasets.readers.folder import COLUMNS, GENDER_WORDS, parse_age
+from ...datasets.table import Row, Table
+from ...errors import DataError, UsageError
+from ...photos.files import is_photo
+from ...photos.photo import shown
+
+_NAMED = 10
+_LABELS = ("gender", "identity", "age", "race")
+
+
+@dataclass(frozen=True)
+class Sets:
+    """Originals and their protected photos.
+
+    ``table`` holds the originals to be measured, ``protected`` maps a row's key to its protected file, ``missing`` and
+    ``extra`` are the names of what has no counterpart, ``same`` the keys whose two files are equal byte for byte, and
+    ``notes`` sentences that a reader of the figures has to know.
+    """
+
+    table: Table
+    protected: dict[str, Path]
+    missing: list[str] = field(default_factory=list)
+    extra: list[str] = field(default_factory=list)
+    same: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def originals_of(path: Path | str, *, leave_out: Path | None = None) -> tuple[Table, list[str]]:
+    """The originals as a table, and notes. A published layout brings its labels along; else nothing is known of them.
+
+    ``path`` is a folder or one photo; what lies in the folder ``leave_out`` is none of them. Raises
+    :class:`~halfmask.errors.UsageError` when there is no photo.
+    """
+    path = Path(path)
+    if path.is_file():
+        return Table(path.name, path.parent, [Row(path.name, path)]), []
+    found = photos_in(path, leave_out=leave_out)
+    if not found:
+        raise UsageError(_no_photos("ORIGINALS", path))
+    try:
+        layout = recognise(path)
+        table = read(layout, path)
+    except DataError as error:  # a CSV about other things, or only HEIC photos
+        notes = [] if not any(path.glob("*.[cC][sS][vV]")) else [f"No labels were read from {path.name}: {error}"]
+        return Table(path.resolve().name, path, [Row(key, file) for key, file in found.items()]), notes
+    rows = [row for row in table if row.key in found]
+    known = {row.key for row in rows}
+    # Photos that the layout does not name are photos all the same; only nothing is known of them.
+    rows += [Row(key, file) for key, file in found.items() if key not in known]
+    name = path.resolve().name if layout == "folder" else layout
+    return Table(name, path, rows, list(table.problems)), []
+
+
+def photos_in(root: Path, *, leave_out: Path | None = None) -> dict[str, Path]:
+    """Key (path within the folder, with "/") → path of every photo in a folder, in order of the keys.
+
+    As ``halfmask protect`` walks: links to folders are followed, each real folder once; hidden names are left out.
+    """
+    unwanted = None if leave_out is None else leave_out.resolve()
+    seen = {root.resolve()}
+    found = {}
+    for place, folders, files in os.walk(root, followlinks=True):
+        kept = []
+        for name in sorted(folders):
+            real = Path(place, name).resolve()
+            if not name.startswith(".") and real not in seen and real != unwanted:
+                seen.add(real)
+                kept.append(name)
+        folders[:] = kept
+        for name in files:
+            file = Path(place, name)
+            if not name.startswith(".") and is_photo(name) and file.is_file():
+                found[file.relative_to(root).as_posix()] = file
+    return dict(sorted(found.items()))
+
+
+def pair_up(originals: Path | str | Table, protected: Path | str | Mapping[str, Path]) -> Sets:
+    """Find the protected photo of every original.
+
+    ``originals`` is a folder, one photo, or a table of photos; ``protected`` is what became of it, a folder or one
+    photo, or for a table the file of each key, of which those that are absent are missing. A file's name is compared
+    whole first and then without its suffix. When no path is common, paths are compared below the folder that all photos
+    of a side share (``img_align_celeba/1.jpg`` with ``1.png``), and a note says so.
+
+    Raises :class:`~halfmask.errors.UsageError` when a side is absent or holds no photo, when two photos have an equal
+    claim to a third, and when not one pair is found; the message says what both sides look like.
+    """
+    if isinstance(protected, Mapping):
+        return _told(originals, protected)
+    after = Path(protected)
+    notes: list[str] = []
+    if not isinstance(originals, Table):
+        before = Path(originals)
+        _refuse_odd_places(before, after)
+        table, notes = originals_of(before, leave_out=after)
+        if before.is_file():
+            return _checked(table, {before.name: after}, [], [], notes)
+        left_out = before
+    else:
+        if not after.is_dir():
+            raise UsageError(f"there is no folder {shown(after)} with the protected photos; check the path")
+        table, left_out = originals, originals.root
+    files = photos_in(after, leave_out=left_out)
+    if not files:
+        raise UsageError(_no_photos("PROTECTED", after))
+    keys = [row.key for row in table]
+    matched = _match({k: k for k in keys}, {k: k for k in files})
+    if not matched:
+        mine, theirs = _common_folder(keys), _common_folder(files)
+        if mine or theirs:
+            matched = _match({k: k[len(mine) :] for k in keys}, {k: k[len(theirs) :] for k in files})
+            if matched:
+                sides = [
+                    f"{shown(side)} of the {what}"
+                    for side, what in ((mine, "originals"), (theirs, "protected photos"))
+                    if side
+                ]
+                notes.append(f"Names were compared below {' and '.join(sides)}.")
+    if not matched:
+        raise UsageError(
+            "not one photo of ORIGINALS has a protected photo of the same name: ORIGINALS holds "
+            f"{some([shown(k) for k in keys], 3)}; PROTECTED holds {some([shown(k) for k in files], 3)}. Names are "
+            "paths within the folder without their suffix; give the two folders that halfmask protect was given"
+        )
+    missing = [k for k in keys if k not in matched]
+    taken = set(matched.values())
+    return _checked(
+        table, {k: files[v] for k, v in matched.items()}, missing, [k for k in files if k not in taken], notes
+    )
+
+
+def _told(originals: Path | str | Table, protected: Mapping[str, Path]) -> Sets:
+    if not isinstance(originals, Table):
+        raise UsageError("protected files by key belong to a table of originals; give a folder instead")
+    if unknown := sorted(set(protected) - {row.key for row in originals}):
+        raise UsageError(f"there are protected files of photos that {originals.name} lacks: {some(unknown)}")
+    there = {key: file for key, file in protected.items() if file.is_file()}
+    if not there:
+        raise UsageError(f"not one photo of {originals.name} has a protected file; see why they were left out")
+    return _checked(originals, there, [row.key for row in originals if row.key not in there], [], [])
+
+
+def _refuse_odd_places(before: Path, after: Path) -> None:
+    for what, path in (("ORIGINALS", before), ("PROTECTED", after)):
+        if not path.exists():
+            raise UsageError(f"there is no {shown(path)} ({what}); check the path")
+        if not (path.is_dir() or path.is_file()):
+            raise UsageError(f"{what} {shown(path)} is neither a file nor a folder; expected photos")
+    if before.is_dir() != after.is_dir():
+        kinds = ["a folder" if path.is_dir() else "a file" for path in (before, after)]
+        raise UsageError(f"ORIGINALS is {kinds[0]} and PROTECTED is {kinds[1]}; expected two folders or two photos")
+    if before.resolve() == after.resolve():
+        raise UsageError(
+            f"ORIGINALS and PROTECTED are both {shown(before)}; give the photos before and after protection"
+        )
+
+
+def _checked(table: Table, protected: dict[str, Path], missing: list[str], extra: list[str], notes: list[str]) -> Sets:
+    paths = {row.key: row.path for row in table}
+    same = [key for key, file in protected.items() if _equal(paths[key], file)]
+    if same:
+        notes = [
+            *notes,
+            f"{len(same)} of the {len(protected)} protected photos are equal to their original byte for byte: they are "
+            f"not protected at all. First: {shown(same[0])}.",
+        ]
+    if resized := [key for key, file in protected.items() if _resized(paths[key], file)]:
+        notes = [
+            *notes,
+            f"{len(resized)} of the {len(protected)} protected photos differ in size from their original. A face is "
+            "looked for where it was, so theirs may count as lost, and how they look is not comparable. First: "
+            f"{shown(resized[0])}.",
+        ]
+    return Sets(table, protected, missing, extra, same, notes)
+
+
+def _equal(one: Path, two: Path) -> bool:
+    try:
+        return one.stat().st_size == two.stat().st_size and filecmp.cmp(one, two, shallow=False)
+    except OSError:
+        return False  # whoever reads it will say what is wrong with it
+
+
+def _resized(one: Path, two: Path) -> bool:
+    try:
+        with Image.open(one) as before, Image.open(two) as after:
+            return sorted(before.size) != sorted(after.size)  # a turned photo is turned back when it is read
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False  # as above
+
+
+def _match(mine: Mapping[str, str], theirs: Mapping[str, str]) -> dict[str, str]:
+    """Key of an original → key of its protected photo; both mappings give the name by which a key is compared."""
+    whole = {name: key for key, name in theirs.items()}
+    matched = {key: whole[name] for key, name in mine.items() if name in whole}
+    taken = set(matched.values())
+    befores, afters = _by_stem(mine, matched), _by_stem(theirs, taken)
+    unclear = []
+    for stem, keys in befores.items():
+        others = afters.get(stem, [])
+        if len(keys) == 1 and len(others) == 1:
+            matched[keys[0]] = others[0]
+        elif others:
+            unclear.append(f"{' and '.join(map(shown, keys))} with {' and '.join(map(shown, others))}")
+    if unclear:
+        raise UsageError(
+            f"it cannot be told which protected photo is of which original: {some(unclear)}. Expected one photo of a "
+            "name in a folder; remove or rename what does not belong"
+        )
+    return {key: matched[key] for key in mine if key in matched}
+
+
+def _by_stem(names: Mapping[str, str], without: Iterable[str]) -> dict[str, list[str]]:
+    left_out = set(without)
+    found: dict[str, list[str]] = {}
+    for key, name in names.items():
+        if key not in left_out:
+            found.setdefault(str(PurePosixPath(name).with_suffix("")), []).append(key)
+    return found
+
+
+def _common_folder(keys: Iterable[str]) -> str:
+    """The folder that all keys share, with its last "/"; "" when they share none."""
+    parents = {PurePosixPath(key).parent.as_posix() for key in keys}
+    common = os.path.commonpath(parents) if parents else ""
+    return f"{common}/" if common not in ("", ".") else ""
+
+
+def read_labels(path: Path | str, table: Table) -> tuple[Table, list[str]]:
+    """The table with what a CSV says of its photos, which beats what the table knew; and notes.
+
+    The CSV's header needs ``file`` and one or more of ``gender``, ``identity``, ``age`` and ``race``
+    (:data:`halfmask.datasets.readers.folder.COLUMNS` has further words for each). A file is named by its path within
+    ORIGINALS, by its bare name when only one photo has it, or by its whole path. Genders are female, f, 0, male, m, 1
+    in any case, ages years or a range such as 50-59; an empty cell is unknown. Rows of photos that are not there are
+    left out, and a note names them.
+
+    Raises :class:`~halfmask.errors.UsageError` for a file that cannot be read, lacks a column, names no photo that is
+    there, uses a name that several photos go by, or holds other values or two for one photo; it lists all of a kind
+    with their lines.
+    """
+    path = Path(path)
+    place = shown(path)
+    names = _names(table)
+    rows = {row.key: row for row in table}
+    said: dict[tuple[str, str], object] = {}
+    absent: list[str] = []
+    ambiguous: list[str] = []
+    odd, clashing = [], []
+    try:
+        lines = list(csv_rows(path))
+    except DataError as error:
+        raise UsageError(f"the labels file {place} cannot be used: {error}") from error
+    header = _header(lines[0][1] if lines else {}, place)
+    for line, cells in lines:
+        file = cells[header["file"]].replace("\\", "/").removeprefix("./")
+        keys = names.get(file) or names.get(os.path.abspath(file)) or set()  # noqa: PTH100  links stay as they are
+        if len(keys) != 1:
+            (ambiguous if keys else absent).append(f"{shown(file)} (line {line})")
+            continue
+        key = min(keys)
+        for column in _LABELS:
+            text = cells[header[column]] if column in header else ""
+            if not text:
+                continue
+            value = _value(column, text)
+            if value is None:
+                odd.append(f"{column} {shown(text)} (line {line})")
+            elif said.setdefault((key, column), value) != value:
+                clashing.append(f"{column} of {shown(file)} (line {line})")
+    problems = []
+    if ambiguous:
+        problems.append(f"uses names that several photos go by: {some(ambiguous)}")
+    if odd:
+        problems.append(
+            f"holds values that are none: {some(odd)}; expected female or male, and ages from 0 to {OLDEST} years"
+        )
+    if clashing:
+        problems.append(f"says two things about one photo: {some(clashing)}")
+    if lines and len(absent) == len(lines):
+        problems.append(f"names no photo of ORIGINALS: {some(absent, 3)}; ORIGINALS holds {some(list(rows), 3)}")
+    if problems:
+        raise UsageError(f"the labels file {place} " + "; it ".join(problems))
+    for (key, column), value in said.items():
+        if column == "age":
+            age, ages = (None, value) if isinstance(value, tuple) else (value, None)
+            rows[key] = replace(rows[key], age=age, age_range=ages)  # type: ignore[arg-type]
+        else:
+            rows[key] = replace(rows[key], **{column: value})  # type: ignore[arg-type]
+    notes = []
+    if absent:
+        notes.append(f"{shown(path.name)} names {len(absent)} photos that are not among the originals: {some(absent)}.")
+    return replace(table, rows=list(rows.values())), notes
+
+
+def _header(cells: Mapping[str, str], place: str) -> dict[str, str]:
+    header = {
+        column: next(word for word in words if word in cells)
+        for column, words in COLUMNS.items()
+        if any(word in cells for word in words)
+    }
+    if "file" not in header or not set(_LABELS) & set(header):
+        got = ", ".join(shown(name) for name in cells) or "nothing"
+        raise UsageError(
+            f"the labels file {place} has the columns {got}; expected a first line such as "
+            "file,gender,identity,age,race, of which file and one other are needed, and rows below it"
+        )
+    return header
+
+
+def _names(table: Table) -> dict[str, set[str]]:
+    """Every name that a photo goes by → keys."""
+    names: dict[str, set[str]] = {}
+    for row in table:
+        for name in {row.key, PurePosixPath(row.key).name, str(row.path), os.path.abspath(row.path)}:  # noqa: PTH100
+            names.setdefault(name, set()).add(row.key)
+    for row in table:  # a photo in the folder itself is meant by its bare name, whatever lies further down
+        names[row.key] = {row.key}
+    return names
+
+
+def _value(column: str, text: str) -> object | None:
+    """What a cell says: 0 or 1, years, a range of years or a word; None when it is none."""
+    if column == "gender":
+        return GENDER_WORDS.get(text.lower())
+    if column == "age":
+        age = parse_age(text)
+        return parse_ages(text) if age is None else age
+    return text
+
+
+def read_pair_list(path: Path | str, table: Table) -> tuple[list[Pair], list[str]]:
+    """The pairs that a CSV (columns a, b, same) or LFW's own ``pairs.txt`` names, and notes of what was left out.
+
+    Raises :class:`~halfmask.errors.UsageError` when the file cannot be read or none of its pairs is left.
+    """
+    path = Path(path)
+    try:
+        pairs = (
+            lfw_pairs(table.root, str(path.resolve()))
+            if path.suffix.lower() == ".txt" and table.name == "lfw"
+            else read_pairs(path, table)
+        )
+    except DataError as error:
+        raise UsageError(f"the pairs file {shown(path)} cannot be used: {error}") from error
+    keys = {row.key for row in table}
+    kept = [pair for pair in pairs if pair.a in keys and pair.b in keys]
+    problems = list(pairs.problems)
+    if not kept:
+        why = f": {some(problems)}" if problems else ""
+        raise UsageError(f"the pairs file {shown(path)} names no two photos that are here{why}; ORIGINALS holds "
+                         f"{some([shown(row.key) for row in table], 3)}")  # fmt: skip
+    notes = []
+    if problems:
+        notes.append(f"{len(problems)} rows of {shown(path.name)} were left out: {some(problems)}.")
+    if len(kept) < len(pairs):
+        notes.append(f"{len(pairs) - len(kept)} pairs name photos that are not in this set and were left out.")
+    return kept, notes
+
+
+def _no_photos(what: str, path: Path) -> str:
+    if not path.exists():
+        return f"there is no {shown(path)} ({what}); check the path"
+    return f"{what} {shown(path)} holds no photo (.jpg, .png, .webp, .heic, …); expected a folder of photos"
+
+
+def some(items: Sequence[str], named: int = _NAMED) -> str:
+    rest = len(items) - named
+    return ", ".join(items[:named]) + (f" and {rest} more" if rest > 0 else "")

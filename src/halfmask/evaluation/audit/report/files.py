@@ -1,0 +1,133 @@
+"""The report on disk: the page, one CSV a table, and ``results.json``; each whole or absent."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ....errors import HalfmaskError
+from ....photos.photo import shown
+
+if TYPE_CHECKING:
+    from .images import Picture
+
+#: The tables that become CSV files, with the columns that they have even when there is no row.
+CSV_COLUMNS = {
+    "gender": ("variant", "referee", "n", "lost", "error", "balanced_accuracy", "auc", "eer"),
+    "matching": ("variant", "matcher", "genuine", "impostors", "tmr@0.01", "tmr@0.001", "tmr@0.0001", "auc", "eer"),
+    "attacks": ("attack", "reader", "n_train", "n_test", "balanced_accuracy", "auc"),
+    "groups": ("attribute", "group", "n", "people", "referee", "measure", "before", "protected"),
+    "age": ("variant", "referee", "n", "lost", "mae", "rmse", "cs5"),
+    "race": ("variant", "referee", "n", "lost", "balanced_accuracy", "auc"),
+    "looks": ("measure", "mean", "low", "high"),
+}
+
+#: What a spreadsheet would take for a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def write(
+    results: Mapping[str, Any], folder: Path, pictures: Sequence[Picture] = (), *, inverse: Path | None = None
+) -> Path:
+    """Write ``report.html``, seven CSV files and ``results.json`` into ``folder``; gives the page's path.
+
+    ``results`` is the dictionary of ``results.json`` (numpy numbers are welcome; NaN and infinity become null),
+    ``pictures`` are the faces to show, ``inverse`` is the strip of the learned inverse. A table without rows gives a
+    CSV of its heading alone. Nothing is put in place before all of it is written.
+
+    Raises :class:`~halfmask.errors.HalfmaskError` when the folder cannot be written to or the disk is full, and
+    :class:`~halfmask.errors.ExtraMissingError` without ``halfmask[train]``.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write({"set": {"originals": "mine"}}, Path(folder)).name
+    'report.html'
+    """
+    from .page import render
+
+    results = plain(results)
+    page = folder / "report.html"
+    texts = {"results.json": json.dumps(results, indent=1, allow_nan=False) + "\n"}
+    texts |= {f"{name}.csv": as_csv(_rows(results, name), columns) for name, columns in CSV_COLUMNS.items()}
+    texts[page.name] = render(results, pictures, inverse=inverse)  # last in place: where it is, the rest is
+    parts: dict[Path, Path] = {}
+    at = folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            at = folder / name
+            parts[at] = folder / f".{name}.{secrets.token_hex(4)}.part"
+            # a file name that is not UTF-8 cannot be written as it is
+            parts[at].write_bytes(text.encode("utf-8", "backslashreplace"))
+        for at, part in parts.items():
+            os.replace(part, at)
+    except OSError as error:
+        raise HalfmaskError(
+            f"the report {shown(at)} could not be written: {error.strerror or error}; "
+            "give a folder with room that may be written to, and run the same line again"
+        ) from error
+    finally:
+        for part in parts.values():
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+    return page
+
+
+def as_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> str:
+    r"""Rows as CSV: ``columns`` first, then whatever else the rows hold. None is empty; a list is joined by "; ".
+
+    A text that a spreadsheet would take for a formula gets an apostrophe in front.
+
+    >>> as_csv([{"n": 3, "group": "=1+1", "auc": None}])
+    "n,group,auc\r\n3,'=1+1,\r\n"
+    """
+    names = list(dict.fromkeys([*(columns if not rows else ()), *(key for row in rows for key in row)]))
+    names.sort(key=lambda name: columns.index(name) if name in columns else len(columns))
+    stream = io.StringIO(newline="")
+    writer = csv.writer(stream)
+    writer.writerow([_cell(name) for name in names])
+    writer.writerows([[_cell(row.get(name)) for name in names] for row in rows])
+    return stream.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        value = "; ".join(f"{k}: {v}" for k, v in value.items())
+    elif isinstance(value, list):
+        value = "; ".join(str(v) for v in value)
+    if isinstance(value, str) and value.startswith(_FORMULA):
+        return f"'{value}"
+    return "" if value is None else value
+
+
+def _rows(results: Mapping[str, Any], name: str) -> Sequence[Mapping[str, Any]]:
+    if name == "looks":
+        return [{"measure": measure, **(row or {})} for measure, row in (results.get("looks") or {}).items()]
+    return results.get(name) or ()
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON knows it: numpy becomes Python, a tuple a list, a path a text, NaN and infinity None.
+
+    >>> plain({"auc": np.float32(0.5), "n": np.int64(3), "no": float("nan"), "x": np.arange(2)})
+    {'auc': 0.5, 'n': 3, 'no': None, 'x': [0, 1]}
+    """
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    if isinstance(value, float) and not isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value

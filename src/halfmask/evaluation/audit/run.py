@@ -1,0 +1,415 @@
+"""The audit: two folders, the photos before and after protection, and everything that can be said of them.
+
+Pair up, ask the referees, let attackers learn, write the report. What could not be said stands in the results as well
+as what could: every sentence of ``not_tested`` and ``notes`` is written where the gap arose.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ... import __version__
+from ...datasets.pairs import Pair
+from ...datasets.splits import most_people
+from ...datasets.table import Table
+from ...errors import DataError, ExtraMissingError, UsageError
+from ...photos.photo import shown
+from ..measuring.parts import made
+from ..measuring.protocol import BEFORE, Measured, measure, read_rgb
+from . import pairing
+from .figures import PROTECTED, attacks_for, direction_of, figures, remarks
+
+if TYPE_CHECKING:
+    from ..attackers import Budget, Evidence
+    from ..referees import Referees
+
+_NEEDS = {"sklearn": "scikit-learn", "skimage": "scikit-image", "jinja2": "jinja2", "matplotlib": "matplotlib"}
+_REFEREES_NEED = {"dlib": "dlib-bin", "onnx": "onnx"}
+
+
+class Results(dict[str, Any]):
+    """What an audit found, the dictionary of ``results.json``, and where its report lies.
+
+    The keys: ``set``, ``gender``, ``age``, ``race``, ``matching``, ``roc``, ``attacks``, ``looks``, ``groups``,
+    ``pictures``, ``not_tested``, ``notes``, and ``format``, ``halfmask``, ``created``, ``command``, ``direction``,
+    ``method``. Rates lie in [0, 1], ages are years, intervals (``_low``, ``_high``) are 95 % bootstrap by person. A
+    figure that cannot be given is None, and its row's ``refused`` says why.
+    """
+
+    report: Path
+
+    @property
+    def verdict(self) -> list[str]:
+        """The answers in words, one line each, in the order in which a reader asks."""
+        from .report.verdict import findings
+
+        return [f"{f.question} {f.answer}. {f.sentence}" for f in findings(self)]
+
+
+def audit(
+    originals: str | Path | Table,
+    protected: str | Path | Mapping[str, Path],
+    *,
+    out: str | Path,
+    labels: str | Path | None = None,
+    pairs: str | Path | None = None,
+    referees: Referees | Sequence[str] | None = None,
+    attackers: bool = True,
+    attacks: Sequence[str] | None = None,
+    budget: Budget | None = None,
+    outputs: Callable[[Sequence[Path]], Iterable[Sequence[Path]]] | None = None,
+    method: Mapping[str, Any] | None = None,
+    direction: str | None = None,
+    most: int | None = None,
+    seed: int = 0,
+    workers: int = 0,
+    pictures: int = 6,
+    title: str | None = None,
+    notes: Sequence[str] = (),
+    command: str = "",
+    say: Callable[[str], None] = lambda line: None,
+    quiet: bool = False,
+) -> Results:
+    """Measure photos before and after protection: gender, age and race, matching, looks, and what attackers learn.
+
+    ``originals`` and ``protected`` are folders (or single photos) whose photos are paired by path without suffix; they
+    may also be a table of :mod:`halfmask.datasets` and the protected file of each of its keys. A published layout
+    brings its labels along, ``labels`` is a CSV (``file,gender,identity,age,race``) that beats them. ``pairs`` is a CSV
+    (``a,b,same``) of the photos to match; without it every two photos of known people are, and where nobody is known
+    every photo meets its own protected one.
+
+    ``referees`` restricts who judges, by name, or brings judges of one's own. ``attacks`` restricts the attackers by
+    name, ``budget`` what they may spend, and ``outputs`` makes further protected versions of photos
+    (see :func:`~halfmask.evaluation.attackers.attack`).
+    ``most`` takes whole people until there are so many photos, by a shuffle that ``seed`` fixes. ``workers`` is the
+    number of processes, 0 for one a core. ``pictures`` are shown in the report, which
+    calls the originals ``title``, or else by their folder's name. ``method`` is what protected them, as
+    far as it is known. ``direction`` is what that is for: "protect" hides attributes, "deidentify" hides who it is and
+    keeps the attributes; None goes by the method. ``say`` gets every warning as a line of text.
+
+    The report is written into the folder ``out``: one HTML page, ``results.json`` and a CSV a table. The work lies in
+    ``out/work``; a second call with the same photos goes on where the first stopped, and never writes elsewhere.
+
+    Raises :class:`~halfmask.errors.UsageError` for folders that do not belong together, labels that are none, pairs of
+    which none is left, or unknown names; :class:`~halfmask.errors.DataError` when no original shows a face or the disk
+    is full; :class:`~halfmask.errors.ExtraMissingError` when ``halfmask[train]`` is not installed;
+    :class:`~halfmask.errors.WeightsError` when a referee cannot be had.
+
+    >>> import halfmask
+    >>> halfmask.audit("holiday", "holiday-protected", out="report")
+    Traceback (most recent call last):
+    halfmask.errors.UsageError: there is no holiday (ORIGINALS); check the path
+    """
+    check_installed(own_referees=_own(referees) is not None, attackers=attackers)
+    home = Path(out)
+    direction = direction_of(direction, method)
+    check_names(referees, attacks if attackers else (), direction)
+    found = pairing.pair_up(originals, protected)
+    places = [originals.root if isinstance(originals, Table) else Path(originals)]
+    check_report(home, places if isinstance(protected, Mapping) else [*places, Path(protected)])
+    for what, names in (("have no protected photo", found.missing), ("have no original", found.extra)):
+        if names:
+            say(f"{len(names)} photos {what}: {pairing.some([shown(n) for n in names])}")
+    told = [*notes, *found.notes]
+    table = found.table
+    if labels is not None:
+        table, more = pairing.read_labels(labels, table)
+        told += more
+    given: list[Pair] | None = None
+    if pairs is not None:
+        given, more = pairing.read_pair_list(pairs, table)
+        told += more
+    for line in told[len(notes) :]:  # the caller knows its own
+        say(line)
+    table, given = _chosen(table, found.protected, given, most, seed, told)
+    files = {row.key: found.protected[row.key] for row in table if row.key in found.protected}
+    name = "protected" if isinstance(protected, Mapping) else Path(protected).resolve().name
+    with room(home):
+        made(home / "work")
+        judges = _judges(referees, table, workers, told, say)
+
+        measured = measure(
+            table, {PROTECTED: files}, referees=judges, folder=home / "work", workers=workers, quiet=quiet
+        )
+        results = Results(
+            {
+                "format": 1,
+                "halfmask": __version__,
+                "created": datetime.now(UTC).isoformat(timespec="seconds"),
+                "command": command,
+                "direction": direction,
+                "method": dict(method) if method else None,
+                "set": _set(table, files, found, measured) | {"originals": title or table.name, "protected": name},
+                "notes": told,
+                "not_tested": [],
+            }
+        )
+        figures(results, table, measured, judges, given, seed)
+        results["attacks"] = []
+        if not attackers:
+            what = "recognise" if direction == "deidentify" else "read"
+            results["not_tested"].append(
+                f"Attackers that learn from protected photos were not tried: expect them to {what} more than "
+                "unprepared software."
+            )
+        elif evidence := _evidence(results, table, files, measured, home / "work", seed, workers, quiet):
+            from ..attackers import Budget as Kind
+            from ..attackers import attack
+
+            results["attacks"] = attack(
+                evidence,
+                judges,
+                folder=home / "work",
+                budget=budget or Kind(),
+                only=attacks_for(direction, attacks),
+                outputs=outputs,
+                measured=measured,
+                quiet=quiet,
+            )
+            if outputs is None and direction == "protect":
+                results["not_tested"].append(
+                    "Averaging several protected versions of one photo: only one version of each was there."
+                )
+        remarks(results, table, judges, attacks if attackers else None)
+        return _report(results, table, files, measured, home, pictures, seed)
+
+
+def check_report(out: Path, folders: Sequence[Path]) -> None:
+    """Raise :class:`~halfmask.errors.UsageError` when the report's folder is a file, or lies in one of ``folders``."""
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"the report {shown(out)} is a file; expected a folder, or a name that is free")
+    for folder in folders:
+        if folder.is_dir() and out.resolve().is_relative_to(folder.resolve()):
+            raise UsageError(
+                f"the report {shown(out)} lies inside {shown(folder)}, so a second run would take its pictures for "
+                "photos; choose a folder outside it"
+            )
+
+
+def check_names(
+    referees: Referees | Sequence[str] | None, attacks: Sequence[str] | None, direction: str = "protect"
+) -> None:
+    """Raise :class:`~halfmask.errors.UsageError` for an unknown referee or attack, before minutes of work are lost.
+
+    And for an attack that is none in this direction.
+    """
+    from ..attackers import ATTACKS
+    from ..referees import AGE, GENDER, MATCHERS, RACE
+    from ..referees import Referees as Kind
+
+    asked = () if isinstance(referees, Kind) else referees
+    for what, names, known in (
+        ("attack", attacks, list(ATTACKS)),
+        ("referee", asked, sorted({*MATCHERS, *GENDER, *AGE, *RACE})),
+    ):
+        if unknown := sorted(set(names or ()) - set(known)):
+            raise UsageError(f"no {what} is called {', '.join(unknown)}; there are {', '.join(known)}")
+    attacks_for(direction, attacks)
+
+
+def check_installed(*, own_referees: bool = False, attackers: bool = True) -> None:
+    """Raise :class:`~halfmask.errors.ExtraMissingError` when a package that the audit needs is not installed."""
+    needs = _NEEDS | ({} if own_referees else _REFEREES_NEED) | ({"torch": "torch"} if attackers else {})
+    if absent := [package for module, package in needs.items() if find_spec(module) is None]:
+        hint = "" if absent != ["torch"] else ", or leave the attackers out (--no-attackers)"
+        raise ExtraMissingError(
+            f'the audit needs {", ".join(absent)}, which is not installed: pip install "halfmask[train]"{hint}'
+        )
+
+
+@contextmanager
+def room(folder: Path) -> Iterator[None]:
+    """A full disk, or a folder that cannot be written to, becomes a clear error."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EEXIST, errno.ENOTDIR):
+            raise
+        raise DataError(
+            f"the report cannot be written to {shown(folder)}: {error.strerror or error}. What was measured is kept in "
+            "its folder work: make room, or choose another folder, and run the same again"
+        ) from error
+
+
+# ------------------------------------------------------------------------------------------------ what to measure
+
+
+def _chosen(
+    table: Table,
+    protected: Mapping[str, Path],
+    pairs: list[Pair] | None,
+    most: int | None,
+    seed: int,
+    notes: list[str],
+) -> tuple[Table, list[Pair] | None]:
+    """The photos to measure: those with a protected one, and the originals that pairs compare them with."""
+    wanted = set(protected) | {key for pair in pairs or () for key in (pair.a, pair.b)}
+    chosen = table.where(lambda row: row.key in wanted)
+    if most is not None and len(chosen) > most:
+        chosen = most_people(chosen, most, seed)
+        notes.append(
+            f"{len(chosen)} of {len(wanted)} photos were measured, of whole people drawn by lot (seed {seed})."
+        )
+    if pairs is not None:
+        keys = {row.key for row in chosen}
+        kept = [pair for pair in pairs if pair.a in keys and pair.b in keys]
+        if not kept:
+            raise UsageError("none of the pairs is among the photos that were drawn; ask for more photos")
+        if len(kept) < len(pairs):
+            notes.append(f"{len(pairs) - len(kept)} of {len(pairs)} pairs are not among the photos that were drawn.")
+        pairs = kept
+    return chosen, pairs
+
+
+def _own(referees: Referees | Sequence[str] | None) -> Referees | None:
+    from ..referees import Referees as Kind
+
+    return referees if isinstance(referees, Kind) else None
+
+
+def _judges(
+    asked: Referees | Sequence[str] | None, table: Table, workers: int, notes: list[str], say: Callable[[str], None]
+) -> Referees:
+    """The referees, without those that learned from this very data set; what is missing of them is fetched first."""
+    if (own := _own(asked)) is not None:
+        return own
+    from ...weights import store
+    from ..referees import AGE, GENDER, MATCHERS, RACE, load
+
+    known = {**MATCHERS, **GENDER, **AGE, **RACE}
+    names = list(dict.fromkeys(known if asked is None else asked))  # type: ignore[arg-type]
+    for name in [n for n in names if getattr(RACE.get(n), "trained_on", None) == table.name]:
+        names.remove(name)
+        notes.append(f"{name} learned from {table.name} and is no judge of it; it was left out.")
+    for model in store.MODELS.values():
+        if model.name == "yunet" or (asked is None and model.role == "referee"):
+            store.get(model.name, say=say)
+    return load(threads=workers, only=names)
+
+
+def _set(
+    table: Table, files: Mapping[str, Path], found: pairing.Sets, measured: Mapping[str, Measured]
+) -> dict[str, Any]:
+    """Who and what was measured, and what was not."""
+    before, after = measured[BEFORE], measured[PROTECTED]
+    rows = [row for row in table if row.key in files]
+    broken = {key for key, _ in (*before.problems, *after.problems)}
+    none = [k for k, on, asked in zip(before.keys, before.enrolled, after.attempted, strict=True) if asked and not on]
+    lost = after.attempted & before.enrolled & ~after.enrolled
+    return {
+        "photos": len(rows),
+        "people": len({row.identity if row.identity is not None else ("", row.key) for row in rows}),
+        "identities_known": bool(rows) and all(row.identity is not None for row in rows),
+        "labelled": sum(row.gender is not None for row in rows),
+        "women": sum(row.gender == 0 for row in rows),
+        "men": sum(row.gender == 1 for row in rows),
+        "missing": found.missing,
+        "extra": found.extra,
+        "same": found.same,
+        "no_face_before": [key for key in none if key not in broken],
+        "lost": [key for key, gone in zip(after.keys, lost, strict=True) if gone and key not in broken],
+        "unreadable": [
+            *([key, f"original: {why}"] for key, why in before.problems),
+            *([key, f"protected: {why}"] for key, why in after.problems),
+        ],
+    }
+
+
+def _evidence(
+    results: Results,
+    table: Table,
+    files: Mapping[str, Path],
+    measured: Mapping[str, Measured],
+    work: Path,
+    seed: int,
+    workers: int,
+    quiet: bool,
+) -> Evidence | None:
+    """What attackers get who know the method: labelled protected photos of half of the people; None says why not."""
+    from ..attackers import Evidence
+
+    if not (results["set"]["women"] and results["set"]["men"]):
+        return None  # nothing to tell apart, as the line about gender says
+    try:
+        evidence = Evidence.gather(
+            table, files, folder=work, seed=seed, measured=measured, workers=workers, quiet=quiet
+        )
+    except DataError as error:
+        if isinstance(error.__cause__, OSError):  # the disk, not the photos
+            raise
+        results["not_tested"].append(f"Attackers that learn from protected photos: {error}")
+        return None
+    mine = evidence.train
+    results["notes"].append(
+        f"The attackers learned from {int(mine.sum())} photos of {len(np.unique(evidence.persons[mine]))} people and "
+        f"were judged on {int((~mine).sum())} of {len(np.unique(evidence.persons[~mine]))} others. Whoever has more "
+        "photos, a larger network or more time may read more."
+    )
+    return evidence
+
+
+# ------------------------------------------------------------------------------------------------------ the report
+
+
+def _report(
+    results: Results,
+    table: Table,
+    files: Mapping[str, Path],
+    measured: Mapping[str, Measured],
+    home: Path,
+    pictures: int,
+    seed: int,
+) -> Results:
+    from .report import write
+
+    keys = _shown(table, measured, pictures, seed)
+    results["pictures"] = keys
+    paths = {row.key: row.path for row in table}
+    strip = home / "work" / "inverse.png"
+    shown_faces = _pictures(keys, paths, files, measured[BEFORE])
+    inverse = strip if strip.is_file() and any(row["attack"] == "inverse" for row in results["attacks"]) else None
+    results.report = write(results, home, shown_faces, inverse=inverse)
+    return results
+
+
+def _shown(table: Table, measured: Mapping[str, Measured], count: int, seed: int) -> list[str]:
+    """Photos to show, drawn by lot whatever came of them, women and men in turn where both are known."""
+    both = measured[BEFORE].enrolled & measured[PROTECTED].enrolled
+
+    def lot(key: str) -> bytes:
+        return hashlib.sha256(f"{seed} {key}".encode("utf-8", "surrogateescape")).digest()
+
+    groups: dict[int | None, list[str]] = {0: [], 1: [], None: []}
+    for row, on in zip(table, both, strict=True):
+        if on:
+            groups[row.gender].append(row.key)
+    drawn = [sorted(keys, key=lot) for keys in groups.values()]
+    turns = [group[i] for i in range(max(map(len, drawn))) for group in drawn[:2] if i < len(group)]
+    return (turns + drawn[2])[:count]
+
+
+def _pictures(
+    keys: Sequence[str], originals: Mapping[str, Path], protected: Mapping[str, Path], before: Measured
+) -> list[Any]:
+    """The faces of some photos, both cut where the original's face was."""
+    from ...photos.align import CROP, crop_face, warp
+    from .report import Picture
+
+    place = {key: i for i, key in enumerate(before.keys)}
+    found = []
+    for key in keys:
+        face = before.face(place[key])
+        assert face is not None  # only enrolled photos are drawn
+        crop, matrix = crop_face(read_rgb(originals[key]), face.points)
+        after = np.asarray(warp(read_rgb(protected[key]), matrix, (CROP, CROP)), np.uint8)
+        found.append(Picture(shown(key), crop, after))
+    return found

@@ -1,0 +1,1 @@
+"""The papers' tables on the data sets at hand: ``halfmask benchmark``."""

@@ -1,0 +1,367 @@
+"""The tables of the papers, run on the data sets at hand, beside the papers' own numbers.
+
+One YAML file a table (:mod:`halfmask.evaluation.benchmark.config`). Each method protects each set into a folder, the
+way ``halfmask protect --labels`` does; the referees then compare the two folders. Everything is kept: a run that was
+stopped goes on, a second run computes nothing, and two tables that share a set and a method share its photos and
+measurements. A set that is not there, and a method whose weights are not, is left out and named in the table.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ... import __version__
+from ...errors import DataError, HalfmaskError, MetricError, UsageError
+from ...methods import Method
+from ...photos.align import crop_face
+from ...photos.detect import Face
+from ...protecting import pipeline
+from ...protecting.options import Options
+from ..measuring import protocol, summary
+from ..measuring.parts import made as made_folder
+from ..measuring.parts import whole
+from ..measuring.protocol import BEFORE, Measured
+from ..measuring.summary import Row
+from ..referees import AGE, GENDER, MATCHERS, RACE, Referees, load
+from . import cost, overview
+from .config import Config, MethodConfig, fill, slug
+from .protect import protect_table
+from .sets import OpenSet, about_set, open_set
+
+#: kind → the referees that are asked unless the config names some. The first four are alike so that they share parts.
+_ASKED: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("gender", "matching", "looks", "attackers"), (*GENDER, *MATCHERS)),
+    "age": tuple(AGE),
+    "race": tuple(RACE),
+    **dict.fromkeys(("groups", "overview"), (*GENDER, *MATCHERS, *AGE, *RACE)),
+}
+
+
+@dataclass(eq=False)
+class _Made:
+    """A method that could be loaded, and what it protected: set name → key → file."""
+
+    config: MethodConfig
+    place: str
+    fingerprint: str
+    settings: dict[str, str]
+    hides: frozenset[str]
+    ms: float | None = None
+    files: dict[str, dict[str, Path]] = field(default_factory=dict)
+
+
+def run(
+    config: Config,
+    *,
+    data: Path,
+    out: Path,
+    peers: Path | None = None,
+    workers: int = 0,
+    only: Sequence[str] = (),
+    most: int | None = None,
+    referees: Referees | None = None,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Protect, measure and give the table of one config as a dict that :func:`.tables.write` takes.
+
+    ``data`` holds the sets, each in a folder of its layout's name; ``peers`` is what ``${peers}`` stands for. Protected
+    photos and measurements are kept in ``out/work``. ``only`` takes the methods of these labels or names; ``most`` caps
+    every set by whole people, for a quick look. ``workers`` 0 is one a core. ``referees`` replaces those that would be
+    loaded.
+
+    The dict: ``name``, ``title``, ``source``, ``kind``, ``most``; ``sets``; ``methods``; ``rows``, those of
+    :mod:`halfmask.evaluation.measuring.summary` or the attackers', each with its ``set``, or those of
+    :mod:`halfmask.evaluation.benchmark.overview` with what they were made of in ``details``; ``published`` (source,
+    measure, set, by, variant, value); ``skipped`` (what, reason, and ``failed`` where it was there but could not be
+    measured); ``notes``; ``halfmask``, ``created`` and ``format``.
+
+    Raises :class:`~halfmask.errors.UsageError` when ``only`` names no method of the config, and
+    :class:`~halfmask.errors.DataError` when the disk is full. What is absent raises nothing: it is in ``skipped``.
+    """
+    chosen = [m for m in config.methods if not only or m.label in only or m.method in only]
+    if not chosen:
+        labels = ", ".join(m.label for m in config.methods)
+        raise UsageError(f"{config.name} has no method called {', '.join(only)}; it has: {labels}")
+    skipped: list[dict[str, Any]] = []
+    notes = list(config.notes)
+    if most is not None:
+        notes.append(f"A quick look: every set was cut to whole people of at most about {most} pictures.")
+    sets = []
+    for wanted in config.sets:
+        try:
+            sets.append(open_set(wanted, config.kind, data, peers, most))
+        except (HalfmaskError, OSError) as error:
+            skipped.append({"what": f"set {wanted.name}", "reason": str(error)})
+    real = [m for m in chosen if not m.best_of]
+    made = _protect(config, real, sets, data, peers, out, workers, skipped, notes, quiet) if sets else []
+    oracles = _oracles(chosen, made, skipped, notes) if sets else {}
+    rows: list[Row] = []
+    parts: dict[str, list[Row]] = {}
+    if sets:
+        judges = referees or load(threads=1, only=config.referees or _ASKED[config.kind])
+        for s in sets:
+            try:
+                found = _measure(config, s, made, oracles, judges, out, workers, quiet)
+                rows += [{"set": s.config.name, **row} for row in found.pop("rows")]
+                for part, some in found.items():
+                    parts.setdefault(part, []).extend({"set": s.config.name, **row} for row in some)
+            except (MetricError, DataError) as error:  # no faces, one gender only, no room: the other sets go on
+                skipped.append({"what": f"set {s.config.name}", "reason": str(error), "failed": True})
+    if config.auxiliary:
+        notes.append("auxiliary is our own classifier. It trained SAN, so it is no referee: it says how training went.")
+    return {
+        "format": 1,
+        "halfmask": __version__,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "name": config.name,
+        "title": config.title,
+        "source": config.source,
+        "kind": config.kind,
+        "most": most,
+        "sets": [about_set(s) for s in sets],
+        "methods": [_about_method(m) for m in made] + [{"label": k, "best_of": v} for k, v in oracles.items()],
+        "rows": rows,
+        **({"details": parts} if parts else {}),
+        "published": [
+            {"source": p.source, "measure": p.measure, "set": r["set"], "by": r["by"], "variant": name, "value": value}
+            for p in config.published
+            for r in p.rows
+            for name, value in r.items()
+            if name not in ("set", "by")
+        ],
+        "skipped": skipped,
+        "notes": notes + [f"{p.source}: {p.note}" for p in config.published if p.note],
+    }
+
+
+def _protect(
+    config: Config,
+    chosen: Sequence[MethodConfig],
+    sets: Sequence[OpenSet],
+    data: Path,
+    peers: Path | None,
+    out: Path,
+    workers: int,
+    skipped: list[dict[str, Any]],
+    notes: list[str],
+    quiet: bool,
+) -> list[_Made]:
+    """Every method over every set, one method in memory at a time."""
+    made = []
+    for method in chosen:
+        try:
+            settings = {name: fill(value, data, peers) for name, value in method.settings.items()}
+            options = method.options(settings)
+            stages = pipeline.load(options, workers=workers or pipeline.cores(), photos=max(2, len(sets)))
+        except (HalfmaskError, OSError) as error:
+            skipped.append({"what": f"method {method.label}", "reason": str(error)})
+            continue
+        loaded = stages.networks.method
+        fingerprint = str(getattr(loaded, "fingerprint", ""))
+        how = _how(method, options, settings, bool(loaded.prototypes), fingerprint)
+        level = method.strength if method.strength is not None else how["prototype"]
+        place = slug(method.method if level is None else f"{method.method}-{level}", json.dumps(how, sort_keys=True))
+        entry = _Made(method, place, fingerprint, settings, options.hidden)
+        if config.kind == "overview":
+            entry.ms = _cost(loaded, method.prototype, sets, out / "work" / place / "cost.json")
+        for s in sets:
+            keys = s.keys if config.kind != "overview" or method.attack else s.keys - s.train
+            home = out / "work" / place / s.place
+            desc = f"protecting {s.config.name}, {method.label}"
+            files, left_out = protect_table(s.table, keys, stages, home, workers=workers, desc=desc, quiet=quiet)
+            entry.files[s.config.name] = files
+            if left_out:
+                some = "; ".join(f"{key}: {reason}" for key, reason in left_out[:3])
+                notes.append(
+                    f"{method.label} left out {len(left_out)} of {len(files)} pictures of {s.config.name}. {some}"
+                )
+        with whole(out / "work" / place / "method.json") as fresh:
+            fresh.write_text(json.dumps(how, indent=1) + "\n", "utf-8")
+        made.append(entry)
+    return made
+
+
+def _how(
+    method: MethodConfig, options: Options, settings: Mapping[str, str], prototypes: bool, fingerprint: str
+) -> dict[str, Any]:
+    """All that a method's output depends on beside the photo.
+
+    Its digest is the folder's name. So that photos of earlier runs are found again, ``hide`` stands in it only where a
+    method has a choice.
+    """
+    how: dict[str, Any] = {"method": method.method, "prototype": method.prototype if prototypes else None}
+    how |= {"strength": method.strength, "settings": dict(settings), "fingerprint": fingerprint}
+    how |= {"halfmask": __version__}
+    return how | ({"hide": options.asked["hide"]} if "hide" in options.asked else {})
+
+
+def _cost(loaded: Method, prototype: str, sets: Sequence[OpenSet], kept: Path) -> float | None:
+    """Milliseconds a face, timed on pictures of the first set that has some; timed once, since it is a little noisy."""
+    if not kept.is_file():
+        crops, genders = cost.some_crops(row for s in sets for row in s.table if row.key in s.keys)
+        found = {"ms": cost.ms_a_face(loaded, crops, genders, prototype), "faces": len(crops)}
+        with whole(made_folder(kept.parent) / kept.name) as fresh:
+            fresh.write_text(json.dumps(found) + "\n", "utf-8")
+    ms: float | None = json.loads(kept.read_text("utf-8"))["ms"]
+    return ms
+
+
+def _oracles(
+    chosen: Sequence[MethodConfig], made: Sequence[_Made], skipped: list[dict[str, Any]], notes: list[str]
+) -> dict[str, list[str]]:
+    """Label → members of every oracle whose members are all there."""
+    here = {m.config.label for m in made}
+    found = {}
+    for method in chosen:
+        if absent := [label for label in method.best_of if label not in here]:
+            reason = f"it is the best of others, of which {', '.join(absent)} was not run"
+            skipped.append({"what": f"method {method.label}", "reason": reason})
+        elif method.best_of:
+            found[method.label] = list(method.best_of)
+            notes.append(
+                f"{method.label} knows the answer: for each picture it takes the one of {', '.join(method.best_of)} "
+                "that the referee in question gets most wrong; matching, looks and the rest are of the choice against "
+                "the first referee. An upper bound, no method."
+            )
+    return found
+
+
+def _measure(
+    config: Config,
+    s: OpenSet,
+    made: Sequence[_Made],
+    oracles: Mapping[str, Sequence[str]],
+    judges: Referees,
+    out: Path,
+    workers: int,
+    quiet: bool,
+) -> dict[str, list[Row]]:
+    """The ``rows`` of one set, and beside an overview's what they were made of."""
+    home = out / "work" / "measured" / s.place
+    if config.kind == "attackers":
+        return {"rows": _attack(config, s, made, judges, home, workers, quiet)}
+    # without those that attackers learn on, so that two tables of the same pictures measure once
+    table = s.judged
+    # under the folders' names, by which other tables find the parts, whatever they call the method
+    variants = {m.place: {k: f for k, f in m.files[s.config.name].items() if k not in s.train} for m in made}
+    measured = protocol.measure(
+        table, variants, referees=judges, folder=home, gray=config.gray, workers=workers, quiet=quiet
+    )
+    if config.auxiliary:
+        ours = Referees(genders={Auxiliary.name: Auxiliary(1)})
+        also = protocol.measure(table, variants, referees=ours, folder=home, gray=config.gray, workers=1, quiet=quiet)
+        measured = {name: _joined(m, also[name]) for name, m in measured.items()}
+    named = {BEFORE: measured[BEFORE]} | {m.config.label: measured[m.place] for m in made}
+    named = _same_pictures(named, s.keys)
+    if config.kind != "overview":
+        return {"rows": _rows(config, s, named, judges)}
+    found = overview.details(named, table, judges, s.pairs, config.fmrs, oracles)
+    if s.train:
+        found["attackers"] = _attack(config, s, made, judges, home, workers, quiet, named)
+    about: dict[str, dict[str, Any]] = {
+        m.config.label: {"hides": ",".join(sorted(m.hides)), "ms": m.ms} for m in made
+    } | {label: {"hides": "gender", "oracle": True} for label in oracles}  # it knows of no other
+    ordered = {m.label: about[m.label] for m in config.methods if m.label in about}
+    return {"rows": overview.overview_rows(found, ordered), **found}
+
+
+def _same_pictures(measured: Mapping[str, Measured], keys: set[str]) -> dict[str, Measured]:
+    """Before is judged on the pictures that were protected, and no others, so that the rows compare."""
+    asked = np.array([key in keys for key in measured[BEFORE].keys], bool)
+    return {name: replace(m, variant=name, attempted=m.attempted & asked) for name, m in measured.items()}
+
+
+def _joined(one: Measured, other: Measured) -> Measured:
+    added = {k: v for k, v in other.columns.items() if k not in one.columns}
+    return replace(one, columns=one.columns | added, enrolled=one.enrolled & other.enrolled)
+
+
+def _rows(config: Config, s: OpenSet, measured: Mapping[str, Measured], judges: Referees) -> list[Row]:
+    if config.kind == "gender":
+        return summary.gender_rows(measured)
+    if config.kind == "matching":
+        return summary.match_rows(measured, judges.matchers, s.pairs, tuple(config.fmrs))
+    if config.kind == "looks":
+        return summary.looks_rows(measured)
+    if config.kind == "age":
+        return summary.age_rows(measured, s.table)
+    if config.kind == "race":
+        return summary.race_rows(measured, s.table, judges.races)
+    return summary.group_rows(measured, s.table, judges.matchers, s.pairs)
+
+
+def _attack(
+    config: Config,
+    s: OpenSet,
+    made: Sequence[_Made],
+    judges: Referees,
+    home: Path,
+    workers: int,
+    quiet: bool,
+    measured: Mapping[str, Measured] | None = None,
+) -> list[Row]:
+    from ..attackers import Budget, Evidence, attack
+
+    budget = Budget(**config.budget)
+    rows: list[Row] = []
+    for m in made:
+        if not m.config.attack:
+            continue
+        folder = home / f"attackers-{m.place}"
+        files = m.files[s.config.name]
+        evidence = Evidence.gather(
+            s.table, files, folder=folder, train=lambda row: row.key in s.train, workers=workers, quiet=quiet
+        )
+        known = None
+        if measured is not None:  # so that the people who are judged are not asked again; of others, no more is probed
+            both = {name: measured[name] for name in (BEFORE, m.config.label)}
+            known = {name: _without(side, budget.matchers) for name, side in both.items()}
+        found = attack(evidence, judges, folder=folder, budget=budget, only=config.attacks, measured=known, quiet=quiet)
+        rows += [{"variant": m.config.label, **row} for row in found]
+    return rows
+
+
+def _without(m: Measured, matchers: Sequence[str]) -> Measured:
+    """The same without the descriptors of other matchers than these."""
+    dropped = {c for c in m.columns if c.startswith("embed/") and c.removeprefix("embed/") not in matchers}
+    return replace(m, columns={c: values for c, values in m.columns.items() if c not in dropped})
+
+
+def _about_method(m: _Made) -> dict[str, Any]:
+    return {
+        "label": m.config.label,
+        "method": m.config.method,
+        "hide": ",".join(sorted(m.hides)),
+        "prototype": m.config.prototype,
+        "strength": m.config.strength,
+        "settings": dict(m.config.settings),
+        "fingerprint": m.fingerprint,
+        "ms": m.ms,
+        "folder": f"work/{m.place}",
+    }
+
+
+class Auxiliary:
+    """Our own gender classifier, asked like a referee. It trained SAN, so it is none, and the tables say so."""
+
+    name = "auxiliary"
+
+    def __init__(self, threads: int = 1) -> None:
+        from ...methods.labels import GenderEstimate
+
+        self._net = GenderEstimate(threads)
+
+    def p_male(self, images: Sequence[NDArray[np.uint8]], faces: Sequence[Face]) -> NDArray[np.float32]:
+        """The probability of male, float32 (N,), of each photo's face."""
+        crops = np.stack([crop_face(image, face.points)[0] for image, face in zip(images, faces, strict=True)])
+        floats = crops.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
+        parts = [self._net.p_male(floats[i : i + 16]) for i in range(0, len(floats), 16)]
+        return np.concatenate(parts).astype(np.float32)

@@ -1,0 +1,217 @@
+"""Which pictures meet which when matching is measured, and the whole ROC of millions of scores in bounded memory.
+
+Originals stand in the gallery, the protected pictures are the probes. A protected face that was lost is a probe that
+matches nobody: its scores are -inf.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...datasets.pairs import Pair
+from ...errors import DataError, MetricError
+from ..referees import Matcher
+from .metrics import match_probability, threshold_at_fmr
+from .pairs import all_pairs
+from .protocol import Measured
+
+Scores = NDArray[np.floating[Any]]
+Indices = NDArray[np.int64]
+
+_ROWS = 256
+
+
+class Comparisons:
+    """The comparisons of one table: the pairs that were given, or every two pictures of known people.
+
+    ``before`` is what was measured of the originals; a picture without a face there is in no comparison. With ``pairs``
+    (LFW's), picture a is the gallery's and picture b the probe. Without, every two pictures of a person are a genuine
+    comparison, each as gallery and as probe, and every two of different people an impostor comparison.
+
+    Raises :class:`~halfmask.errors.DataError` when a pair names a picture that was not measured.
+    """
+
+    def __init__(self, before: Measured, pairs: Sequence[Pair] | None = None) -> None:
+        self.before = before
+        self.persons = before.persons
+        self._given: tuple[Indices, Indices] | None = None
+        self._usable = np.array([i is not None for i in before.identity], bool) & before.enrolled
+        if pairs is None:
+            self._gallery, self._probe = _mates(np.flatnonzero(self._usable), self.persons)
+        else:
+            a, b, same = _places(before, pairs)
+            self._gallery, self._probe = a[same], b[same]
+            self._given = a[~same], b[~same]
+
+    def thresholds(self, matcher: Matcher, name: str, fmrs: Sequence[float]) -> tuple[list[float | MetricError], int]:
+        """The threshold of each FMR, or why there is none, by the originals' impostor pairs, and how many these are.
+
+        Two originals count as one pair, whichever of them is the probe.
+        """
+        original = self.before.columns[f"embed/{name}"]
+        if self._given is not None:
+            # two originals are one comparison, in whichever order and however often they were given: of few photos,
+            # pairs that come twice would seem enough for an FMR that half of them cannot show
+            a, b = np.unique(np.sort(np.stack(self._given), axis=0), axis=1)
+            impostors = matcher.score(original[a], original[b])
+            return [_or_why(threshold_at_fmr, impostors, fmr) for fmr in fmrs], len(impostors)
+        known = original[self._usable]
+        base = all_pairs(known, self.persons[self._usable].tolist(), matcher.score_matrix, fmr=max(fmrs))
+        return [_or_why(base.threshold, fmr) for fmr in fmrs], base.impostors
+
+    def probes(self, m: Measured) -> Indices:
+        """The probe of each genuine comparison that was attempted, (G,), as a row of the table."""
+        return self._probe[m.attempted[self._probe]]
+
+    def genuine(self, m: Measured, matcher: Matcher, name: str) -> Scores:
+        """The score of each comparison of :meth:`probes`, (G,)."""
+        gallery, changed = self.before.columns[f"embed/{name}"], m.columns[f"embed/{name}"]
+        asked = m.attempted[self._probe]
+        a, b = self._gallery[asked], self._probe[asked]
+        shown = m.enrolled[b]
+        if self._given is not None:
+            scores = np.full(len(b), -np.inf)
+            scores[shown] = matcher.score(gallery[a[shown]], changed[b[shown]])
+            return scores
+        # the type and the way of the thresholds' scores: a threshold lies one rounding above an impostor's score
+        scores = np.full(len(b), -np.inf, matcher.score_matrix(gallery[:0], gallery[:0]).dtype)
+        bounds = np.flatnonzero(np.diff(b, prepend=-1, append=-1))
+        for start, stop in pairwise(bounds):  # a probe's mates stand together
+            if shown[start]:
+                probe = changed[b[start : start + 1]]
+                scores[start:stop] = matcher.score_matrix(probe, gallery[a[start:stop]])[0]
+        return scores
+
+    def match_probabilities(self, m: Measured, name: str) -> NDArray[np.float64]:
+        """:func:`~halfmask.evaluation.measuring.metrics.match_probability` of each comparison of :meth:`probes`, (G,).
+
+        d is the Euclidean distance of the descriptors scaled to length 1; a lost face is infinitely far, so 0.
+        """
+        asked = m.attempted[self._probe]
+        a, b = self._gallery[asked], self._probe[asked]
+        said = np.zeros(len(b))
+        for start in range(0, len(b), 1 << 14):
+            part = slice(start, start + (1 << 14))
+            ends = [_unit(self.before.columns[f"embed/{name}"][a[part]]), _unit(m.columns[f"embed/{name}"][b[part]])]
+            said[part] = match_probability(np.linalg.norm(ends[0] - ends[1], axis=1))
+        return np.where(m.enrolled[b], said, 0.0)
+
+    def impostors(self, m: Measured, matcher: Matcher, name: str) -> Iterator[Scores]:
+        """The impostor scores of the attempted probes with the originals, a block at a time."""
+        gallery, changed = self.before.columns[f"embed/{name}"], m.columns[f"embed/{name}"]
+        if self._given is not None:
+            a, b = self._given
+            a, b = a[m.attempted[b]], b[m.attempted[b]]
+            shown = m.enrolled[b]
+            yield matcher.score(gallery[a[shown]], changed[b[shown]])
+            yield np.full(int((~shown).sum()), -np.inf)
+            return
+        known = np.flatnonzero(self._usable)
+        who = np.unique(self.persons[known], return_inverse=True)[1]
+        asked = m.attempted[known]
+        for rows in _blocks(np.flatnonzero(asked & m.enrolled[known])):
+            scores = matcher.score_matrix(changed[known[rows]], gallery[known])
+            yield scores[who[rows, None] != who[None]]
+        for rows in _blocks(np.flatnonzero(asked & ~m.enrolled[known])):
+            yield np.full(int((who[rows, None] != who[None]).sum()), -np.inf)
+
+
+@dataclass(frozen=True)
+class MatchCurve:
+    """A ROC of matching, exact: corners ``fmr`` and ``tmr`` from (0, 0) to (1, 1), and the number of impostor scores.
+
+    Between corners the ROC is straight, so that the area and the equal error rate are those of all scores.
+    """
+
+    fmr: NDArray[np.float64]
+    tmr: NDArray[np.float64]
+    impostors: int
+
+    @property
+    def auc(self) -> float:
+        """Area under the ROC, in [0, 1]."""
+        return float(np.sum(np.diff(self.fmr) * (self.tmr[1:] + self.tmr[:-1]) / 2))
+
+    @property
+    def eer(self) -> float:
+        """Equal error rate, in [0, 1]: where the ROC has FMR = 1 - TMR."""
+        gap = self.fmr - (1 - self.tmr)  # rises from -1 to 1
+        i = int(np.searchsorted(gap, 0.0))
+        part = -gap[i - 1] / (gap[i] - gap[i - 1])
+        return float(self.fmr[i - 1] + part * (self.fmr[i] - self.fmr[i - 1]))
+
+
+def match_curve(genuine: Scores, impostors: Iterable[Scores]) -> MatchCurve:
+    """The ROC of ``genuine`` scores (G,) against blocks of impostor scores, of which no block is kept.
+
+    Each impostor is only counted between which two genuine scores it falls: that is all that the ROC can show.
+    Raises :class:`~halfmask.errors.MetricError` when there are no scores of a kind.
+
+    >>> curve = match_curve(np.array([0.4, 0.8]), [np.array([0.1]), np.array([0.6])])
+    >>> curve.auc, curve.eer
+    (0.75, 0.5)
+    """
+    steps, times = np.unique(genuine, return_counts=True)
+    equal, above = np.zeros(len(steps), np.int64), np.zeros(len(steps) + 1, np.int64)
+    for block in impostors:
+        place = np.searchsorted(steps, block, side="right")  # steps[place - 1] <= score < steps[place]
+        tied = (place > 0) & (steps[np.maximum(place - 1, 0)] == block) if len(steps) else np.zeros(len(block), bool)
+        equal += np.bincount(place[tied] - 1, minlength=len(steps))
+        above += np.bincount(place[~tied], minlength=len(steps) + 1)
+    total = int(equal.sum() + above.sum())
+    if not len(genuine) or not total:
+        raise MetricError(
+            f"a ROC of matching needs genuine and impostor pairs, got {len(genuine)} genuine and {total} impostor"
+        )
+    # from the highest score down: the impostors above a step move right, then the step itself moves up (and right)
+    false = np.zeros(2 * len(steps) + 1, np.int64)
+    true = np.zeros(2 * len(steps) + 1, np.int64)
+    false[0::2], false[1::2], true[1::2] = above[::-1], equal[::-1], times[::-1]
+    x = np.concatenate([[0.0], np.cumsum(false) / total])
+    y = np.concatenate([[0.0], np.cumsum(true) / len(genuine)])
+    return MatchCurve(x, y, total)
+
+
+def _or_why(threshold: Any, *given: Any) -> float | MetricError:
+    try:
+        return float(threshold(*given))
+    except MetricError as error:
+        return error
+
+
+def _unit(x: NDArray[np.float32]) -> NDArray[np.float64]:
+    wide = x.astype(np.float64)
+    return wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), 1e-12)
+
+
+def _blocks(rows: Indices) -> Iterator[Indices]:
+    for start in range(0, len(rows), _ROWS):
+        yield rows[start : start + _ROWS]
+
+
+def _mates(usable: Indices, persons: NDArray[np.str_]) -> tuple[Indices, Indices]:
+    """Every ordered pair of two pictures of one person, (gallery, probe), a probe's together."""
+    of: dict[str, list[int]] = {}
+    for i in usable.tolist():
+        of.setdefault(str(persons[i]), []).append(i)
+    found = [(mate, i) for i in usable.tolist() for mate in of[str(persons[i])] if mate != i]
+    a, b = np.array(found, np.int64).reshape(-1, 2).T
+    return a, b
+
+
+def _places(before: Measured, pairs: Sequence[Pair]) -> tuple[Indices, Indices, NDArray[np.bool_]]:
+    """Rows of pictures a and b of each pair, and whether they show the same person, where both have a face before."""
+    place = {k: i for i, k in enumerate(before.keys)}
+    absent = sorted({k for p in pairs for k in (p.a, p.b) if k not in place})
+    if absent:
+        raise DataError(f"{len(absent)} pictures of the pairs were not measured, first: {absent[0]}")
+    a, b = (np.array([place[getattr(p, side)] for p in pairs], np.int64) for side in ("a", "b"))
+    same = np.array([p.same for p in pairs], bool)
+    usable = before.enrolled[a] & before.enrolled[b]  # without a face before, there is nothing to protect
+    return a[usable], b[usable], same[usable]
