@@ -21,9 +21,9 @@ from ages_figure import draw
 from halfmask.errors import UsageError
 from halfmask.evaluation.measuring.metrics import cumulative_score, mae, rmse
 from halfmask.evaluation.measuring.ordinal import biases_ordered, rank_inconsistencies
-from halfmask.evaluation.measuring.summary import markdown
 from halfmask.networks.attribute import AttributeNet
 from halfmask.networks.heads import Coral
+from halfmask.tabular import markdown
 from halfmask.training.attribute import AttributeConfig, train_attribute
 from halfmask.training.loop import load_config
 

@@ -24,7 +24,8 @@ import yaml
 from ages import figures
 
 from halfmask.errors import DataError
-from halfmask.evaluation.measuring.summary import Row, markdown
+from halfmask.evaluation.measuring.summary import Row
+from halfmask.tabular import markdown
 from halfmask.training.attribute import AttributeConfig, train_attribute
 from halfmask.training.loop import load_config
 from halfmask.training.sources import source_table

@@ -25,10 +25,11 @@ from halfmask.datasets import lfw_pairs, read
 from halfmask.datasets.table import Table
 from halfmask.evaluation.benchmark.protect import protect_table
 from halfmask.evaluation.measuring.protocol import BEFORE, Measured, measure
-from halfmask.evaluation.measuring.summary import Row, age_rows, gender_rows, looks_rows, markdown, match_rows
+from halfmask.evaluation.measuring.summary import Row, age_rows, gender_rows, looks_rows, match_rows
 from halfmask.evaluation.referees import Referees, load
 from halfmask.protecting import pipeline
 from halfmask.protecting.options import Options
+from halfmask.tabular import markdown
 
 FMR = 0.01
 COLOURS = {"dlib": "#c0392b", "w600k_mbf": "#2471a3"}

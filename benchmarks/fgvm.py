@@ -33,10 +33,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from halfmask.evaluation.measuring.metrics import l2, mssim
-from halfmask.evaluation.measuring.summary import markdown
 from halfmask.methods.fgvm import perturb
 from halfmask.networks.identity import Identity, load_identity
 from halfmask.networks.memory import keep_memory
+from halfmask.tabular import markdown
 from halfmask.training.identity import IdentityConfig, labels, open_people, train_identity
 from halfmask.training.loop import load_config
 from halfmask.weights.store import sha256_of

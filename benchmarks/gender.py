@@ -16,8 +16,9 @@ from halfmask.datasets import read
 from halfmask.datasets.cache import open_crops
 from halfmask.evaluation.measuring.bootstrap import bootstrap
 from halfmask.evaluation.measuring.metrics import auc, balanced_accuracy, error_rate
-from halfmask.evaluation.measuring.summary import Row, markdown
+from halfmask.evaluation.measuring.summary import Row
 from halfmask.methods.labels import GenderEstimate
+from halfmask.tabular import markdown
 
 
 def main() -> None:

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from halfmask.evaluation.attackers import nets
-from halfmask.evaluation.measuring.summary import markdown
 from halfmask.photos.paste import mask
+from halfmask.tabular import markdown
 from halfmask.training.data import open_faces
 
 SIDE = 112

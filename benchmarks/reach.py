@@ -19,10 +19,10 @@ from tqdm import tqdm
 
 from halfmask.evaluation.measuring.metrics import match_rate
 from halfmask.evaluation.measuring.pairs import all_pairs
-from halfmask.evaluation.measuring.summary import markdown
 from halfmask.methods.labels import GenderEstimate
 from halfmask.methods.san import San
 from halfmask.photos.paste import mask
+from halfmask.tabular import markdown
 from halfmask.training.data import open_faces
 from halfmask.training.san import load_matcher
 

@@ -34,12 +34,13 @@ from tqdm import tqdm
 from halfmask.datasets import Row, Table, read
 from halfmask.datasets.cache import centred_face
 from halfmask.errors import HalfmaskError
-from halfmask.evaluation.measuring.summary import markdown, several_auc, several_balanced_accuracy
+from halfmask.evaluation.measuring.summary import several_auc, several_balanced_accuracy
 from halfmask.evaluation.referees import Matcher
 from halfmask.evaluation.referees.insightface import W600kMatcher
 from halfmask.evaluation.referees.race import GROUPS, group_of, probabilities
 from halfmask.photos.detect import Detector
 from halfmask.photos.files import read as read_photo
+from halfmask.tabular import markdown
 
 Numbers = NDArray[Any]
 #: scikit-learn's C: the larger, the freer.

@@ -77,6 +77,13 @@ def test_csv(run: Run, album: Path, onnx_file: Path) -> None:
         assert (row["age_low"], row["age_high"]) == (str(low), "" if high is None else str(high))
 
 
+def test_a_file_name_is_no_formula(run: Run, album: Path, onnx_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (album / "a.png").rename(album / "=HYPERLINK(1).png")
+    monkeypatch.chdir(album)
+    out = run("=HYPERLINK(1).png", "--network", onnx_file, "--format", "csv", "-q")[1]
+    assert [row["file"] for row in csv.DictReader(io.StringIO(out))] == ["'=HYPERLINK(1).png"]
+
+
 def test_what_a_network_does_not_read_has_no_column(run: Run, album: Path, gender_file: Path) -> None:
     args = (album / "a.png", "--network", gender_file)
     assert run(*args)[1].splitlines()[0].split() == ["file", "face", "pixels", "gender"]

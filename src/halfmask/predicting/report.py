@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from .. import __version__
 from ..photos.photo import shown
+from ..tabular import csv_line
 from .api import LEVEL, Prediction
 from .network import AttributeNetwork
 from .run import Seen
@@ -65,14 +64,14 @@ def to_csv(photos: Iterable[Seen], network: AttributeNetwork) -> Iterator[str]:
     for head in heads:
         columns += ["age", "age_low", "age_high"] if head == "age" else [head]
         columns += [f"p_{head}_{word}" for word in heads[head] if head != "age"]
-    yield _line(columns)
+    yield csv_line(columns)
     for photo in photos:
         for number, face in enumerate(photo.faces, 1):
             box = (round(v, 1) for v in face.box)
             cells: list[Any] = [shown(photo.source), number, *box, round(face.detection, _DIGITS)]
             for head in heads:
                 cells += _cells(head, face, heads)
-            yield _line(cells)
+            yield csv_line(cells)
 
 
 def _cells(head: str, face: Prediction, heads: Mapping[str, tuple[str, ...]]) -> list[Any]:
@@ -81,9 +80,3 @@ def _cells(head: str, face: Prediction, heads: Mapping[str, tuple[str, ...]]) ->
         return [None if face.age is None else round(face.age, 1), low, high]
     said = face.probabilities[head]
     return [face.gender if head == "gender" else face.race, *(round(said[word], _DIGITS) for word in heads[head])]
-
-
-def _line(cells: Iterable[Any]) -> str:
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerow(cells)
-    return out.getvalue()

@@ -204,11 +204,6 @@ def test_rows_agree_with_counting(table: Table, tmp_path: Path) -> None:
         summary.match_rows(found, {"b": Brightness()}, [Pair("0.png", "absent.png", True, 0)])
 
 
-def test_markdown_has_a_cell_for_each_column() -> None:
-    text = summary.markdown([{"a": 1.0, "b": 0.25}], {"b": "B|.0%", "a": "A|.1f"})
-    assert text.splitlines() == ["| B | A |", "|---|---|", "| 25% | 1.0 |"]
-
-
 def test_a_gallery_is_measured_before_only(table: Table, tmp_path: Path) -> None:
     files = protected(table, tmp_path / "l", lighter)
     some = {key: files[key] for key in ("1.png", "2.png", "bad.jpg")}

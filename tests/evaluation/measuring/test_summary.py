@@ -480,8 +480,3 @@ def test_roc_of_one_class_is_absent(measured: dict[str, Measured]) -> None:
 
 def test_pictures_of_is_the_table_itself(measured: dict[str, Measured], table: Table) -> None:
     assert pictures_of(measured[BEFORE], table) == table.rows
-
-
-def test_markdown_shows_what_is_refused_as_a_dash() -> None:
-    text = summary.markdown([{"a": None, "b": 0.25}], {"b": "B|.0%", "a": "A|.1f"})
-    assert text.splitlines() == ["| B | A |", "|---|---|", "| 25% | – |"]

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ...tabular import NONE, csv_text, markdown
 from ..measuring.parts import made, whole
 from ..measuring.protocol import BEFORE
-from ..measuring.summary import Row, markdown
+from ..measuring.summary import Row
 from . import frontier
 from .overview import DETAILS
 
@@ -83,7 +82,6 @@ _PARTS = {
     "moved": "how far the answers about age and race moved, whether right or not",
     "looks": "looks",
 }
-_NONE = "–"
 _LOW, _HIGH = "_low", "_high"
 
 
@@ -111,12 +109,7 @@ def to_csv(result: Mapping[str, Any]) -> str:
     for given in result["published"]:
         about = {"source": given["source"], "set": given["set"], "variant": given["variant"], judge: given["by"]}
         rows.append({**about, given["measure"]: given["value"]})
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    out = io.StringIO()
-    writer = csv.DictWriter(out, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return out.getvalue()
+    return csv_text(rows)
 
 
 def to_markdown(result: Mapping[str, Any]) -> str:
@@ -216,7 +209,7 @@ def _side_by_side(result: Mapping[str, Any], measure: str) -> str:
     sets = list(dict.fromkeys(name for name, _ in lines))  # a set's lines stand together, ours first
     rows: list[Row] = []
     for (name, judge), cells in sorted(lines.items(), key=lambda line: sets.index(line[0][0])):
-        rows.append({"set": name, "by": judge, **{f"v{i}": cells.get(v, _NONE) for i, v in enumerate(variants)}})
+        rows.append({"set": name, "by": judge, **{f"v{i}": cells.get(v, NONE) for i, v in enumerate(variants)}})
     return markdown(rows, {"set": "set", "by": "by", **{f"v{i}": v for i, v in enumerate(variants)}})
 
 
@@ -239,7 +232,7 @@ def _with_interval(row: Row, key: str) -> str:
     text = _text(key, row.get(key))
     stem = key.removesuffix("_accuracy")
     low, high = row.get(stem + _LOW), row.get(stem + _HIGH)
-    if low is None or high is None or text == _NONE:
+    if low is None or high is None or text == NONE:
         return text
     return f"{text} ({_text(key, low).rstrip('%')}–{_text(key, high).rstrip('%')})"
 
@@ -257,14 +250,14 @@ def _text(key: str, value: Any) -> str:
     ('22.5%', '0.851', '20.7', '1598', '–')
     """
     if value is None or value == "":
-        return _NONE
+        return NONE
     if key == "measure":
         return _word(str(value))
     if isinstance(value, bool | str | int):
-        return str(value).replace("|", "/")
+        return str(value)
     form: Callable[[float], str] = "{:.1%}".format
     if key in _PLAIN:
         form = "{:.3f}".format
     elif key in _YEARS:
         form = "{:.1f}".format
-    return _NONE if value != value else form(value)
+    return NONE if value != value else form(value)

@@ -8,8 +8,6 @@ is a person of its own.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,13 +20,14 @@ from numpy.typing import NDArray
 from ...datasets.ages import age_class
 from ...datasets.table import Row as Picture
 from ...errors import DataError
+from ...tabular import csv_text, markdown
 from ..referees.race import GROUPS, group_of
 from .bootstrap import auc_of, balanced_of, mean_of, root_mean_square_of
 from .figure import Row, put, put_interval
 from .groups import AGE_GROUPS
 from .metrics import auc, balanced_accuracy, cumulative_score, error_rate, mae, rmse
 from .parts import made, whole
-from .summary import markdown, several_auc, several_balanced_accuracy
+from .summary import several_auc, several_balanced_accuracy
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -356,13 +355,7 @@ def _cell(row: Row, figure: str, stem: str | None, form: str) -> str | None:
 def to_csv(found: Mapping[str, Sequence[Row]]) -> str:
     """All rows, a line each; ``table`` says of which, and what a row lacks is empty."""
     rows = [{"table": name, **row} for name, table in found.items() for row in table]
-    out = io.StringIO()
-    writer = csv.DictWriter(
-        out, list(dict.fromkeys(key for row in rows for key in row)), restval="", lineterminator="\n"
-    )
-    writer.writeheader()
-    writer.writerows(rows)
-    return out.getvalue()
+    return csv_text(rows)
 
 
 def write(found: Mapping[str, Sequence[Row]], folder: Path, about: Mapping[str, Any]) -> list[Path]:

@@ -1,4 +1,4 @@
-"""From what the referees said to the rows of a table, and to Markdown.
+"""From what the referees said to the rows of a table.
 
 A row is a plain dict. Every interval is a 95 % bootstrap by *person*, of ``resamples`` resamples. A figure that cannot
 be given honestly is None, and the row's ``refused`` says why; it is empty otherwise.
@@ -28,7 +28,6 @@ __all__ = [
     "gender_rows",
     "group_rows",
     "looks_rows",
-    "markdown",
     "match_rows",
     "race_rows",
     "roc_curves",
@@ -244,23 +243,6 @@ def roc_curves(
                 continue
             found["match"].setdefault(matcher_name, {})[name] = _thin(exact.fmr, exact.tmr, most)
     return found
-
-
-def markdown(rows: Sequence[Row], columns: Mapping[str, str]) -> str:
-    """A Markdown table; ``columns`` maps a key of the rows to ``heading`` or ``heading|format``. None is a dash.
-
-    >>> print(markdown([{"a": 0.125, "b": "x"}, {"a": None, "b": "y"}], {"b": "name", "a": "share|.1%"}))
-    | name | share |
-    |---|---|
-    | x | 12.5% |
-    | y | – |
-    """
-    heads = [h.partition("|")[0] for h in columns.values()]
-    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
-    for row in rows:
-        cells = ["–" if row[k] is None else format(row[k], spec.partition("|")[2]) for k, spec in columns.items()]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
 
 
 def _thin(x: NDArray[np.float64], y: NDArray[np.float64], most: int) -> dict[str, list[float]]:

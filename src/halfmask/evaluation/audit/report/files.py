@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import json
 import os
 import secrets
@@ -17,6 +15,7 @@ import numpy as np
 
 from ....errors import HalfmaskError
 from ....photos.photo import shown
+from ....tabular import csv_text
 
 if TYPE_CHECKING:
     from .images import Picture
@@ -31,9 +30,6 @@ CSV_COLUMNS = {
     "race": ("variant", "referee", "n", "lost", "balanced_accuracy", "auc"),
     "looks": ("measure", "mean", "low", "high"),
 }
-
-#: What a spreadsheet would take for a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def write(
@@ -58,7 +54,7 @@ def write(
     results = plain(results)
     page = folder / "report.html"
     texts = {"results.json": json.dumps(results, indent=1, allow_nan=False) + "\n"}
-    texts |= {f"{name}.csv": as_csv(_rows(results, name), columns) for name, columns in CSV_COLUMNS.items()}
+    texts |= {f"{name}.csv": csv_text(_rows(results, name), columns) for name, columns in CSV_COLUMNS.items()}
     texts[page.name] = render(results, pictures, inverse=inverse)  # last in place: where it is, the rest is
     parts: dict[Path, Path] = {}
     at = folder
@@ -81,33 +77,6 @@ def write(
             with contextlib.suppress(OSError):
                 part.unlink(missing_ok=True)
     return page
-
-
-def as_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> str:
-    r"""Rows as CSV: ``columns`` first, then whatever else the rows hold. None is empty; a list is joined by "; ".
-
-    A text that a spreadsheet would take for a formula gets an apostrophe in front.
-
-    >>> as_csv([{"n": 3, "group": "=1+1", "auc": None}])
-    "n,group,auc\r\n3,'=1+1,\r\n"
-    """
-    names = list(dict.fromkeys([*(columns if not rows else ()), *(key for row in rows for key in row)]))
-    names.sort(key=lambda name: columns.index(name) if name in columns else len(columns))
-    stream = io.StringIO(newline="")
-    writer = csv.writer(stream)
-    writer.writerow([_cell(name) for name in names])
-    writer.writerows([[_cell(row.get(name)) for name in names] for row in rows])
-    return stream.getvalue()
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        value = "; ".join(f"{k}: {v}" for k, v in value.items())
-    elif isinstance(value, list):
-        value = "; ".join(str(v) for v in value)
-    if isinstance(value, str) and value.startswith(_FORMULA):
-        return f"'{value}"
-    return "" if value is None else value
 
 
 def _rows(results: Mapping[str, Any], name: str) -> Sequence[Mapping[str, Any]]:
