@@ -6,11 +6,11 @@ import math
 
 import pytest
 import torch
+from ordinal import biases_ordered, rank_inconsistencies
 from torch import Tensor
 from torch.nn import functional as F
 
 from halfmask.errors import DataError, MetricError, UsageError
-from halfmask.evaluation.measuring.ordinal import biases_ordered, rank_inconsistencies
 from halfmask.losses import importance_weights
 from halfmask.networks.heads import HEADS, Binary, Categorical, Coral, Corn, Head, OrdinalCNN
 

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState
+from ordinal import biases_ordered, rank_inconsistencies
 
 from halfmask.datasets import cache
 from halfmask.errors import DataError, UsageError
-from halfmask.evaluation.measuring.ordinal import biases_ordered, rank_inconsistencies
 from halfmask.losses import importance_weights
 from halfmask.networks.attribute import AttributeNet
 from halfmask.networks.heads import Coral

@@ -57,7 +57,7 @@ class Head(nn.Module, ABC):
     def exceedance(self, logits: Tensor) -> Tensor:
         """P(rank > k), (N, K-1), as the head says it, contradictions included.
 
-        :func:`~halfmask.evaluation.measuring.ordinal.rank_inconsistencies` counts these.
+        ``scripts/ordinal.py`` counts these.
         """
         return self.probabilities(logits).flip(1).cumsum(1).flip(1)[:, 1:]
 
@@ -197,8 +197,8 @@ class Coral(_Ordinal):
     """CORAL: one weight vector for all tasks, K-1 biases (Cao, Mirjalili, Raschka 2020).
 
     Theorem 1: at the loss's minimum the biases do not increase, and then no two answers contradict each other;
-    :func:`~halfmask.evaluation.measuring.ordinal.biases_ordered` checks it. ``init`` of the biases: ``zeros`` as in
-    the paper's code, or ``preinit``, descending from 1 to 1/(K-1), as in coral-pytorch 1.4.
+    ``scripts/ordinal.py`` checks it. ``init`` of the biases: ``zeros`` as in the paper's code, or ``preinit``,
+    descending from 1 to 1/(K-1), as in coral-pytorch 1.4.
 
     >>> head = Coral(8, 4, init="preinit")
     >>> [round(b, 2) for b in head.bias.tolist()], sum(p.numel() for p in head.parameters())

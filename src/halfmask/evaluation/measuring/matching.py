@@ -1,4 +1,4 @@
-"""Which pictures meet which when matching is measured, and the whole ROC of millions of scores in bounded memory.
+"""Which pictures meet which when matching is measured; thresholds and the whole ROC, exact, of millions of scores.
 
 Originals stand in the gallery, the protected pictures are the probes. A protected face that was lost is a probe that
 matches nobody: its scores are -inf.
@@ -6,7 +6,7 @@ matches nobody: its scores are -inf.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -18,13 +18,81 @@ from ...datasets.pairs import Pair
 from ...errors import DataError, MetricError
 from ..referees import Matcher
 from .metrics import match_probability, threshold_at_fmr
-from .pairs import all_pairs
 from .protocol import Measured
 
 Scores = NDArray[np.floating[Any]]
 Indices = NDArray[np.int64]
 
+#: What a matcher gives for (N, D) and (M, D) descriptors: scores (N, M), higher = same person.
+ScoreMatrix = Callable[[NDArray[np.float32], NDArray[np.float32]], Scores]
+
 _ROWS = 256
+
+
+@dataclass(frozen=True)
+class AllPairs:
+    """Scores of all pairs of a set: ``genuine`` whole, of the impostors the number and the highest, descending."""
+
+    genuine: Scores
+    impostor_tail: Scores
+    impostors: int
+
+    def threshold(self, fmr: float) -> float:
+        """``metrics.threshold_at_fmr`` of all impostor pairs, exact for any ``fmr`` up to the one asked for."""
+        return threshold_at_fmr(self.impostor_tail, fmr, pairs=self.impostors)
+
+
+def pair_blocks(
+    descriptors: NDArray[np.float32],
+    persons: Sequence[str],
+    score_matrix: ScoreMatrix,
+    rows: int = _ROWS,
+) -> Iterator[tuple[Scores, NDArray[np.bool_]]]:
+    """Scores of every pair of pictures, a block at a time: (scores (K,), same person? (K,)).
+
+    ``descriptors`` is (N, D), ``persons`` names the person of each, ``score_matrix`` is a matcher's. Each pair comes
+    once. Memory is ``rows`` x N, whatever the number of pairs.
+    """
+    if len(persons) != len(descriptors):
+        raise MetricError(f"got {len(descriptors)} descriptors, {len(persons)} persons; expected as many of each")
+    who = np.unique(np.asarray(persons), return_inverse=True)[1]
+    count = len(who)
+    for start in range(0, count, rows):
+        stop = min(start + rows, count)
+        scores = score_matrix(descriptors[start:stop], descriptors[start:])  # what is left of the diagonal has come
+        keep = np.arange(start, stop)[:, None] < np.arange(start, count)[None]
+        yield scores[keep], (who[start:stop, None] == who[None, start:])[keep]
+
+
+def all_pairs(
+    descriptors: NDArray[np.float32],
+    persons: Sequence[str],
+    score_matrix: ScoreMatrix,
+    *,
+    fmr: float = 0.01,
+    rows: int = _ROWS,
+) -> AllPairs:
+    """All pairs of :func:`pair_blocks`, keeping of the impostors only what thresholds up to ``fmr`` need.
+
+    Memory: the genuine scores, ``fmr`` x the impostor scores, and one block.
+
+    >>> x = np.eye(4, dtype=np.float32)[[0, 0, 1, 2]]
+    >>> pairs = all_pairs(x, ["ann", "ann", "bob", "cid"], lambda a, b: a @ b.T, fmr=0.5)
+    >>> pairs.genuine.tolist(), pairs.impostors
+    ([1.0], 5)
+    """
+    sizes = np.unique(np.asarray(persons), return_counts=True)[1].astype(np.int64)
+    impostors = (len(persons) * (len(persons) - 1) - int((sizes * (sizes - 1)).sum())) // 2
+    tail_size = int(np.floor(fmr * impostors + 1e-9)) + 1
+    # the scores' own type is kept: a threshold just above a float32 score is lost when it is rounded to float32 later
+    empty = score_matrix(descriptors[:0], descriptors[:0]).ravel()
+    genuine, tail = [empty], empty
+    for scores, same in pair_blocks(descriptors, persons, score_matrix, rows):
+        genuine.append(scores[same])
+        tail = np.concatenate([tail, scores[~same]])
+        if len(tail) > tail_size:
+            tail = np.partition(tail, len(tail) - tail_size)[len(tail) - tail_size :]
+    return AllPairs(np.concatenate(genuine), np.sort(tail)[::-1], impostors)
 
 
 class Comparisons:

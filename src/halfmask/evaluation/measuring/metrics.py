@@ -1,10 +1,9 @@
 """What is measured, as small pure functions on arrays.
 
-Words: FMR, FNMR, TMR = 1 - FNMR, DET and EER are those of ISO/IEC 19795-1. A score is higher for the same person, a
+Words: FMR, FNMR, TMR = 1 - FNMR and EER are those of ISO/IEC 19795-1. A score is higher for the same person, a
 probability is that of male (class 1). Thresholds come from *original* images and are carried over to protected ones.
 
-Privacy is distance from chance: an attacker who knows that answers are flipped flips them back, so every rate x stands
-beside :func:`folded` x = min(x, 1 - x), of which 0.5 is the best.
+Privacy is distance from chance: an attacker who knows that answers are flipped flips them back.
 
 A function that cannot answer honestly raises :class:`~halfmask.errors.MetricError` and says why.
 """
@@ -39,14 +38,6 @@ class Roc(NamedTuple):
     thresholds: Numbers
 
 
-class Det(NamedTuple):
-    """False positive rate against false negative rate, with the threshold of each."""
-
-    fpr: Numbers
-    fnr: Numbers
-    thresholds: Numbers
-
-
 def roc(labels: ArrayLike, scores: ArrayLike) -> Roc:
     """The receiver operating characteristic of ``scores`` (N,) for ``labels`` (N,) of 0 and 1 (scikit-learn).
 
@@ -55,16 +46,6 @@ def roc(labels: ArrayLike, scores: ArrayLike) -> Roc:
     """
     y, s = _two_classes(labels, scores)
     return Roc(*_sk.roc_curve(y, s))
-
-
-def det(labels: ArrayLike, scores: ArrayLike) -> Det:
-    """The detection error trade-off (scikit-learn); plotted on normal deviates, if plotted.
-
-    >>> det([0, 0, 1, 1], [0.1, 0.6, 0.4, 0.8]).fnr.tolist()
-    [0.0, 0.5, 0.5]
-    """
-    y, s = _two_classes(labels, scores)
-    return Det(*_sk.det_curve(y, s))
 
 
 def auc(labels: ArrayLike, scores: ArrayLike) -> float:
@@ -112,30 +93,6 @@ def balanced_accuracy(labels: ArrayLike, scores: ArrayLike, threshold: float = 0
     return float(_sk.balanced_accuracy_score(y, s >= threshold))
 
 
-def folded(rate: float) -> float:
-    """min(x, 1 - x): what is left of an error, accuracy, AUC or EER when the attacker may invert the answer.
-
-    >>> folded(0.75)
-    0.25
-    """
-    return min(rate, 1.0 - rate)
-
-
-def two_class_summary(labels: ArrayLike, scores: ArrayLike, threshold: float = 0.5) -> dict[str, float]:
-    """Error, balanced accuracy, AUC and EER of a gender referee, each also :func:`folded`, and the sample size ``n``.
-
-    >>> two_class_summary([0, 0, 1, 1], [0.9, 0.8, 0.1, 0.2])["folded_auc"]
-    0.0
-    """
-    figures = {
-        "error": error_rate(labels, scores, threshold),
-        "balanced_accuracy": balanced_accuracy(labels, scores, threshold),
-        "auc": auc(labels, scores),
-        "eer": eer(labels, scores),
-    }
-    return {"n": float(np.size(labels)), **figures, **{f"folded_{k}": folded(v) for k, v in figures.items()}}
-
-
 # ------------------------------------------------------------------- matching
 
 
@@ -143,7 +100,7 @@ def threshold_at_fmr(impostors: ArrayLike, fmr: float, *, pairs: int | None = No
     """The lowest threshold at which at most a share ``fmr`` of impostor pairs matches (score >= threshold).
 
     ``impostors`` are scores (N,), ``fmr`` lies in (0, 1). When they are only the highest of many, ``pairs`` says how
-    many there are in all (see :mod:`halfmask.evaluation.measuring.pairs`). Refuses, with
+    many there are in all (see :mod:`halfmask.evaluation.measuring.matching`). Refuses, with
     :class:`~halfmask.errors.MetricError`, when there are fewer than 1/fmr pairs: no threshold could then be told from a
     stricter one.
 
@@ -185,15 +142,6 @@ def match_rate(scores: ArrayLike, threshold: float) -> float:
     if values.size == 0:
         raise MetricError("a match rate needs at least one pair, got none")
     return float(np.mean(values.astype(np.float64) >= threshold))  # float32 would round the threshold
-
-
-def tmr_at_fmr(genuine: ArrayLike, original_impostors: ArrayLike, fmr: float) -> float:
-    """TMR of ``genuine`` pairs at the threshold that the impostor pairs of *original* images fix, in [0, 1].
-
-    >>> tmr_at_fmr([0.95, 0.2], [i / 1000 for i in range(1000)], 0.1)
-    0.5
-    """
-    return match_rate(genuine, threshold_at_fmr(original_impostors, fmr))
 
 
 def match_probability(distance: ArrayLike) -> Numbers:
@@ -293,46 +241,6 @@ def linf(before: ArrayLike, after: ArrayLike) -> float:
     """
     a, b = _alike(before, after)
     return float(np.abs(b - a).max())
-
-
-# ---------------------------------------------------- both aims in one number
-
-
-def pic(attribute_before: float, attribute_after: float, match_before: float, match_after: float) -> float:
-    """PIC, privacy gain against identity loss, of *errors* before and after (Terhörst et al., ICB 2019).
-
-    The formula is given as later literature quotes it; it was not checked against the paper itself.
-
-    (AE' - AE) / AE - (RE' - RE) / RE with AE the attribute classifier's error and RE the matcher's; higher is better,
-    0 for no change. Refuses when an error before is 0: the coefficient explodes there, and with a good matcher it is
-    mostly noise, so never give it without the four errors. Since it takes error for privacy, an inverted classifier
-    looks perfectly private; give :func:`folded` errors to avoid that.
-
-    >>> pic(0.05, 0.30, 0.02, 0.03)
-    4.5
-    """
-    if attribute_before <= 0 or match_before <= 0:
-        raise MetricError(
-            f"PIC divides by the errors before, got {attribute_before:g} (attribute) and {match_before:g} (match); "
-            "measure on more faces, or report the errors themselves"
-        )
-    return (attribute_after - attribute_before) / attribute_before - (match_after - match_before) / match_before
-
-
-def suppression_rate(accuracy_before: float, accuracy_after: float) -> float:
-    """SR, the relative drop of an attribute's accuracy (soft-biometric privacy literature, after Terhörst et al.).
-
-    Papers use the name for more than one formula; this one was not checked against a source.
-
-    (A - A') / A: at most 1, negative when protection helped the classifier. For two classes 0.5 is chance and anything
-    higher is an inverted answer.
-
-    >>> suppression_rate(0.8, 0.4)
-    0.5
-    """
-    if not 0 < accuracy_before <= 1:
-        raise MetricError(f"a suppression rate divides by the accuracy before, got {accuracy_before:g}")
-    return (accuracy_before - accuracy_after) / accuracy_before
 
 
 # --------------------------------------------------------------------- checks

@@ -17,17 +17,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...datasets.ages import age_class
-from ...datasets.table import Row as Picture
-from ...errors import DataError
-from ...tabular import csv_text, markdown
-from ..referees.race import GROUPS, group_of
-from .bootstrap import auc_of, balanced_of, mean_of, root_mean_square_of
-from .figure import Row, put, put_interval
-from .groups import AGE_GROUPS
-from .metrics import auc, balanced_accuracy, cumulative_score, error_rate, mae, rmse
-from .parts import made, whole
-from .summary import several_auc, several_balanced_accuracy
+from halfmask.datasets.ages import age_class
+from halfmask.datasets.table import Row as Picture
+from halfmask.errors import DataError
+from halfmask.evaluation.measuring.bootstrap import auc_of, balanced_of, mean_of, root_mean_square_of
+from halfmask.evaluation.measuring.figure import Row, put, put_interval
+from halfmask.evaluation.measuring.groups import AGE_GROUPS
+from halfmask.evaluation.measuring.metrics import auc, balanced_accuracy, cumulative_score, error_rate, mae, rmse
+from halfmask.evaluation.measuring.parts import made, whole
+from halfmask.evaluation.measuring.summary import several_auc, several_balanced_accuracy
+from halfmask.evaluation.referees.race import GROUPS, group_of
+from halfmask.tabular import csv_text, markdown
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]

@@ -1,6 +1,6 @@
 """Speed and memory of the main job: docs/results.md, "Speed".
 
-    python benchmarks/speed.py --data ../shared/data
+    python scripts/speed.py --data ../shared/data
 
 1. SAN's network: layer by layer in torch float32, against the exported folded network in onnxruntime. Same weights and
    inputs, outputs compared in the same run.

@@ -8,7 +8,7 @@ since LFW knows none; on LFW stands how far the age that a referee reads moves.
 A variant is a strength and settings of the method, such as "mid" or "mid steps=24 smoothing=0". Photos and answers are
 kept in --out, so that an interrupted run, or one with more people or variants, goes on where it was.
 
-    python benchmarks/deidentify.py --folds 2-4 --people 300 --variant low --variant mid --variant high
+    python scripts/deidentify.py --folds 2-4 --people 300 --variant low --variant mid --variant high
 """
 
 from __future__ import annotations

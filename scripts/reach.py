@@ -1,6 +1,6 @@
 """Choose how far the shipped SAN goes (``reach`` in configs/san.yaml), by auxiliary models on validation people.
 
-    python benchmarks/reach.py --data ../shared/data
+    python scripts/reach.py --data ../shared/data
 
 On CelebA's validation people, for each reach: the error of our own gender classifier, and TMR at FMR 1 % and 0.1 % by
 the auxiliary matchers SFace (which SAN was trained against) and FaceNet (which it was not), originals in the gallery,
@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from halfmask.evaluation.measuring.matching import all_pairs
 from halfmask.evaluation.measuring.metrics import match_rate
-from halfmask.evaluation.measuring.pairs import all_pairs
 from halfmask.methods.labels import GenderEstimate
 from halfmask.methods.san import San
 from halfmask.photos.paste import mask

@@ -4,7 +4,7 @@ A fresh CNN, the one of the audit's retrained attacker, learns gender from Celeb
 blanked that a method may change, and is judged on CelebA's validation people. What it reads there no change can hide
 from whoever learns anew.
 
-    python benchmarks/outside.py --data ../shared/data
+    python scripts/outside.py --data ../shared/data
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Ordinal ages on UTKFace, 21 to 60: CE, OR-CNN, CORAL and CORN on one backbone, three seeds each.
 
-    python benchmarks/ages.py --out runs/ages
+    python scripts/ages.py --out runs/ages
 
 Trains configs/age/*.yaml with the seeds 1, 2, 3 (runs that are there go on, or are left alone when done), each judged
 on the test pictures by its best epoch on the validation pictures, and prints the tables of docs/results.md: MAE and
@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from ages_figure import draw
+from ordinal import biases_ordered, rank_inconsistencies
 
 from halfmask.errors import UsageError
 from halfmask.evaluation.measuring.metrics import cumulative_score, mae, rmse
-from halfmask.evaluation.measuring.ordinal import biases_ordered, rank_inconsistencies
 from halfmask.networks.attribute import AttributeNet
 from halfmask.networks.heads import Coral
 from halfmask.tabular import markdown

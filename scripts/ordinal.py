@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ...errors import MetricError
+from halfmask.errors import MetricError
 
 
 def rank_inconsistencies(exceedance: ArrayLike, tolerance: float = 1e-5) -> NDArray[np.int64]:

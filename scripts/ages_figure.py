@@ -1,4 +1,4 @@
-"""The figure of benchmarks/ages.py: where OR-CNN contradicts itself, and CORAL does not.
+"""The figure of scripts/ages.py: where OR-CNN contradicts itself, and CORAL does not.
 
 Left, for every question "older than k?", on how many test pictures the answer to the next question is the surer one
 (counts of all seeds, tolerance 1e-5 as in table 2 of the CORAL paper). Right, all answers for one test picture, as in

@@ -9,13 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import attribute_tables as at
 import numpy as np
 import pytest
 from sklearn import metrics as sk
 
 from halfmask.datasets.table import Row
 from halfmask.errors import DataError
-from halfmask.evaluation.measuring import attribute_tables as at
 
 FAIR = ("White", "Black", "Latino_Hispanic", "East Asian", "Southeast Asian", "Indian", "Middle Eastern")
 AGES = ("0-2", "3-9", "10-19", "20-29", "30-39", "40-49", "50-59", "60-69", "70+")

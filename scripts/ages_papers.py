@@ -1,7 +1,7 @@
 """The CORAL papers' tables: MAE and RMSE of CE, OR-CNN, CORAL and CORN on their data sets, beside what they report.
 
-    python benchmarks/ages_papers.py --sets morph2,utkface --out runs/age-papers
-    python benchmarks/ages_papers.py --report
+    python scripts/ages_papers.py --sets morph2,utkface --out runs/age-papers
+    python scripts/ages_papers.py --report
 
 Trains configs/age-papers/SET.yaml with every head, with importance weights and without, and the seeds 0, 1, 2 (a run
 that is there goes on, or is left alone when done), and prints what is done. A set whose pictures or lists are not where

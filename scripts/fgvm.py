@@ -1,13 +1,13 @@
 """The slides' table of P-FGVM: three methods against two identity models, beside the published figures.
 
-    python benchmarks/fgvm.py --out runs/fgvm
+    python scripts/fgvm.py --out runs/fgvm
 
 Trains Models A and B where runs/identity-a and runs/identity-b have none. λ, ε and step of each method are chosen on
 photos of the validation part, then those photos of the test part that the model gets right are attacked: towards a
 person drawn by seed (targeted) and away from their own (non-targeted). What is done is kept in ``--out`` and not done
 again. Prints the tables of docs/results.md.
 
-    python benchmarks/fgvm.py --strip docs/figures/fgvm-evolution.jpg
+    python scripts/fgvm.py --strip docs/figures/fgvm-evolution.jpg
 
 draws how P-FGVM makes a picture that is taken for somebody else out of Gaussian noise, as the slides' last figure.
 """

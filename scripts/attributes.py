@@ -3,7 +3,7 @@
     for c in configs/attributes/*.yaml; do
         halfmask train attribute --config $c --out runs/attributes/$(basename $c .yaml)
     done
-    python benchmarks/attributes.py --out runs/results runs/attributes/*
+    python scripts/attributes.py --out runs/results runs/attributes/*
 
 Judges the ``attribute.onnx`` of every run on CelebA's test people, LFW, UTKFace's test part and FairFace's val: the
 tables of docs/results.md, "Reading the attributes". A network that saw none of UTKFace is judged on all of it, too.
@@ -22,12 +22,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from attribute_tables import Answers, tables, to_markdown, write
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from halfmask import __version__
 from halfmask.datasets.cache import Crops, open_crops
-from halfmask.evaluation.measuring.attribute_tables import Answers, tables, to_markdown, write
 from halfmask.evaluation.measuring.parts import digest_of, made, save_arrays
 from halfmask.predicting.network import AttributeNetwork
 from halfmask.training.attribute import AttributeConfig

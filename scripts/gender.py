@@ -1,6 +1,6 @@
 """Accuracy of the shipped gender classifier on people it never saw: docs/results.md, "The auxiliary gender classifier".
 
-    python benchmarks/gender.py --data ../shared/data
+    python scripts/gender.py --data ../shared/data
 
 CelebA's test people, all of LFW, and FairFace's validation set with its seven races, by the ONNX file that ships.
 """
