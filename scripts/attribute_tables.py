@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from halfmask.datasets.ages import age_class
 from halfmask.datasets.table import Row as Picture
 from halfmask.errors import DataError
 from halfmask.evaluation.measuring.bootstrap import auc_of, balanced_of, mean_of, root_mean_square_of
-from halfmask.evaluation.measuring.figure import Row, put, put_interval
+from halfmask.evaluation.measuring.figure import Figure, Row, as_row, figure_of, give, with_interval
 from halfmask.evaluation.measuring.groups import AGE_GROUPS
 from halfmask.evaluation.measuring.metrics import auc, balanced_accuracy, cumulative_score, error_rate, mae, rmse
 from halfmask.evaluation.measuring.parts import made, whole
@@ -92,16 +92,17 @@ def gender_rows(answers: Sequence[Answers], *, resamples: int = 500) -> list[Row
         if "gender" not in a.probabilities or not used.any():
             continue
         y, p = _genders(a)[used], _p_male(a)[used]
-        row, persons = _counted(a, used)
-        row["women"] = int((y == 0).sum())
+        facts, persons = _counted(a, used)
         right = (p >= 0.5) == (y == 1)
-        put(row, "accuracy", lambda y, p: 1 - error_rate(y, p), y, p)
-        put_interval(row, "accuracy", mean_of(right), persons, resamples)
-        put(row, "balanced_accuracy", balanced_accuracy, y, p)
-        put_interval(row, "balanced_accuracy", balanced_of(right, y), persons, resamples, stem="balanced")
-        put(row, "auc", auc, y, p)
-        put_interval(row, "auc", auc_of(y, p), persons, resamples)
-        rows.append(row)
+        figures = [
+            with_interval(give(Figure(), name, metric, y, p), weighted, persons, resamples)
+            for name, metric, weighted in (
+                ("accuracy", lambda y, p: 1 - error_rate(y, p), mean_of(right)),
+                ("balanced_accuracy", balanced_accuracy, balanced_of(right, y)),
+                ("auc", auc, auc_of(y, p)),
+            )
+        ]
+        rows.append(as_row({**facts, "women": int((y == 0).sum())}, figures))
     return rows
 
 
@@ -129,15 +130,16 @@ def race_rows(answers: Sequence[Answers], *, resamples: int = 500) -> list[Row]:
             if not used.any():
                 continue
             y, p = labels[used], every[used]
-            row, persons = _counted(a, used)
-            row["groups"] = count
+            facts, persons = _counted(a, used)
             right = p.argmax(1) == y
-            put(row, "accuracy", lambda right: float(right.mean()), right)
-            put_interval(row, "accuracy", mean_of(right), persons, resamples)
-            put(row, "balanced_accuracy", several_balanced_accuracy, y, p)
-            put_interval(row, "balanced_accuracy", balanced_of(right, y), persons, resamples, stem="balanced")
-            put(row, "auc", several_auc, y, p)
-            rows.append(row)
+            figures = [
+                with_interval(give(Figure(), name, metric, y, p), weighted, persons, resamples)
+                for name, metric, weighted in (
+                    ("accuracy", lambda y, p: float((p.argmax(1) == y).mean()), mean_of(right)),
+                    ("balanced_accuracy", several_balanced_accuracy, balanced_of(right, y)),
+                )
+            ]
+            rows.append(as_row({**facts, "groups": count}, figures, [give(Figure(), "auc", several_auc, y, p)]))
     return rows
 
 
@@ -158,26 +160,29 @@ def age_rows(answers: Sequence[Answers], *, resamples: int = 500) -> list[Row]:
         used = ~np.isnan(low)
         if "age" not in a.probabilities or not used.any():
             continue
-        row, persons = _counted(a, used)
+        facts, persons = _counted(a, used)
         said = _years(a)[used]
         true = np.clip(said, low[used], high[used])  # the nearest age that the label allows
         off = np.abs(said - true)
-        row["truth"] = "age" if (low == high)[used].all() else "age range" if (low < high)[used].all() else "both"
-        for name, metric, weighted in (
-            ("mae", mae, mean_of(off)),
-            ("rmse", rmse, root_mean_square_of(off)),
-            ("cs5", cumulative_score, mean_of(off <= 5)),
-        ):
-            put(row, name, metric, true, said)
-            put_interval(row, name, weighted, persons, resamples)
+        facts["truth"] = "age" if (low == high)[used].all() else "age range" if (low < high)[used].all() else "both"
+        figures = [
+            with_interval(give(Figure(), name, metric, true, said), weighted, persons, resamples)
+            for name, metric, weighted in (
+                ("mae", mae, mean_of(off)),
+                ("rmse", rmse, root_mean_square_of(off)),
+                ("cs5", cumulative_score, mean_of(off <= 5)),
+            )
+        ]
         steps, within = _group_steps(a, low, high)
         for name, most in (("group", 0), ("group_1", 1)):
-            row |= {name: None, f"{name}_low": None, f"{name}_high": None}
+            figure = Figure(measure=name)
             if within.any():
                 right = steps[within] <= most
-                row[name] = float(right.mean())
-                put_interval(row, name, mean_of(right), a.persons[within], resamples)
-        rows.append(row)
+                figure = with_interval(
+                    replace(figure, value=float(right.mean())), mean_of(right), a.persons[within], resamples
+                )
+            figures.append(figure)
+        rows.append(as_row(facts, figures))
     return rows
 
 
@@ -197,10 +202,9 @@ def group_rows(answers: Sequence[Answers], *, resamples: int = 500) -> list[Row]
                 if not used.any():
                     continue
                 counted, persons = _counted(a, used)
-                row = a.about | {"attribute": attribute, "group": group} | counted | {"measure": measure}
-                row["value"] = float(values[used].mean())
-                put_interval(row, "value", mean_of(values[used]), persons, resamples)
-                rows.append(row)
+                facts = a.about | {"attribute": attribute, "group": group} | counted | {"measure": measure}
+                figure = Figure(measure="value", value=float(values[used].mean()))
+                rows.append(as_row(facts, [with_interval(figure, mean_of(values[used]), persons, resamples)]))
     return rows
 
 
@@ -235,7 +239,7 @@ def _groups(a: Answers) -> Iterator[tuple[str, str, Mask]]:
 
 def _counted(a: Answers, used: Mask) -> tuple[Row, NDArray[np.str_]]:
     persons = a.persons[used]
-    return {**a.about, "n": int(used.sum()), "people": len(np.unique(persons)), "refused": ""}, persons
+    return {**a.about, "n": int(used.sum()), "people": len(np.unique(persons))}, persons
 
 
 def _genders(a: Answers) -> NDArray[np.int64]:
@@ -285,7 +289,7 @@ def _group_steps(a: Answers, low: Floats, high: Floats) -> tuple[NDArray[np.int6
 # ---------------------------------------------------------------------- files
 
 
-def matrix(rows: Sequence[Row], figure: str, stem: str | None = None, form: str = ".1%") -> str:
+def matrix(rows: Sequence[Row], figure: str, form: str = ".1%") -> str:
     """A Markdown table of one figure: a line a network, a column a set, each cell with its interval.
 
     >>> row = {"network": "a", "trained_on": "x", "set": "y", "auc": 0.5, "auc_low": 0.4, "auc_high": 0.625}
@@ -297,7 +301,7 @@ def matrix(rows: Sequence[Row], figure: str, stem: str | None = None, form: str 
     lines: dict[str, Row] = {}
     for row in rows:
         line = lines.setdefault(row["network"], {"network": row["network"], "trained_on": row["trained_on"]})
-        line[row["set"]] = _cell(row, figure, stem, form)
+        line[row["set"]] = _cell(row, figure, form)
     sets = list(dict.fromkeys(row["set"] for row in rows))
     cells = [{name: line.get(name) for name in ("network", "trained_on", *sets)} for line in lines.values()]
     return markdown(cells, {"network": "network", "trained_on": "trained on"} | {name: name for name in sets})
@@ -312,19 +316,19 @@ def to_markdown(found: Mapping[str, Sequence[Row]], notes: Sequence[str] = ()) -
     ]
     if sizes:
         parts.append(markdown(sizes, {"set": "set", "n": "faces", "people": "people", "women": "of women"}))
-    for title, table, figure, stem, form in (
-        ("Gender, share of right answers", "gender", "accuracy", None, ".1%"),
-        ("Gender, balanced accuracy", "gender", "balanced_accuracy", "balanced", ".1%"),
-        ("Gender, AUC", "gender", "auc", None, ".4f"),
-        ("Age, mean error in years (distance to the range where only that is known)", "age", "mae", None, ".2f"),
-        ("Age, likeliest group is the right one", "age", "group", None, ".1%"),
-        ("Age, at most one group off", "age", "group_1", None, ".1%"),
+    for title, table, figure, form in (
+        ("Gender, share of right answers", "gender", "accuracy", ".1%"),
+        ("Gender, balanced accuracy", "gender", "balanced_accuracy", ".1%"),
+        ("Gender, AUC", "gender", "auc", ".4f"),
+        ("Age, mean error in years (distance to the range where only that is known)", "age", "mae", ".2f"),
+        ("Age, likeliest group is the right one", "age", "group", ".1%"),
+        ("Age, at most one group off", "age", "group_1", ".1%"),
     ):
         rows = [row for row in found[table] if row[figure] is not None]
-        parts += [f"## {title}", matrix(rows, figure, stem, form)] if rows else []
+        parts += [f"## {title}", matrix(rows, figure, form)] if rows else []
     for count in dict.fromkeys(row["groups"] for row in found["race"]):
         rows = [row for row in found["race"] if row["groups"] == count]
-        parts += [f"## Race in {count} groups, balanced accuracy", matrix(rows, "balanced_accuracy", "balanced")]
+        parts += [f"## Race in {count} groups, balanced accuracy", matrix(rows, "balanced_accuracy")]
     for name in dict.fromkeys(row["set"] for row in found["groups"]):
         for measure, form in (("gender", ".1%"), ("race", ".1%"), ("age", ".2f")):
             rows = [row for row in found["groups"] if row["set"] == name and row["measure"] == measure]
@@ -338,18 +342,19 @@ def _by_group(rows: Sequence[Row], form: str) -> str:
     lines: dict[tuple[str, str], Row] = {}
     for row in rows:
         line = lines.setdefault((row["attribute"], row["group"]), {"group": row["group"], "n": row["n"]})
-        line[row["network"]] = _cell(row, "value", None, form)
+        line[row["network"]] = _cell(row, "value", form)
     cells = [{name: line.get(name) for name in ("group", "n", *networks)} for line in lines.values()]
     return markdown(cells, {"group": "group", "n": "faces"} | {name: name for name in networks})
 
 
-def _cell(row: Row, figure: str, stem: str | None, form: str) -> str | None:
-    if row[figure] is None:
+def _cell(row: Row, name: str, form: str) -> str | None:
+    """A figure in a form of its own: networks differ by less than a tenth of a point."""
+    figure = figure_of(row, name)
+    if figure.value is None:
         return None
-    low, high = row[f"{stem or figure}_low"], row[f"{stem or figure}_high"]
-    if low is None:
-        return format(row[figure], form)
-    return f"{row[figure]:{form}} ({format(low, form).rstrip('%')}–{format(high, form).rstrip('%')})"
+    if figure.low is None:
+        return format(figure.value, form)
+    return f"{figure.value:{form}} ({format(figure.low, form).rstrip('%')}–{format(figure.high, form).rstrip('%')})"
 
 
 def to_csv(found: Mapping[str, Sequence[Row]]) -> str:

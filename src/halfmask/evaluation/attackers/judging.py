@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import roc_curve
 
-from ...errors import MetricError
-from ..measuring.bootstrap import auc_of, balanced_of, interval
+from ..measuring.bootstrap import auc_of, balanced_of
+from ..measuring.figure import Figure, Row, as_row, give, with_interval
 from ..measuring.metrics import auc, balanced_accuracy
-
-Row = dict[str, Any]
 
 
 class Rule(NamedTuple):
@@ -74,18 +72,15 @@ def row(
     Intervals are 95 % bootstrap by person. What cannot be given is None, with the reason in ``refused``.
     """
     y, s = np.asarray(labels, np.int64), np.asarray(says, np.float64)
-    found: Row = {"attack": attack, "reader": reader, "n_train": int(n_train), "n_test": len(y)}
-    who = np.asarray(persons)
-    figures = (
-        ("balanced_accuracy", "balanced", lambda: balanced_accuracy(y, s, 0.0), balanced_of((s >= 0) == (y == 1), y)),
-        ("auc", "auc", lambda: auc(y, s), auc_of(y, s)),
-    )
-    for key, short, figure, weighted in figures:
-        found |= dict.fromkeys((key, f"{short}_low", f"{short}_high"))
-        try:
-            found[key] = figure()
-            found[f"{short}_low"], found[f"{short}_high"] = interval(weighted, who, resamples, seed)
-        except MetricError as error:
-            found["refused"] = str(error)
-    found |= {"unattacked_balanced_accuracy": unattacked, "originals_balanced_accuracy": originals, "note": note}
-    return found
+    who, about = np.asarray(persons), Figure(by=reader, n=len(y))
+    right = balanced_of((s >= 0) == (y == 1), y)
+    figures = [
+        with_interval(give(about, name, metric, y, s), weighted, who, resamples, seed)
+        for name, metric, weighted in (
+            ("balanced_accuracy", lambda y, s: balanced_accuracy(y, s, 0.0), right),
+            ("auc", auc, auc_of(y, s)),
+        )
+    ]
+    facts = {"attack": attack, "reader": reader, "n_train": int(n_train), "n_test": len(y)}
+    compared = {"unattacked_balanced_accuracy": unattacked, "originals_balanced_accuracy": originals, "note": note}
+    return as_row(facts, figures) | compared

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import MetricError, extra
+from ..measuring.figure import figures_in, tmr
 from ..measuring.parts import made, whole
 from ..measuring.protocol import BEFORE
 
@@ -23,7 +24,7 @@ PRIVACY = {
     "auc": ("|AUC − 0.5| of the gender, mean over referees", 0.0),
     "retrained": ("balanced accuracy of a retrained classifier", 0.5),
 }
-_FMR = "tmr@0.001/"
+_RATE = tmr(0.001)
 
 
 @dataclass(frozen=True)
@@ -68,17 +69,19 @@ def points(rows: Sequence[Mapping[str, Any]], privacy: str = "auc") -> list[Poin
     """
     if privacy not in PRIVACY:
         raise MetricError(f"privacy is {privacy!r}; expected one of: {', '.join(PRIVACY)}")
-    first = next((row for row in rows if row["variant"] == BEFORE), {})
+    first = _values(next((row for row in rows if row["variant"] == BEFORE), {}), _RATE)
     found = []
     for row in rows:
-        lost = [100 * (first[k] - row[k]) for k in row if k.startswith(_FMR) and _both(first.get(k), row[k])]
-        if privacy == "auc":
-            read = [abs(v - 0.5) for k, v in row.items() if k.startswith("auc/") and v is not None]
-        else:
-            read = [row[privacy]] if row.get(privacy) is not None else []
+        lost = [100 * (first[by] - rate) for by, rate in _values(row, _RATE).items() if by in first]
+        read = [abs(v - 0.5) if privacy == "auc" else v for v in _values(row, privacy).values()]
         if lost and read:
             found.append(Point(row["variant"], float(np.mean(lost)), float(np.mean(read)), bool(row.get("oracle"))))
     return found
+
+
+def _values(row: Mapping[str, Any], measure: str) -> dict[str, float]:
+    """Judge → the value of one measure, of those that gave one."""
+    return {f.by: f.value for f in figures_in(row) if f.measure == measure and f.value is not None}
 
 
 def dominated(found: Sequence[Point]) -> dict[str, list[str]]:
@@ -164,7 +167,3 @@ def _panel(ax: Any, found: Sequence[Point], labels: Sequence[str], privacy: str)
     ax.spines[["top", "right"]].set_visible(False)
     if not found:
         ax.text(0.5, 0.5, "not measured", transform=ax.transAxes, ha="center", va="center")
-
-
-def _both(a: float | None, b: float | None) -> bool:
-    return a is not None and b is not None

@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 
 from ...datasets.pairs import Pair
 from ...datasets.table import Table
-from ...errors import MetricError
 from ..measuring import summary
-from ..measuring.figure import mean_of, put, put_interval
+from ..measuring.bootstrap import mean_of
+from ..measuring.figure import Figure, Row, as_row, figure_of, fmr_of, give, mean, side_by_side, with_interval
 from ..measuring.protocol import BEFORE, Measured
-from ..measuring.summary import Row
 from ..referees import Referees
 from .oracle import oracle
 
@@ -80,20 +79,16 @@ def moved_rows(measured: Mapping[str, Measured], *, resamples: int = 500) -> lis
             continue
         asked = m.attempted & before.enrolled
         used = asked & m.enrolled
-        counts = {"n": int(used.sum()), "lost": int((asked & ~m.enrolled).sum()), "refused": ""}
-        for column in before.columns:
-            kind, _, referee = column.partition("/")
-            if kind not in ("age", "p_race") or column not in m.columns:
-                continue
-            was, says = before.columns[column][used], m.columns[column][used]
-            if kind == "age":
-                attribute, key, values = "age", "years", np.abs(says - was).astype(np.float64)
-            else:
-                attribute, key, values = "race", "same", (says.argmax(-1) == was.argmax(-1)).astype(np.float64)
-            row: Row = {"variant": name, "attribute": attribute, "referee": referee, **counts}
-            put(row, key, _mean, values)
-            put_interval(row, key, mean_of(values), m.persons[used], resamples)
-            rows.append(row)
+        n, lost = int(used.sum()), int((asked & ~m.enrolled).sum())
+        for attribute, kind, measure, moved in (("age", "age", "years", _apart), ("race", "p_race", "same", _alike)):
+            now = m.answers(kind)
+            for referee, was in before.answers(kind).items():
+                if referee in now:
+                    values = moved(was[used], now[referee][used])
+                    figure = give(Figure(variant=name, by=referee, n=n, lost=lost), measure, mean, values)
+                    figure = with_interval(figure, mean_of(values), m.persons[used], resamples)
+                    facts = {"variant": name, "attribute": attribute, "referee": referee, "n": n, "lost": lost}
+                    rows.append(as_row(facts, [figure]))
     return rows
 
 
@@ -107,43 +102,46 @@ def overview_rows(found: Mapping[str, Sequence[Row]], about: Mapping[str, Mappin
     (balanced accuracy), ``years/R`` and ``same/R`` of :func:`moved_rows`; ``ssim``; ``ms``. A figure that cannot be
     given is None. The originals' row has what the same attackers, taught by originals, read of originals.
     """
-    said = _figures(found)
+    figures = _figures(found)
     # every row gets every key, in one order, so that a table of all of them is straight
-    blank = dict.fromkeys(key for _, values in said for key in values)
+    blank: Row = {"n": None, "lost": None} if found["gender"] else {}
+    blank |= dict.fromkeys(side_by_side(figure) for figure in figures)
     filled: dict[str, Row] = {}
     for label, facts in {BEFORE: {}, **about}.items():
         first = {"variant": label, "hides": facts.get("hides", ""), "oracle": facts.get("oracle", False)}
         filled[label] = {**first, **blank, "ms": facts.get("ms")}
-    for variant, values in said:
-        filled[variant] |= values
+    for row in found["gender"]:
+        filled[row["variant"]] |= {"n": row["n"], "lost": row["lost"]}
+    for figure in figures:
+        filled[figure.variant][side_by_side(figure)] = figure.value
     for label, row in filled.items():
         row |= _attacked(found.get("attackers", ()), label)
     return list(filled.values())
 
 
-def _figures(found: Mapping[str, Sequence[Row]]) -> list[tuple[str, Row]]:
-    """(variant, figures under their names here) of all parts but the attackers'."""
-    said: list[tuple[str, Row]] = []
+def _figures(found: Mapping[str, Sequence[Row]]) -> list[Figure]:
+    """The figures of all parts but the attackers', called as they are here."""
+    figures: list[Figure] = []
     for row in found["gender"]:
-        r, error = row["referee"], row["error"]
-        values: Row = {"n": row["n"], "lost": row["lost"], f"accuracy/{r}": None if error is None else 1 - error}
-        said.append((row["variant"], values | {f"{k}/{r}": row[k] for k in ("balanced_accuracy", "auc", "eer")}))
+        error = figure_of(row, "error")
+        figures.append(replace(error, measure="accuracy", value=None if error.value is None else 1 - error.value))
+        figures += [figure_of(row, name) for name in ("balanced_accuracy", "auc", "eer")]
     for row in found["matching"]:
-        tmr = [k for k in row if k.startswith("tmr@") and not k.endswith(("_low", "_high"))]
-        said.append((row["variant"], {f"{k}/{row['matcher']}": row[k] for k in tmr}))
-    said += [(row["variant"], {f"mae/{row['referee']}": row["mae"]}) for row in found["age"]]
-    said += [(row["variant"], {f"race/{row['referee']}": row["balanced_accuracy"]}) for row in found["race"]]
-    for row in found["moved"]:
-        key = "years" if "years" in row else "same"
-        said.append((row["variant"], {f"{key}/{row['referee']}": row[key]}))
-    said += [(row["variant"], {"ssim": row.get("ssim")}) for row in found["looks"]]
-    return said
+        figures += [figure_of(row, name) for name in row if fmr_of(name) is not None]
+    figures += [figure_of(row, "mae") for row in found["age"]]
+    figures += [figure_of(row, "race", "balanced_accuracy") for row in found["race"]]
+    figures += [figure_of(row, "years" if "years" in row else "same") for row in found["moved"]]
+    return figures + [figure_of(row, "ssim") for row in found["looks"]]
 
 
-def _mean(values: NDArray[np.float64]) -> float:
-    if not len(values):
-        raise MetricError("no picture is left to take the mean of")
-    return float(values.mean())
+def _apart(was: NDArray[np.floating[Any]], now: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """How many years two answers are apart, (N,)."""
+    return np.abs(now - was).astype(np.float64)
+
+
+def _alike(was: NDArray[np.floating[Any]], now: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """1 where the likeliest of the groups (N, K) is the same, (N,)."""
+    return (now.argmax(-1) == was.argmax(-1)).astype(np.float64)
 
 
 def _attacked(rows: Sequence[Row], label: str) -> Row:
@@ -151,14 +149,14 @@ def _attacked(rows: Sequence[Row], label: str) -> Row:
     rows = [row for row in rows if row["attack"] not in _NOT_GENDER]
     if not rows:
         return {}
-    figure = "originals_balanced_accuracy" if label == BEFORE else "balanced_accuracy"
+    name = "originals_balanced_accuracy" if label == BEFORE else "balanced_accuracy"
     # the originals are the same whatever protects them, so the first method's attackers tell of them
     mine = [row for row in rows if row["variant"] == (rows[0]["variant"] if label == BEFORE else label)]
-    known = [row for row in mine if row.get(figure) is not None]
+    tried = [(row["attack"], f) for row in mine if (f := figure_of(row, name)).value is not None]
     result: Row = dict.fromkeys((*_ATTACKS.values(), "attacked", "attacked_by"))
     for attack, key in _ATTACKS.items():
-        result[key] = max((row[figure] for row in known if row["attack"] == attack), default=None)
-    if known:
-        best = max(known, key=lambda row: float(row[figure]))
-        result |= {"attacked": best[figure], "attacked_by": f"{best['attack']}, {best['reader']}"}
+        result[key] = max((f.value for kind, f in tried if kind == attack and f.value is not None), default=None)
+    if tried:
+        best = max((f for _, f in tried), key=lambda f: f.value or 0.0)
+        result |= {"attacked": best.value, "attacked_by": best.by}
     return result

@@ -4,71 +4,52 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ...tabular import NONE, csv_text, markdown
+from ..measuring.figure import (
+    Figure,
+    Row,
+    figure_of,
+    figures_in,
+    fmr_of,
+    is_interval,
+    is_measure,
+    judge,
+    measure,
+    side_by_side,
+)
 from ..measuring.parts import made, whole
 from ..measuring.protocol import BEFORE
-from ..measuring.summary import Row
 from . import frontier
 from .overview import DETAILS
 
-#: kind → what names the judge of a row. The figure of each judge stands in one line, variants side by side.
-_JUDGES: dict[str, tuple[str, ...]] = {
-    "gender": ("referee",),
-    "matching": ("matcher",),
-    "age": ("referee",),
-    "race": ("referee",),
-    "attackers": ("attack", "reader"),
-}
-#: kind → the figures that get a table of their own, beside the published ones; a prefix of the rows' keys.
+#: kind → the column that names the judge of a published figure.
+_JUDGES = {"gender": "referee", "matching": "matcher", "age": "referee", "race": "referee", "attackers": "reader"}
+#: kind → the measures that get a table of their own, beside the published ones; "tmr" at every FMR.
 _MAIN = {
     "gender": ("error",),
-    "matching": ("tmr@",),
+    "matching": ("tmr",),
     "age": ("mae",),
     "race": ("balanced_accuracy",),
     "attackers": ("balanced_accuracy",),
 }
 _ABOUT = ("set", "variant", "referee", "matcher", "attack", "reader", "attribute", "group", "measure", "note")
 _COUNTS = ("n", "lost", "people", "genuine", "impostors", "n_train", "n_test")
-_PLAIN = ("auc", "ssim", "mssim", "linf", "match_probability")
-_YEARS = ("mae", "rmse", "psnr", "l2", "years", "ms")
-_WORDS = {
+#: What the other columns of a row are called.
+_FACTS = {
     "referee": "by",
     "matcher": "by",
     "n": "faces",
-    "lost": "lost",
     "genuine": "genuine pairs",
     "impostors": "impostor pairs",
-    "error": "error",
-    "balanced_accuracy": "balanced accuracy",
-    "auc": "AUC",
-    "eer": "EER",
-    "mae": "MAE, years",
-    "rmse": "RMSE, years",
-    "cs5": "within 5 years",
-    "ssim": "SSIM",
-    "mssim": "MSSIM",
-    "psnr": "PSNR, dB",
-    "l2": "L2",
-    "linf": "L∞",
-    "match_probability": "match probability",
     "n_train": "faces to learn on",
     "n_test": "faces judged",
-    "unattacked_balanced_accuracy": "without the attack",
-    "originals_balanced_accuracy": "on originals",
-    "retrained": "retrained CNN",
-    "probe": "linear probe",
-    "attacked": "best attacker",
-    "race": "race",
-    "years": "age moved, years",
-    "same": "same race",
-    "ms": "ms a face",
 }
 #: The columns of an overview's main table, each for all of its referees, and what stands in the further ones.
-_OVERVIEW = ("hides", "auc", "retrained", "probe", "attacked", "tmr@", "ssim", "ms")
+_OVERVIEW = ("hides", "auc", "retrained", "probe", "attacked", "tmr", "ssim", "ms")
 _FURTHER = {
     "gender as the referees read it": ("n", "lost", "accuracy", "balanced_accuracy", "eer"),
     "age and race": ("mae", "race", "years", "same"),
@@ -82,7 +63,6 @@ _PARTS = {
     "moved": "how far the answers about age and race moved, whether right or not",
     "looks": "looks",
 }
-_LOW, _HIGH = "_low", "_high"
 
 
 def write(result: Mapping[str, Any], folder: Path) -> list[Path]:
@@ -105,9 +85,9 @@ def write(result: Mapping[str, Any], folder: Path) -> list[Path]:
 def to_csv(result: Mapping[str, Any]) -> str:
     """Our rows and the published ones, a line each; ``source`` says whose, and what a row lacks is empty."""
     rows = [{"source": "here", **row} for row in result["rows"]]
-    judge = _JUDGES.get(result["kind"], ("by",))[-1]
+    column = _JUDGES.get(result["kind"], "by")
     for given in result["published"]:
-        about = {"source": given["source"], "set": given["set"], "variant": given["variant"], judge: given["by"]}
+        about = {"source": given["source"], "set": given["set"], "variant": given["variant"], column: given["by"]}
         rows.append({**about, given["measure"]: given["value"]})
     return csv_text(rows)
 
@@ -121,9 +101,9 @@ def to_markdown(result: Mapping[str, Any]) -> str:
         parts += _overview(result)
         measured = [row for rows in result.get("details", {}).values() for row in rows]
     else:
-        for measure in _main_measures(result):
-            table = _side_by_side(result, measure)
-            parts += [f"## {_word(measure)}", table] if table else []
+        for name in _main_measures(result):
+            table = _beside_published(result, name)
+            parts += [f"## {_word(name)}", table] if table else []
         parts += ["## Everything measured", _everything(measured)] if measured else []
     if refused := Counter((row["set"], row["refused"]) for row in measured if row.get("refused")):
         lines = [f"- {name}, in {count} rows: {reason}" for (name, reason), count in refused.items()]
@@ -139,7 +119,7 @@ def to_markdown(result: Mapping[str, Any]) -> str:
 def _sets(sets: Sequence[Mapping[str, Any]]) -> str:
     heads = {"name": "set", "photos": "photos", "people": "people", "women": "of women", "men": "of men"}
     heads["protected"] = "protected"
-    return markdown([{key: _text(key, s[key]) for key in heads} for s in sets], heads)
+    return markdown([{key: _text(s[key]) for key in heads} for s in sets], heads)
 
 
 def _overview(result: Mapping[str, Any]) -> list[str]:
@@ -164,21 +144,24 @@ def _overview(result: Mapping[str, Any]) -> list[str]:
     return sections
 
 
-def _columns(rows: Sequence[Row], stems: Sequence[str]) -> str:
-    """The columns of these stems, each for every referee that has it; those that no row fills are left out."""
-    keys = [key for stem in stems for key in rows[0] if key.partition("/")[0] == stem or _is_rate(key, stem)]
-    keys = [key for key in keys if any(row.get(key) not in (None, "") for row in rows)]
-    cells = [{"variant": row["variant"], **{key: _text(_stem(key), row.get(key)) for key in keys}} for row in rows]
-    heads = {key: ", ".join(filter(None, [_word(_stem(key)), key.partition("/")[2]])) for key in keys}
+def _columns(rows: Sequence[Row], names: Sequence[str]) -> str:
+    """The columns of these measures and facts, each for every referee that has it, but those that no row fills."""
+    figures = {side_by_side(figure): figure for figure in figures_in(rows[0])}
+    heads: dict[str, str] = {}
+    for name in names:
+        named = {key: f for key, f in figures.items() if _is(f.measure, name)}
+        heads |= {key: ", ".join(filter(None, [_word(f.measure), f.by])) for key, f in named.items()}
+        heads |= {name: _word(name)} if name in rows[0] and name not in figures else {}
+    heads = {key: word for key, word in heads.items() if any(row.get(key) not in (None, "") for row in rows)}
+    cells = []
+    for row in rows:
+        told = {side_by_side(figure): _told(figure) for figure in figures_in(row)}
+        cells.append({"variant": row["variant"], **{key: told.get(key) or _text(row.get(key)) for key in heads}})
     return markdown(cells, {"variant": "method", **heads})
 
 
-def _is_rate(key: str, stem: str) -> bool:
-    return stem.endswith("@") and key.startswith(stem)
-
-
-def _stem(key: str) -> str:
-    return key.partition("/")[0]
+def _is(measure: str, name: str) -> bool:
+    return measure == name or (name == "tmr" and fmr_of(measure) is not None)
 
 
 def _main_measures(result: Mapping[str, Any]) -> list[str]:
@@ -186,21 +169,19 @@ def _main_measures(result: Mapping[str, Any]) -> list[str]:
     wanted = _MAIN.get(result["kind"], ())
     keys = dict.fromkeys(key for row in result["rows"] for key in row)
     keys |= dict.fromkeys(p["measure"] for p in result["published"])
-    keys = {key: None for key in keys if not key.endswith((_LOW, _HIGH))}
-    return [key for key in keys if any(key == w or _is_rate(key, w) for w in wanted)]
+    return [key for key in keys if any(_is(key, name) for name in wanted)]
 
 
-def _side_by_side(result: Mapping[str, Any], measure: str) -> str:
+def _beside_published(result: Mapping[str, Any], name: str) -> str:
     """One line a set and judge, one column a variant; the published lines stand below ours of the same set."""
-    judges = _JUDGES[result["kind"]]
     lines: dict[tuple[str, str], dict[str, str]] = {}
     for row in result["rows"]:
-        line = (row["set"], ", ".join(str(row[j]) for j in judges if row.get(j)))
-        lines.setdefault(line, {})[row["variant"]] = _with_interval(row, measure)
+        line = (row["set"], judge(row))
+        lines.setdefault(line, {})[row["variant"]] = _told(figure_of(row, name))
     for given in result["published"]:
-        if given["measure"] == measure:
+        if given["measure"] == name:
             line = (given["set"], f"{given['by']} ({given['source']})")
-            lines.setdefault(line, {})[given["variant"]] = _text(measure, given["value"])
+            lines.setdefault(line, {})[given["variant"]] = _told(Figure(measure=name, value=given["value"]))
     order = [BEFORE, *(m["label"] for m in result["methods"])]
     order += [v for v in dict.fromkeys(p["variant"] for p in result["published"]) if v not in order]
     variants = [v for v in order if any(v in cells for cells in lines.values())]
@@ -208,8 +189,8 @@ def _side_by_side(result: Mapping[str, Any], measure: str) -> str:
         return ""
     sets = list(dict.fromkeys(name for name, _ in lines))  # a set's lines stand together, ours first
     rows: list[Row] = []
-    for (name, judge), cells in sorted(lines.items(), key=lambda line: sets.index(line[0][0])):
-        rows.append({"set": name, "by": judge, **{f"v{i}": cells.get(v, NONE) for i, v in enumerate(variants)}})
+    for (place, by), cells in sorted(lines.items(), key=lambda line: sets.index(line[0][0])):
+        rows.append({"set": place, "by": by, **{f"v{i}": cells.get(v, NONE) for i, v in enumerate(variants)}})
     return markdown(rows, {"set": "set", "by": "by", **{f"v{i}": v for i, v in enumerate(variants)}})
 
 
@@ -218,46 +199,38 @@ def _everything(rows: Sequence[Row]) -> str:
     keys = dict.fromkeys(key for row in rows for key, value in row.items() if _shown(key, value))
     first = [key for key in (*_ABOUT[:-1], *_COUNTS) if key in keys]
     columns = first + [key for key in keys if key not in first and key != "note"] + (["note"] if "note" in keys else [])
-    cells = [{key: _with_interval(row, key) for key in columns} for row in rows]
+    cells = [{key: _cell(row, key) for key in columns} for row in rows]
     return markdown(cells, {key: _word(key) for key in columns})
 
 
 def _shown(key: str, value: object) -> bool:
-    if key == "refused" or key.endswith((_LOW, _HIGH)):
-        return False
-    return isinstance(value, str | int | float)
-
-
-def _with_interval(row: Row, key: str) -> str:
-    text = _text(key, row.get(key))
-    stem = key.removesuffix("_accuracy")
-    low, high = row.get(stem + _LOW), row.get(stem + _HIGH)
-    if low is None or high is None or text == NONE:
-        return text
-    return f"{text} ({_text(key, low).rstrip('%')}–{_text(key, high).rstrip('%')})"
+    return key != "refused" and not is_interval(key) and isinstance(value, str | int | float)
 
 
 def _word(key: str) -> str:
-    if key.startswith("tmr@"):
-        return f"TMR at FMR {float(key.removeprefix('tmr@')) * 100:g} %"
-    return _WORDS.get(key, key.replace("_", " "))
+    return _FACTS.get(key) or measure(key).head
 
 
-def _text(key: str, value: Any) -> str:
-    """A figure as text: shares as percent, others plain.
-
-    >>> _text("error", 0.225), _text("auc", 0.8512), _text("psnr", 20.71), _text("n", 1598), _text("eer", None)
-    ('22.5%', '0.851', '20.7', '1598', '–')
-    """
-    if value is None or value == "":
-        return NONE
+def _cell(row: Row, key: str) -> str:
+    """What stands in a column of a row: a figure with its interval, a fact, or a dash."""
+    if key in ("before", "protected") and "measure" in row:
+        return _told(figure_of(row, str(row["measure"]), key))
     if key == "measure":
-        return _word(str(value))
-    if isinstance(value, bool | str | int):
-        return str(value)
-    form: Callable[[float], str] = "{:.1%}".format
-    if key in _PLAIN:
-        form = "{:.3f}".format
-    elif key in _YEARS:
-        form = "{:.1f}".format
-    return NONE if value != value else form(value)
+        return _word(str(row[key])) if row.get(key) else NONE
+    return _told(figure_of(row, key)) if is_measure(key) else _text(row.get(key))
+
+
+def _told(figure: Figure) -> str:
+    """A figure with its interval, in a cell's width.
+
+    >>> _told(Figure(measure="error", value=0.225, low=0.2, high=0.25)), _told(Figure(measure="auc"))
+    ('22.5% (20.0–25.0)', '–')
+    """
+    if figure.value is None:
+        return NONE
+    interval = f" ({figure.interval.removesuffix(' %')})" if figure.interval else ""
+    return figure.text.replace(" %", "%") + interval
+
+
+def _text(value: Any) -> str:
+    return NONE if value is None or value == "" else str(value)

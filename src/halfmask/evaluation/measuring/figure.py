@@ -1,87 +1,319 @@
-"""A figure of a row with its interval, or why there is none."""
+"""A figure: one measure of one variant by one judge, with its interval, or why it cannot be given.
+
+Code passes figures; files hold *rows*, a line a judge and variant with a column a measure, which are what
+``results.json`` and the CSV files publish. The names of those columns are made and read here and nowhere else
+(:func:`as_row`, :func:`figure_of`, :func:`figures_in`), and so are the words and digits of every measure
+(:data:`MEASURES`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import isfinite
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ...errors import MetricError
-from .bootstrap import Weighted, auc_of, balanced_of, interval, mean_of, root_mean_square_of
-from .metrics import match_rate
+from .bootstrap import Weighted, interval
 
-# a table takes its figures and their intervals from here
-__all__ = [
-    "Row",
-    "Weighted",
-    "auc_of",
-    "balanced_of",
-    "interval",
-    "mean_of",
-    "put",
-    "put_interval",
-    "put_match_rate",
-    "refuse",
-    "root_mean_square_of",
-]
-
+#: A published row.
 Row = dict[str, Any]
 
+NOT_MEASURABLE = "not measurable"
 
-def put(row: Row, name: str, metric: Callable[..., float], *data: ArrayLike) -> None:
-    """Set ``row[name]`` to the metric of the data, or to None with the reason in ``row["refused"]``.
 
-    >>> from halfmask.evaluation.measuring.metrics import auc
-    >>> row = {"refused": ""}
-    >>> put(row, "auc", auc, [1, 1], [0.3, 0.9])
-    >>> row
-    {'refused': 'all 2 labels are 1; this figure needs faces of both classes', 'auc': None}
+@dataclass(frozen=True)
+class Measure:
+    """What a measure is called, in what it is given, and which way is better.
+
+    ``unit`` "%" is a share, told in per cent. ``digits`` stand behind the point. ``direction`` is 1 where more means
+    that more is read, matched or kept, -1 where less does.
+    """
+
+    word: str
+    unit: str
+    digits: int
+    direction: int
+
+    @property
+    def head(self) -> str:
+        """The heading of a column of it, with the unit that its cells lack."""
+        return self.word if self.unit in ("", "%") else f"{self.word}, {self.unit}"
+
+    @property
+    def scale(self) -> int:
+        """What a value is multiplied by to be told."""
+        return 100 if self.unit == "%" else 1
+
+    def text(self, value: float | None) -> str:
+        """A value in this measure's digits; shares with their sign."""
+        if value is None or not isfinite(value):
+            return NOT_MEASURABLE
+        return f"{self.scale * value:.{self.digits}f}" + (" %" if self.unit == "%" else "")
+
+
+#: Every measure by the name of its column. A TMR is called ``tmr@FMR`` and made by :func:`measure`.
+MEASURES = {
+    "error": Measure("error", "%", 1, -1),
+    "accuracy": Measure("share of right answers", "%", 1, 1),
+    "balanced_accuracy": Measure("balanced accuracy", "%", 1, 1),
+    "auc": Measure("AUC", "", 3, 1),
+    "eer": Measure("EER", "%", 1, -1),
+    "match_probability": Measure("match probability", "", 3, 1),
+    "mae": Measure("mean absolute error", "years", 1, -1),
+    "rmse": Measure("RMSE", "years", 1, -1),
+    "cs5": Measure("within 5 years", "%", 1, 1),
+    "ssim": Measure("SSIM", "", 3, 1),
+    "mssim": Measure("MSSIM", "", 3, 1),
+    "psnr": Measure("PSNR", "dB", 1, 1),
+    "l2": Measure("L2", "", 1, -1),
+    "linf": Measure("L∞", "", 3, -1),
+    # of attackers: the same reader without the attack, and the one made from originals on originals
+    "unattacked_balanced_accuracy": Measure("without the attack", "%", 1, 1),
+    "originals_balanced_accuracy": Measure("on originals", "%", 1, 1),
+    # of an overview, where one row holds everything
+    "retrained": Measure("retrained CNN", "%", 1, 1),
+    "probe": Measure("linear probe", "%", 1, 1),
+    "attacked": Measure("best attacker", "%", 1, 1),
+    "race": Measure("race", "%", 1, 1),
+    "years": Measure("age moved", "years", 1, -1),
+    "same": Measure("same race", "%", 1, 1),
+    "ms": Measure("ms a face", "", 1, -1),
+}
+
+#: Measures whose interval has another name in published rows than they themselves.
+_STEMS = {"balanced_accuracy": "balanced"}
+_TMR = "tmr@"
+
+
+def tmr(fmr: float) -> str:
+    """The name of the true match rate at a false match rate.
+
+    >>> tmr(0.001), measure(tmr(0.001)).word
+    ('tmr@0.001', 'TMR at FMR 0.1 %')
+    """
+    return f"{_TMR}{fmr:g}"
+
+
+def fmr_of(name: str) -> float | None:
+    """The FMR of a TMR's name, None for any other measure.
+
+    >>> fmr_of("tmr@0.001"), fmr_of("auc"), fmr_of("tmr@0.001_low")
+    (0.001, None, None)
     """
     try:
-        row[name] = float(metric(*data))
-    except MetricError as error:
-        row[name] = None
-        refuse(row, str(error))
+        return float(name.removeprefix(_TMR)) if name.startswith(_TMR) else None
+    except ValueError:
+        return None
 
 
-def put_interval(
-    row: Row, name: str, weighted: Weighted, persons: NDArray[Any], resamples: int, *, stem: str | None = None
-) -> None:
-    """Set ``row[stem_low]`` and ``row[stem_high]`` for the figure ``row[name]``; ``stem`` is ``name`` unless given.
+def measure(name: str) -> Measure:
+    """The measure of a name; of one that is not known, its own name in plain numbers.
 
-    Both are None where the figure is, and where it alone can be given, with the reason.
+    >>> measure("tmr@0.01").head, measure("mae").head, measure("auc").text(0.5), measure("error").text(0.25)
+    ('TMR at FMR 1 %', 'mean absolute error, years', '0.500', '25.0 %')
     """
-    low, high = f"{stem or name}_low", f"{stem or name}_high"
-    row[low] = row[high] = None
-    if row[name] is not None:
-        try:
-            row[low], row[high] = interval(weighted, persons, resamples)
-        except MetricError as error:
-            refuse(row, str(error))
+    if (fmr := fmr_of(name)) is not None:
+        return Measure(f"TMR at FMR {100 * fmr:g} %", "%", 1, 1)
+    return MEASURES.get(name) or Measure(name.replace("_", " "), "", 3, 0)
 
 
-def put_match_rate(
-    row: Row,
-    name: str,
-    scores: NDArray[Any],
-    threshold: float | MetricError,
-    persons: NDArray[Any],
-    resamples: int,
-) -> None:
-    """Set the share of scores at or above a threshold, with its interval; or None when there is no threshold."""
-    if isinstance(threshold, MetricError):
-        row[name] = None
-        refuse(row, str(threshold))
-        row[f"{name}_low"] = row[f"{name}_high"] = None
-        return
-    put(row, name, match_rate, scores, threshold)
-    matched = scores.astype(np.float64) >= threshold  # float32 would round the threshold
-    put_interval(row, name, mean_of(matched), persons, resamples)
+def is_measure(name: str) -> bool:
+    """Whether a column of this name holds figures."""
+    return name in MEASURES or fmr_of(name) is not None
 
 
-def refuse(row: Row, reason: str) -> None:
-    """Add a reason to the row's ``refused``, once."""
-    if reason not in row["refused"]:
-        row["refused"] = "; ".join(filter(None, [row["refused"], reason]))
+@dataclass(frozen=True)
+class Figure:
+    """A measure of a variant on a set, ``by`` a judge.
+
+    ``value`` is None where it cannot be given, ``low`` and ``high`` where there is no 95 % interval, and ``why`` then
+    says why. ``n`` faces (or pairs) count in it, ``lost`` of them are not there any more. Shares lie in [0, 1].
+
+    >>> f = Figure(measure="error", value=0.25, low=0.2, high=0.3)
+    >>> f.text, f.interval, Figure(measure="mae", value=4.25).text
+    ('25.0 %', '20.0–30.0 %', '4.2')
+    """
+
+    set: str = ""
+    variant: str = ""
+    measure: str = ""
+    by: str = ""
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+    lost: int | None = None
+    why: str = ""
+
+    @property
+    def text(self) -> str:
+        """The value in words."""
+        return measure(self.measure).text(self.value)
+
+    @property
+    def interval(self) -> str:
+        """Both ends of the interval in words; empty where there is none."""
+        if self.value is None or self.low is None or self.high is None:
+            return ""
+        low, high = (measure(self.measure).text(end) for end in (self.low, self.high))
+        return f"{low.removesuffix(' %')}–{high}"
+
+    @property
+    def span(self) -> str:
+        """The interval in brackets, with a space before; empty where there is none."""
+        return f" ({self.interval})" if self.interval else ""
+
+    @property
+    def ends(self) -> list[float]:
+        """Value and ends of the interval, as far as they are known."""
+        return [v for v in (self.value, self.low, self.high) if v is not None]
+
+
+def give(about: Figure, name: str, metric: Callable[..., float], *data: ArrayLike) -> Figure:
+    """The figure ``about`` of this measure: the metric of the data, or why there is none.
+
+    >>> from halfmask.evaluation.measuring.metrics import auc
+    >>> give(Figure(by="r"), "auc", auc, [1, 1], [0.3, 0.9]).why
+    'all 2 labels are 1; this figure needs faces of both classes'
+    """
+    try:
+        return replace(about, measure=name, value=float(metric(*data)))
+    except MetricError as error:
+        return replace(about, measure=name, why=str(error))
+
+
+def with_interval(
+    figure: Figure, weighted: Weighted, persons: Sequence[str] | NDArray[Any], resamples: int, seed: int = 0
+) -> Figure:
+    """The figure with its 95 % bootstrap interval by person; where only that cannot be given, with the reason."""
+    if figure.value is None:
+        return figure
+    try:
+        low, high = interval(weighted, persons, resamples, seed)
+    except MetricError as error:
+        return replace(figure, why=str(error))
+    return replace(figure, low=low, high=high)
+
+
+def mean(values: NDArray[np.floating[Any]]) -> float:
+    """The mean of values (N,). Raises :class:`~halfmask.errors.MetricError` when there are none."""
+    if not len(values):
+        raise MetricError("there is nothing to take the mean of: no picture is left")
+    return float(np.mean(values))
+
+
+# ------------------------------------------------------------------------------------------------- published rows
+
+
+def as_row(facts: Mapping[str, Any], figures: Iterable[Figure], bare: Iterable[Figure] = ()) -> Row:
+    """A published row: facts, ``refused`` (why figures or their intervals are not given), and a column a measure.
+
+    Beside each of ``figures`` stand columns of its interval, beside the ``bare`` ones none.
+
+    >>> row = as_row({"referee": "r"}, [Figure(measure="balanced_accuracy", value=0.5, low=0.4, high=0.6)])
+    >>> row
+    {'referee': 'r', 'refused': '', 'balanced_accuracy': 0.5, 'balanced_low': 0.4, 'balanced_high': 0.6}
+    """
+    spans, plain = list(figures), list(bare)
+    row: Row = {**facts, "refused": reasons([*spans, *plain])}
+    for figure in spans:
+        row |= _columns(figure.measure, figure)
+    return row | {figure.measure: figure.value for figure in plain}
+
+
+def as_sides(facts: Mapping[str, Any], sides: Mapping[str, Figure]) -> Row:
+    """A published row of one ``measure`` for several variants, a column each."""
+    row: Row = {**facts, "refused": reasons(sides.values()), "measure": next(iter(sides.values())).measure}
+    for name, figure in sides.items():
+        row |= _columns(name, figure)
+    return row
+
+
+def reasons(figures: Iterable[Figure]) -> str:
+    """Every reason once, in order."""
+    return "; ".join(dict.fromkeys(figure.why for figure in figures if figure.why))
+
+
+def figure_of(row: Mapping[str, Any] | None, name: str, column: str | None = None) -> Figure:
+    """The figure of a measure in a published row; ``column`` is where it stands if not under the measure's name.
+
+    A figure that is absent, refused or not finite has no value.
+
+    >>> figure_of({"referee": "r", "balanced_accuracy": 0.5, "balanced_low": 0.4, "balanced_high": 0.6},
+    ...           "balanced_accuracy").span
+    ' (40.0–60.0 %)'
+    """
+    row, key = row or {}, column or name
+    low, high = _ends(key)
+    refused = row.get("refused")
+    if isinstance(refused, Mapping):  # one reason a column
+        refused = next(iter(refused.values())) if len(refused) == 1 else refused.get(key)
+    value = number(row, key)
+    return Figure(
+        set=str(row.get("set") or ""),
+        variant=str(row.get("variant") or ""),
+        measure=name,
+        by=judge(row),
+        value=value,
+        low=None if value is None else number(row, low),
+        high=None if value is None else number(row, high),
+        n=_count(row, "n", "n_test", "genuine"),
+        lost=_count(row, "lost"),
+        why=str(refused or ""),
+    )
+
+
+def figures_in(row: Mapping[str, Any]) -> list[Figure]:
+    """Every figure of a row that holds many judges' side by side, whose columns are called ``measure/judge``.
+
+    >>> [(f.measure, f.by, f.value) for f in figures_in({"variant": "x", "auc/face-api": 0.5, "ssim": None})]
+    [('auc', 'face-api', 0.5), ('ssim', '', None)]
+    """
+    found = []
+    for key in row:
+        name, _, by = key.partition("/")
+        if is_measure(name):
+            found.append(replace(figure_of(row, name, key), by=by))
+    return found
+
+
+def side_by_side(figure: Figure) -> str:
+    """The column of a figure in a row that holds many judges'; :func:`figures_in` reads it."""
+    return f"{figure.measure}/{figure.by}" if figure.by else figure.measure
+
+
+def is_interval(column: str) -> bool:
+    """Whether a column of a published row is an end of another column's interval."""
+    return column.endswith(("_low", "_high"))
+
+
+def judge(row: Mapping[str, Any]) -> str:
+    """Who judged in a published row; of an attack, its name and its reader."""
+    return ", ".join(str(row[key]) for key in ("referee", "matcher", "attack", "reader", "by") if row.get(key))
+
+
+def number(row: Mapping[str, Any] | None, key: str) -> float | None:
+    """A number of a row; None where it is absent, refused or not finite."""
+    value = None if row is None else row.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        return None
+    return float(value)
+
+
+def _columns(key: str, figure: Figure) -> Row:
+    low, high = _ends(key)
+    return {key: figure.value, low: figure.low, high: figure.high}
+
+
+def _ends(key: str) -> tuple[str, str]:
+    stem = _STEMS.get(key, key)
+    return f"{stem}_low", f"{stem}_high"
+
+
+def _count(row: Mapping[str, Any], *keys: str) -> int | None:
+    value = next((value for key in keys if (value := number(row, key)) is not None), None)
+    return None if value is None else int(value)

@@ -13,8 +13,9 @@ from ...datasets.table import Row as Picture
 from ...datasets.table import Table
 from ...errors import DataError
 from ..referees import Matcher
-from .figure import Row, balanced_of, mean_of, put, put_interval, put_match_rate
-from .matching import Comparisons
+from .bootstrap import balanced_of, mean_of
+from .figure import Figure, Row, as_sides, give, tmr, with_interval
+from .matching import Comparisons, match_figure
 from .metrics import balanced_accuracy, error_rate
 from .protocol import BEFORE, Measured
 
@@ -46,7 +47,7 @@ def group_rows(
     found = list(_groups(pictures_of(before, table), before.gender))
     compared = Comparisons(before, pairs)
     fixed = {name: compared.thresholds(matcher, name, [fmr])[0][0] for name, matcher in matchers.items()}
-    referees = [column.partition("/")[2] for column in before.columns if column.startswith("p_male/")]
+    referees = list(before.answers("p_male"))
     rows: list[Row] = []
     for name, m in measured.items():
         if name == BEFORE:
@@ -59,15 +60,20 @@ def group_rows(
             about = {"variant": name, "attribute": attribute, "group": group}
             used, chosen = asked & inside, inside[probes]
             for referee in referees:
-                row = about | _counts(before.persons[used], m.enrolled[used]) | {"referee": referee}
-                _put_gender(row, original, m, used, attribute != "gender", resamples)
-                rows.append(row)
+                facts = about | _counts(before.persons[used], m.enrolled[used]) | {"referee": referee}
+                sides = {
+                    side: _gender(of, referee, used & of.enrolled, attribute != "gender", resamples)
+                    for side, of in (("before", original), ("protected", m))
+                }
+                rows.append(as_sides(facts, sides))
             persons, shown = before.persons[probes][chosen], m.enrolled[probes][chosen]
-            for matcher, sides in scores.items():
-                row = about | _counts(persons, shown) | {"referee": matcher, "measure": f"tmr@{fmr:g}"}
-                for side, genuine in zip(("before", "protected"), sides, strict=True):
-                    put_match_rate(row, side, genuine[chosen], fixed[matcher], persons, resamples)
-                rows.append(row)
+            for matcher in scores:
+                facts = about | _counts(persons, shown) | {"referee": matcher}
+                rates = {
+                    side: match_figure(Figure(), tmr(fmr), genuine[chosen], fixed[matcher], persons, resamples)
+                    for side, genuine in zip(("before", "protected"), scores[matcher], strict=True)
+                }
+                rows.append(as_sides(facts, rates))
     return [row for row in rows if row["n"]]
 
 
@@ -85,21 +91,18 @@ def pictures_of(before: Measured, table: Table) -> list[Picture]:
 
 
 def _counts(persons: NDArray[np.str_], shown: NDArray[np.bool_]) -> Row:
-    return {"n": len(persons), "people": len(np.unique(persons)), "lost": int((~shown).sum()), "refused": ""}
+    return {"n": len(persons), "people": len(np.unique(persons)), "lost": int((~shown).sum())}
 
 
-def _put_gender(row: Row, before: Measured, m: Measured, asked: NDArray[np.bool_], both: bool, resamples: int) -> None:
-    row["measure"] = "balanced_accuracy" if both else "accuracy"
-    for side, of in (("before", before), ("protected", m)):
-        used = asked & of.enrolled
-        y, p, persons = of.gender[used], of.columns[f"p_male/{row['referee']}"][used], of.persons[used]
-        right = (p >= 0.5) == (y == 1)
-        if both:
-            put(row, side, balanced_accuracy, y, p)
-            put_interval(row, side, balanced_of(right, y), persons, resamples)
-        else:
-            put(row, side, lambda y, p: 1 - error_rate(y, p), y, p)
-            put_interval(row, side, mean_of(right), persons, resamples)
+def _gender(m: Measured, referee: str, used: NDArray[np.bool_], both: bool, resamples: int) -> Figure:
+    """Balanced accuracy where ``both`` genders are in the group, else the share of right answers."""
+    y, p, persons = m.gender[used], m.answers("p_male")[referee][used], m.persons[used]
+    right = (p >= 0.5) == (y == 1)
+    if both:
+        figure = give(Figure(), "balanced_accuracy", balanced_accuracy, y, p)
+        return with_interval(figure, balanced_of(right, y), persons, resamples)
+    figure = give(Figure(), "accuracy", lambda y, p: 1 - error_rate(y, p), y, p)
+    return with_interval(figure, mean_of(right), persons, resamples)
 
 
 def _groups(pictures: Sequence[Picture], gender: NDArray[np.int64]) -> Iterator[tuple[str, str, NDArray[np.bool_]]]:

@@ -7,7 +7,7 @@ matches nobody: its scores are -inf.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from ...datasets.pairs import Pair
 from ...errors import DataError, MetricError
 from ..referees import Matcher
-from .metrics import match_probability, threshold_at_fmr
+from .bootstrap import mean_of
+from .figure import Figure, give, with_interval
+from .metrics import match_probability, match_rate, threshold_at_fmr
 from .protocol import Measured
 
 Scores = NDArray[np.floating[Any]]
@@ -122,7 +124,7 @@ class Comparisons:
 
         Two originals count as one pair, whichever of them is the probe.
         """
-        original = self.before.columns[f"embed/{name}"]
+        original = self.before.answers("embed")[name]
         if self._given is not None:
             # two originals are one comparison, in whichever order and however often they were given: of few photos,
             # pairs that come twice would seem enough for an FMR that half of them cannot show
@@ -139,7 +141,7 @@ class Comparisons:
 
     def genuine(self, m: Measured, matcher: Matcher, name: str) -> Scores:
         """The score of each comparison of :meth:`probes`, (G,)."""
-        gallery, changed = self.before.columns[f"embed/{name}"], m.columns[f"embed/{name}"]
+        gallery, changed = self.before.answers("embed")[name], m.answers("embed")[name]
         asked = m.attempted[self._probe]
         a, b = self._gallery[asked], self._probe[asked]
         shown = m.enrolled[b]
@@ -166,13 +168,13 @@ class Comparisons:
         said = np.zeros(len(b))
         for start in range(0, len(b), 1 << 14):
             part = slice(start, start + (1 << 14))
-            ends = [_unit(self.before.columns[f"embed/{name}"][a[part]]), _unit(m.columns[f"embed/{name}"][b[part]])]
+            ends = [_unit(self.before.answers("embed")[name][a[part]]), _unit(m.answers("embed")[name][b[part]])]
             said[part] = match_probability(np.linalg.norm(ends[0] - ends[1], axis=1))
         return np.where(m.enrolled[b], said, 0.0)
 
     def impostors(self, m: Measured, matcher: Matcher, name: str) -> Iterator[Scores]:
         """The impostor scores of the attempted probes with the originals, a block at a time."""
-        gallery, changed = self.before.columns[f"embed/{name}"], m.columns[f"embed/{name}"]
+        gallery, changed = self.before.answers("embed")[name], m.answers("embed")[name]
         if self._given is not None:
             a, b = self._given
             a, b = a[m.attempted[b]], b[m.attempted[b]]
@@ -244,6 +246,21 @@ def match_curve(genuine: Scores, impostors: Iterable[Scores]) -> MatchCurve:
     x = np.concatenate([[0.0], np.cumsum(false) / total])
     y = np.concatenate([[0.0], np.cumsum(true) / len(genuine)])
     return MatchCurve(x, y, total)
+
+
+def match_figure(
+    about: Figure,
+    name: str,
+    scores: Scores,
+    threshold: float | MetricError,
+    persons: NDArray[Any],
+    resamples: int,
+) -> Figure:
+    """The share of scores at or above a threshold with its interval, or why there is none."""
+    if isinstance(threshold, MetricError):
+        return replace(about, measure=name, why=str(threshold))
+    matched = scores.astype(np.float64) >= threshold  # float32 would round the threshold
+    return with_interval(give(about, name, match_rate, scores, threshold), mean_of(matched), persons, resamples)
 
 
 def _or_why(threshold: Any, *given: Any) -> float | MetricError:

@@ -44,7 +44,7 @@ BEFORE = "before"
 _PART = 48
 
 #: How a protected crop differs from its original; metrics of these names.
-_LOOKS = ("ssim", "mssim", "psnr", "l2", "linf")
+LOOKS = ("ssim", "mssim", "psnr", "l2", "linf")
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,15 @@ class Measured:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    def answers(self, kind: str) -> dict[str, Floats]:
+        """Who was asked → the answers, of ``kind`` p_male, age, p_race or embed."""
+        return {
+            judge: values
+            for column, values in self.columns.items()
+            for of, _, judge in [column.partition("/")]
+            if of == kind and judge
+        }
 
     @property
     def persons(self) -> NDArray[np.str_]:
@@ -141,7 +150,7 @@ def measure(
         measured = _gather(table, name, jobs, set(files))
         for column, values in before.columns.items():  # a variant that loses every face has said nothing in any column
             measured.columns.setdefault(column, np.full_like(values, np.nan))
-        for column in _LOOKS:
+        for column in LOOKS:
             measured.columns.setdefault(column, np.full(len(table), np.nan, np.float32))
         result[name] = measured
     return result
@@ -335,7 +344,7 @@ def _looks(before: Sequence[tuple[Path, Face]], after: Sequence[Pixels], gray: b
         b = np.asarray(warp(photo, matrix, (CROP, CROP)), np.float64) / 255
         la, lb = a @ LUMA.astype(np.float64), b @ LUMA.astype(np.float64)
         rows.append((ssim(la, lb), mssim(la, lb), min(psnr(la, lb), 99.0), l2(a, b), linf(a, b)))
-    return {name: np.array(values, np.float32) for name, values in zip(_LOOKS, zip(*rows, strict=True), strict=True)}
+    return {name: np.array(values, np.float32) for name, values in zip(LOOKS, zip(*rows, strict=True), strict=True)}
 
 
 def _face(box: Floats, points: Floats) -> Face:

@@ -1,12 +1,13 @@
 """From what the referees said to the rows of a table.
 
-A row is a plain dict. Every interval is a 95 % bootstrap by *person*, of ``resamples`` resamples. A figure that cannot
-be given honestly is None, and the row's ``refused`` says why; it is empty otherwise.
+A row is what is published (:func:`.figure.as_row`). Every interval is a 95 % bootstrap by *person*, of ``resamples``
+resamples. A figure that cannot be given honestly is None, and the row's ``refused`` says why; it is empty otherwise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,12 @@ from ...datasets.pairs import Pair
 from ...datasets.table import Table
 from ...errors import MetricError
 from ..referees import Matcher, RaceReferee
-from .figure import Row, auc_of, balanced_of, mean_of, put, put_interval, put_match_rate, refuse, root_mean_square_of
+from .bootstrap import auc_of, balanced_of, mean_of, root_mean_square_of
+from .figure import Figure, Row, as_row, give, mean, tmr, with_interval
 from .groups import group_rows, pictures_of
-from .matching import Comparisons, match_curve
+from .matching import Comparisons, match_curve, match_figure
 from .metrics import auc, balanced_accuracy, cumulative_score, eer, error_rate, mae, rmse, roc
-from .protocol import BEFORE, Measured
+from .protocol import BEFORE, LOOKS, Measured
 
 __all__ = [
     "Row",
@@ -36,8 +38,6 @@ __all__ = [
 Labels = NDArray[np.int64]
 Curves = dict[str, dict[str, dict[str, dict[str, list[float]]]]]
 
-_LOOKS = ("ssim", "mssim", "psnr", "l2", "linf")
-
 
 def gender_rows(measured: Mapping[str, Measured], *, resamples: int = 500) -> list[Row]:
     """Gender error, balanced accuracy, AUC and EER of every variant by every referee.
@@ -48,18 +48,19 @@ def gender_rows(measured: Mapping[str, Measured], *, resamples: int = 500) -> li
     """
     rows = []
     for name, m in measured.items():
-        for referee, values in _said(m, "p_male"):
-            row, used = _row(name, referee, m, measured[BEFORE], m.gender >= 0)
+        for referee, values in m.answers("p_male").items():
+            about, used = _about(name, referee, m, measured[BEFORE], m.gender >= 0)
             y, p, persons = m.gender[used], values[used], m.persons[used]
             wrong = (p >= 0.5) != (y == 1)
-            put(row, "error", error_rate, y, p)
-            put_interval(row, "error", mean_of(wrong), persons, resamples)
-            put(row, "balanced_accuracy", balanced_accuracy, y, p)
-            put_interval(row, "balanced_accuracy", balanced_of(~wrong, y), persons, resamples, stem="balanced")
-            put(row, "auc", auc, y, p)
-            put_interval(row, "auc", auc_of(y, p), persons, resamples)
-            put(row, "eer", eer, y, p)
-            rows.append(row)
+            figures = [
+                with_interval(give(about, measure, metric, y, p), weighted, persons, resamples)
+                for measure, metric, weighted in (
+                    ("error", error_rate, mean_of(wrong)),
+                    ("balanced_accuracy", balanced_accuracy, balanced_of(~wrong, y)),
+                    ("auc", auc, auc_of(y, p)),
+                )
+            ]
+            rows.append(as_row(_facts(about), figures, [give(about, "eer", eer, y, p)]))
     return rows
 
 
@@ -78,19 +79,20 @@ def age_rows(measured: Mapping[str, Measured], table: Table, *, resamples: int =
     truth = " or ".join(["age"] * bool((known & exact).any()) + ["age range"] * bool((known & ~exact).any()))
     rows = []
     for name, m in measured.items() if known.any() else ():
-        for referee, values in _said(m, "age"):
-            row, used = _row(name, referee, m, measured[BEFORE], known)
+        for referee, values in m.answers("age").items():
+            about, used = _about(name, referee, m, measured[BEFORE], known)
             said, persons = values[used].astype(np.float64), m.persons[used]
             true = np.clip(said, low[used], high[used])  # the nearest age that the label allows
             off = np.abs(said - true)
-            row["truth"] = truth
-            put(row, "mae", mae, true, said)
-            put_interval(row, "mae", mean_of(off), persons, resamples)
-            put(row, "rmse", rmse, true, said)
-            put_interval(row, "rmse", root_mean_square_of(off), persons, resamples)
-            put(row, "cs5", cumulative_score, true, said)
-            put_interval(row, "cs5", mean_of(off <= 5), persons, resamples)
-            rows.append(row)
+            figures = [
+                with_interval(give(about, measure, metric, true, said), weighted, persons, resamples)
+                for measure, metric, weighted in (
+                    ("mae", mae, mean_of(off)),
+                    ("rmse", rmse, root_mean_square_of(off)),
+                    ("cs5", cumulative_score, mean_of(off <= 5)),
+                )
+            ]
+            rows.append(as_row({**_facts(about), "truth": truth}, figures))
     return rows
 
 
@@ -107,19 +109,17 @@ def race_rows(
     pictures = pictures_of(measured[BEFORE], table)
     rows = []
     for name, m in measured.items():
-        for referee, values in _said(m, "p_race"):
+        for referee, values in m.answers("p_race").items():
             judge = races[referee]
             group = np.array([judge.group(p.race) for p in pictures], np.int64)
             if judge.trained_on == table.name or not (group >= 0).any():
                 continue
-            row, used = _row(name, referee, m, measured[BEFORE], group >= 0)
-            y, p, persons = group[used], values[used], m.persons[used]
-            row["groups"] = [judge.groups[i] for i in np.unique(y)]
-            put(row, "balanced_accuracy", several_balanced_accuracy, y, p)
-            share = balanced_of(p.argmax(1) == y, y)
-            put_interval(row, "balanced_accuracy", share, persons, resamples, stem="balanced")
-            put(row, "auc", several_auc, y, p)
-            rows.append(row)
+            about, used = _about(name, referee, m, measured[BEFORE], group >= 0)
+            y, p = group[used], values[used]
+            balanced = give(about, "balanced_accuracy", several_balanced_accuracy, y, p)
+            balanced = with_interval(balanced, balanced_of(p.argmax(1) == y, y), m.persons[used], resamples)
+            facts = {**_facts(about), "groups": [judge.groups[i] for i in np.unique(y)]}
+            rows.append(as_row(facts, [balanced], [give(about, "auc", several_auc, y, p)]))
     return rows
 
 
@@ -177,18 +177,20 @@ def match_rows(
         for matcher_name, matcher in matchers.items():
             thresholds, impostors = fixed[matcher_name]
             genuine = compared.genuine(m, matcher, matcher_name)
-            row: Row = {"variant": name, "matcher": matcher_name, "genuine": len(genuine), "impostors": impostors}
-            row |= {"people": len(np.unique(persons)), "refused": ""}
-            for fmr, threshold in zip(fmrs, thresholds, strict=True):
-                put_match_rate(row, f"tmr@{fmr:g}", genuine, threshold, persons, resamples)
+            facts = {"variant": name, "matcher": matcher_name, "genuine": len(genuine), "impostors": impostors}
+            facts["people"] = len(np.unique(persons))
+            about = Figure(variant=name, by=matcher_name, n=len(genuine))
+            rates = [
+                match_figure(about, tmr(fmr), genuine, threshold, persons, resamples)
+                for fmr, threshold in zip(fmrs, thresholds, strict=True)
+            ]
+            rest = [give(about, "match_probability", mean, compared.match_probabilities(m, matcher_name))]
             try:
                 curve = match_curve(genuine, compared.impostors(m, matcher, matcher_name))
-                row |= {"auc": curve.auc, "eer": curve.eer}
+                areas = [replace(about, measure=k, value=v) for k, v in (("auc", curve.auc), ("eer", curve.eer))]
             except MetricError as error:
-                row |= {"auc": None, "eer": None}
-                refuse(row, str(error))
-            put(row, "match_probability", _mean, compared.match_probabilities(m, matcher_name))
-            rows.append(row)
+                areas = [replace(about, measure=k, why=str(error)) for k in ("auc", "eer")]
+            rows.append(as_row(facts, rates, areas + rest))
     return rows
 
 
@@ -201,14 +203,14 @@ def looks_rows(measured: Mapping[str, Measured], *, resamples: int = 500) -> lis
     for name, m in measured.items():
         if name == BEFORE:
             continue
-        row, used = _row(name, "", m, measured[BEFORE], np.ones(len(m), bool))
-        del row["referee"]
-        for measure in _LOOKS:
-            if measure in m.columns:
-                values = m.columns[measure][used]
-                put(row, measure, _mean, values)
-                put_interval(row, measure, mean_of(values), m.persons[used], resamples)
-        rows.append(row)
+        about, used = _about(name, "", m, measured[BEFORE], np.ones(len(m), bool))
+        figures = [
+            with_interval(give(about, k, mean, values), mean_of(values), m.persons[used], resamples)
+            for k in LOOKS
+            if k in m.columns
+            for values in [m.columns[k][used]]
+        ]
+        rows.append(as_row({"variant": name, "n": about.n, "lost": about.lost}, figures))
     return rows
 
 
@@ -229,7 +231,7 @@ def roc_curves(
     compared = Comparisons(measured[BEFORE], pairs)
     for name, m in measured.items():
         used = (m.gender >= 0) & m.attempted & m.enrolled
-        for referee, values in _said(m, "p_male"):
+        for referee, values in m.answers("p_male").items():
             try:
                 curve = roc(m.gender[used], values[used])
             except MetricError:
@@ -256,24 +258,14 @@ def _thin(x: NDArray[np.float64], y: NDArray[np.float64], most: int) -> dict[str
     return {"x": x[chosen].tolist(), "y": y[chosen].tolist()}
 
 
-def _said(m: Measured, kind: str) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """Each referee's name and column of a kind."""
-    for column, values in m.columns.items():
-        if column.partition("/")[0] == kind:
-            yield column.partition("/")[2], values
-
-
-def _row(
+def _about(
     variant: str, referee: str, m: Measured, before: Measured, labelled: NDArray[np.bool_]
-) -> tuple[Row, NDArray[np.bool_]]:
-    """A fresh row, and the pictures that count in it: labelled, attempted and enrolled, before and now."""
+) -> tuple[Figure, NDArray[np.bool_]]:
+    """What all figures of a row share, and the pictures that count: labelled, attempted, enrolled before and now."""
     asked = labelled & m.attempted & before.enrolled
     used = asked & m.enrolled
-    row = {"variant": variant, "referee": referee, "n": int(used.sum()), "lost": int((asked & ~m.enrolled).sum())}
-    return row | {"refused": ""}, used
+    return Figure(variant=variant, by=referee, n=int(used.sum()), lost=int((asked & ~m.enrolled).sum())), used
 
 
-def _mean(values: NDArray[np.floating[Any]]) -> float:
-    if not len(values):
-        raise MetricError("there is nothing to take the mean of: no picture is left")
-    return float(np.mean(values))
+def _facts(about: Figure) -> Row:
+    return {"variant": about.variant, "referee": about.by, "n": about.n, "lost": about.lost}
