@@ -16,7 +16,8 @@ from ...datasets.table import Table
 from ...errors import UsageError
 from ...methods import METHODS
 from ...methods.choice import IDENTITY
-from ..measuring.protocol import BEFORE, Measured
+from ..measuring.figure import figure_of, measure, tmr
+from ..measuring.protocol import BEFORE, LOOKS, Measured
 from .pairing import some
 
 if TYPE_CHECKING:
@@ -107,15 +108,12 @@ def figures(
     results["matching"] = summary.match_rows(measured, judges.matchers, pairs, _FMRS)
     results["roc"] = summary.roc_curves(measured, judges.matchers, pairs, most=_POINTS)
     looks = summary.looks_rows(measured)[0]
-    results["looks"] = {
-        name: {"mean": looks[name], "low": looks[f"{name}_low"], "high": looks[f"{name}_high"]}
-        for name in ("ssim", "mssim", "psnr", "l2", "linf")
-        if looks.get(name) is not None
-    }
+    figures = [figure for name in LOOKS if (figure := figure_of(looks, name)).value is not None]
+    results["looks"] = {f.measure: {"mean": f.value, "low": f.low, "high": f.high} for f in figures}
     results["groups"] = summary.group_rows(measured, table, judges.matchers, pairs)
     if not judges.matchers:
         not_tested.append("Matching: no matcher was asked, so nothing is known of whether the faces still match.")
-    refused = [fmr for fmr in _FMRS if any(row[f"tmr@{fmr:g}"] is None for row in results["matching"])]
+    refused = [fmr for fmr in _FMRS if any(figure_of(row, tmr(fmr)).value is None for row in results["matching"])]
     if refused:
         pairs_there = max(row["impostors"] for row in results["matching"])
         least = " and ".join(f"{1 / fmr:.0f} for FMR {100 * fmr:g} %" for fmr in refused)
@@ -198,11 +196,8 @@ def remarks(results: dict[str, Any], table: Table, judges: Referees, attacks: Se
     notes: list[str] = results["notes"]
     if table.name in _SHARED:
         notes.append(_SHARED[table.name])
-    own = [
-        f"{row['referee']} {100 * (1 - row['balanced_accuracy']):.1f} %"
-        for row in results["gender"]
-        if row["variant"] == "before" and row["balanced_accuracy"] is not None
-    ]
+    fit = [figure_of(row, "balanced_accuracy") for row in results["gender"] if row["variant"] == BEFORE]
+    own = [f"{f.by} {measure('error').text(1 - f.value)}" for f in fit if f.value is not None]
     if own:
         notes.append(f"The referees' own mean error on the originals, before any protection: {', '.join(own)}.")
     if judges.races and "w600k_mbf" in judges.matchers:

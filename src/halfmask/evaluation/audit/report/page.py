@@ -9,10 +9,11 @@ from typing import Any
 
 from ....errors import DataError, ExtraMissingError
 from ....photos.photo import shown
+from ...measuring.figure import figure_of, tmr
 from . import plots, tables, wording
 from .files import plain
 from .images import Picture, amplification, difference, file_uri, png_uri
-from .scale import by_name, gap, is_detector, number
+from .scale import by_name, gap, is_detector
 from .verdict import findings, headline, limits
 
 #: How many file names of a kind the page lists; ``results.json`` has all.
@@ -117,12 +118,13 @@ def _plots(results: Mapping[str, Any]) -> dict[str, list[plots.Plot]]:
     genders = by_name(results.get("gender"), "referee")
     for name, both in (curves.get("gender") or {}).items():
         rows = dict(zip(("before", "protected"), genders.get(name, (None, None)), strict=True))
-        made["gender"].append(plots.gender_roc(name, both, {v: number(r, "auc") for v, r in rows.items()}))
+        made["gender"].append(plots.gender_roc(name, both, {v: figure_of(r, "auc").value for v, r in rows.items()}))
     matchers = by_name(results.get("matching"), "matcher")
     for name, both in (curves.get("match") or {}).items():
         rows = dict(zip(("before", "protected"), matchers.get(name, (None, None)), strict=True))
-        made["matching"].append(plots.match_roc(name, both, {v: number(r, "tmr@0.01") for v, r in rows.items()}))
-    attacks = [r for r in results.get("attacks") or () if number(r, "balanced_accuracy") is not None]
+        rates = {v: figure_of(r, tmr(0.01)).value for v, r in rows.items()}
+        made["matching"].append(plots.match_roc(name, both, rates))
+    attacks = [r for r in results.get("attacks") or () if figure_of(r, "balanced_accuracy").value is not None]
     if attacks:
         attacks.sort(key=is_detector)
         names = [": ".join(str(r[k]) for k in ("attack", "reader") if r.get(k)) for r in attacks]
@@ -134,7 +136,7 @@ def _plots(results: Mapping[str, Any]) -> dict[str, list[plots.Plot]]:
         measure = "balanced_accuracy" if measure == "accuracy" else measure
         sets.setdefault((measure, str(row.get("referee") or "")), []).append(row)
     for (measure, referee), rows_of in sets.items():
-        if any(number(r, "protected") is not None for r in rows_of):
+        if any(figure_of(r, measure, "protected").value is not None for r in rows_of):
             made["groups"].append(plots.group_dots(measure, referee, rows_of))
     return made
 

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ....errors import ExtraMissingError
+from ...measuring.figure import Figure, figure_of, measure, number
 from .images import data_uri
-from .scale import Row, figure, is_share, measure_name, number
+from .scale import Row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,21 +92,18 @@ def attack_dots(rows: Sequence[Row], names: Sequence[str]) -> Plot:
     with _figure(6.4, 1.0 + 0.3 * len(rows)) as (fig, ax, done):
         ax.axvline(50, color=_GRAY, linestyle=":", linewidth=1.2)
         for y, row in enumerate(rows):
-            _whisker(ax, y, row, "balanced_accuracy", "balanced_low", "balanced_high", 100, _ORANGE, "D", _ORANGE)
+            _whisker(ax, y, figure_of(row, "balanced_accuracy"), _ORANGE, "D", _ORANGE)
         _rows_axis(ax, names)
         ax.set_xlim(0, 101)
         ax.set_xlabel("balanced accuracy, % (dotted line: guessing)")
         fig.tight_layout()
-    said = [
-        f"{n} {figure('balanced_accuracy', number(r, 'balanced_accuracy'))}" for n, r in zip(names, rows, strict=True)
-    ]
+    said = [f"{name} {figure_of(row, 'balanced_accuracy').text}" for name, row in zip(names, rows, strict=True)]
     alt = f"Balanced accuracy of each attack with its 95 % interval; guessing is 50 %. {'; '.join(said)}."
     return Plot(done[0], alt, "Balanced accuracy of each attack, with 95 % intervals")
 
 
-def group_dots(measure: str, referee: str, rows: Sequence[Row]) -> Plot:
+def group_dots(name: str, referee: str, rows: Sequence[Row]) -> Plot:
     """One measure by one referee for every group, originals above protected, each with its interval."""
-    scale = 100 if is_share(measure) else 1
     names, places, y, last = [], [], 0.0, None
     for row in rows:
         y += 0.6 if last not in (None, row.get("attribute")) else 0
@@ -119,15 +117,14 @@ def group_dots(measure: str, referee: str, rows: Sequence[Row]) -> Plot:
                 ("before", -0.17, _BLUE, "o", "white"),
                 ("protected", 0.17, _ORANGE, "D", _ORANGE),
             ):
-                ends = f"{variant}_low", f"{variant}_high"
-                _whisker(ax, place + shift, row, variant, *ends, scale, colour, marker, face)
+                _whisker(ax, place + shift, figure_of(row, name, variant), colour, marker, face)
         _rows_axis(ax, names, places)
-        ax.set_xlabel(measure_name(measure) + (", %" if scale == 100 else ""))
+        ax.set_xlabel(measure(name).head + (", %" if measure(name).unit == "%" else ""))
         for marker, colour, face, label in (("o", _BLUE, "white", "originals"), ("D", _ORANGE, _ORANGE, "protected")):
             ax.plot([], [], marker, color=colour, markerfacecolor=face, label=label)
         ax.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
         fig.tight_layout()
-    what = f"{measure_name(measure)}, {referee}" if referee else measure_name(measure)
+    what = f"{measure(name).head}, {referee}" if referee else measure(name).head
     alt = f"{what}: originals and protected pictures of {len(rows)} groups with 95 % intervals; see the table."
     return Plot(done[0], alt, what[0].upper() + what[1:])
 
@@ -143,15 +140,13 @@ def _rows_axis(ax: Any, names: Sequence[str], places: Sequence[float] | None = N
     ax.set_axisbelow(True)
 
 
-def _whisker(
-    ax: Any, y: float, row: Row, key: str, low: str, high: str, scale: float, colour: str, marker: str, face: str
-) -> None:
-    value, a, b = number(row, key), number(row, low), number(row, high)
-    if value is None:
+def _whisker(ax: Any, y: float, figure: Figure, colour: str, marker: str, face: str) -> None:
+    if figure.value is None:
         return
-    if a is not None and b is not None:
-        ax.plot([scale * a, scale * b], [y, y], color=colour, linewidth=1.5, zorder=2)
-    ax.plot([scale * value], [y], marker, color=colour, markerfacecolor=face, markersize=5.5, zorder=3)
+    scale = measure(figure.measure).scale
+    if figure.low is not None and figure.high is not None:
+        ax.plot([scale * figure.low, scale * figure.high], [y, y], color=colour, linewidth=1.5, zorder=2)
+    ax.plot([scale * figure.value], [y], marker, color=colour, markerfacecolor=face, markersize=5.5, zorder=3)
 
 
 def _short(name: str, most: int = 40) -> str:
@@ -164,13 +159,13 @@ def _figure(width: float, height: float) -> Iterator[tuple[Any, Any, list[str]]]
     try:
         import matplotlib
         from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
+        from matplotlib.figure import Figure as Canvas
     except ImportError as error:  # pragma: no cover - depends on the installation
         raise ExtraMissingError("the report's plots need matplotlib: pip install 'halfmask[train]'") from error
     done: list[str] = []
     with matplotlib.rc_context(_SETTINGS), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # a name in a script that the plot's font lacks
-        fig = Figure(figsize=(width, height))
+        fig = Canvas(figsize=(width, height))
         FigureCanvasAgg(fig)  # a figure of our own: no window, no global state
         yield fig, fig.add_subplot(), done
         stream = io.BytesIO()

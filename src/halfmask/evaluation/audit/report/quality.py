@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ...measuring.figure import Figure, figure_of, measure, number, tmr
 from .scale import (
     GROUP_PEOPLE,
     LOOKS_LITTLE,
@@ -17,12 +18,8 @@ from .scale import (
     SURE_PEOPLE,
     Finding,
     Grade,
-    Row,
     count,
-    figure,
     is_detector,
-    measure_name,
-    number,
     percent,
     reading,
     said,
@@ -37,18 +34,18 @@ def looks(results: Mapping[str, Any]) -> Finding:
     mean = number(ssim, "mean")
     if ssim is None or mean is None:
         return Finding(question, "Not measured", "No picture could be compared before and after.", "unknown", "looks")
-    low = number(ssim, "low")
+    figure = Figure(measure="ssim", value=mean, low=number(ssim, "low"), high=number(ssim, "high"))
     steps: list[tuple[float, str, Grade]] = [
         (1 - LOOKS_LITTLE, "Little", "good"),
         (1 - LOOKS_SOME, "Something", "mixed"),
         (2.0, "Much", "bad"),
     ]
-    answer, grade = said(1 - mean, 1 - (mean if low is None else min(low, mean)), steps)
-    span = f" ({low:.3f}–{number(ssim, 'high'):.3f})" if low is not None and number(ssim, "high") is not None else ""
+    answer, grade = said(1 - mean, 1 - min(figure.ends[:2]), steps)
     psnr = number((results.get("looks") or {}).get("psnr"), "mean")
-    extra = f"; PSNR {psnr:.1f} dB" if psnr is not None else ""
+    extra = f"; PSNR {measure('psnr').text(psnr)} dB" if psnr is not None else ""
     told = (
-        f"The mean structural similarity (SSIM) of faces before and after is {mean:.3f}{span}, where 1 is equal{extra}."
+        f"The mean structural similarity (SSIM) of faces before and after is {figure.text}{figure.span}, where 1 is "
+        f"equal{extra}."
     )
     return Finding(question, answer, told, grade, "looks")
 
@@ -99,25 +96,25 @@ def lost(results: Mapping[str, Any]) -> Finding:
 def groups(results: Mapping[str, Any]) -> Finding:
     """Whether two groups of enough people have intervals that do not meet, attribute by attribute."""
     question = "Does it work alike for all groups?"
-    sets: dict[tuple[str, str, str], list[Row]] = {}
+    sets: dict[tuple[str, str, str], list[tuple[str, Figure]]] = {}
     for row in results.get("groups") or ():
         people = number(row, "people") if number(row, "people") is not None else number(row, "n")
-        ends = (number(row, "protected_low"), number(row, "protected_high"))
-        if people is not None and people >= GROUP_PEOPLE and None not in ends and number(row, "protected") is not None:
-            key = (str(row.get("attribute")), str(row.get("measure")), str(row.get("referee")))
-            sets.setdefault(key, []).append(row)
+        figure = figure_of(row, str(row.get("measure")), "protected")
+        if people is not None and people >= GROUP_PEOPLE and len(figure.ends) == 3:
+            key = (str(row.get("attribute")), figure.measure, figure.by)
+            sets.setdefault(key, []).append((str(row.get("group")), figure))
     sets = {k: rows for k, rows in sets.items() if len(rows) > 1}
     if not sets:
         why = f"No two groups of at least {GROUP_PEOPLE} people have figures to compare."
         return Finding(question, "Not measurable", why, "unknown", "trust")
     gaps = []
-    for (attribute, measure, referee), rows in sets.items():
-        low = min(rows, key=lambda r: float(r["protected_high"]))
-        high = max(rows, key=lambda r: float(r["protected_low"]))
-        if low["protected_high"] < high["protected_low"]:
-            between = " and ".join(f"{figure(measure, r['protected'])} for {r.get('group')}" for r in (low, high))
-            width = float(high["protected"] - low["protected"]) / (1 if measure != "mae" else 100)  # years, not shares
-            gaps.append((width, f"{measure_name(measure)} of {referee} by {attribute}", between))
+    for (attribute, name, by), shown in sets.items():
+        low = min(shown, key=lambda g: g[1].ends[2])
+        high = max(shown, key=lambda g: g[1].ends[1])
+        if low[1].ends[2] < high[1].ends[1]:
+            between = " and ".join(f"{figure.text} for {group}" for group, figure in (low, high))
+            width = (high[1].ends[0] - low[1].ends[0]) / (100 if measure(name).unit == "years" else 1)
+            gaps.append((width, f"{measure(name).head} of {by} by {attribute}", between))
     if not gaps:
         told = f"In {len(sets)} comparisons no two groups of at least {GROUP_PEOPLE} people have intervals apart."
         return Finding(question, "No difference shown", told, "good", "trust")
@@ -135,16 +132,15 @@ def sure(results: Mapping[str, Any]) -> Finding:
     about = results.get("set") or {}
     people = int(about.get("people") or 0)
     widths = []
-    for table, stems in (
-        ("gender", ("auc", "balanced")),
-        ("attacks", ("auc", "balanced")),
-        ("matching", ("tmr@0.01",)),
+    for table, names in (
+        ("gender", ("auc", "balanced_accuracy")),
+        ("attacks", ("auc", "balanced_accuracy")),
+        ("matching", (tmr(0.01),)),
     ):
         for row in results.get(table) or ():
-            for stem in stems:
-                low, high = number(row, f"{stem}_low"), number(row, f"{stem}_high")
-                if row.get("variant") != "before" and low is not None and high is not None:
-                    widths.append((high - low) / 2)
+            for figure in (figure_of(row, name) for name in names):
+                if row.get("variant") != "before" and figure.low is not None and figure.high is not None:
+                    widths.append((figure.high - figure.low) / 2)
     if not widths:
         told = f"No interval could be given, with {people} people on {about.get('photos', 0)} pictures."
         return Finding(question, "Not known", told, "unknown", "trust")

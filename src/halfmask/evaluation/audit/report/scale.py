@@ -1,11 +1,12 @@
-"""The yardstick of the verdict: distance from chance, where each answer begins and ends, and figures as text."""
+"""The yardstick of the verdict: distance from chance, and where each answer begins and ends."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any, Literal
+
+from ...measuring.figure import figure_of, measure, number
 
 Row = Mapping[str, Any]
 Grade = Literal["good", "mixed", "bad", "unknown", "note"]
@@ -83,14 +84,6 @@ class Finding:
     aspect: Aspect
 
 
-def number(row: Row | None, key: str) -> float | None:
-    """A figure of a row; None where it is absent, refused or not finite."""
-    value = None if row is None else row.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
-        return None
-    return float(value)
-
-
 def by_name(rows: Iterable[Row] | None, name: str) -> dict[str, tuple[Row | None, Row | None]]:
     """Rows of one table as name → (on originals, on protected pictures); ``name`` is the column that names them."""
     found: dict[str, tuple[Row | None, Row | None]] = {}
@@ -126,14 +119,12 @@ def is_detector(row: Row) -> bool:
 def spread(row: Row | None, chance: float = 0.5) -> tuple[float, float] | None:
     """The distance from chance of a row's AUC and balanced accuracy, and that of the far ends of their intervals."""
     figures, ends = [], []
-    for key, low, high, mid in (
-        ("auc", "auc_low", "auc_high", 0.5),
-        ("balanced_accuracy", "balanced_low", "balanced_high", chance),
-    ):
-        if (value := number(row, key)) is not None:
-            figures.append(distance(value, mid))
-            ends += [distance(v, mid) for k in (low, high) if (v := number(row, k)) is not None]
-    return (max(figures), max(figures + ends)) if figures else None
+    for name, mid in (("auc", 0.5), ("balanced_accuracy", chance)):
+        figure = figure_of(row, name)
+        if figure.value is not None:
+            figures.append(distance(figure.value, mid))
+            ends += [distance(end, mid) for end in figure.ends]
+    return (max(figures), max(ends)) if figures else None
 
 
 def said(value: float, end: float, steps: Sequence[tuple[float, str, Grade]]) -> tuple[str, Grade]:
@@ -146,36 +137,26 @@ def said(value: float, end: float, steps: Sequence[tuple[float, str, Grade]]) ->
     return (f"{word}, perhaps more" if far > step(value) else word), steps[far][2]
 
 
-def percent(value: float | None, digits: int = 1) -> str:
+def percent(value: float | None) -> str:
     """A share as text.
 
     >>> percent(0.1234), percent(None)
     ('12.3 %', 'not measurable')
     """
-    return "not measurable" if value is None else f"{100 * value:.{digits}f} %"
+    return measure("accuracy").text(value)
 
 
 def reading(row: Row | None) -> str:
     """Balanced accuracy and AUC of a row, with intervals where there are any."""
-    parts = []
-    if (ba := number(row, "balanced_accuracy")) is not None:
-        parts.append(f"balanced accuracy {percent(ba)}{span(row, 'balanced', 100)}")
-    if (auc := number(row, "auc")) is not None:
-        parts.append(f"AUC {auc:.3f}{span(row, 'auc')}")
+    figures = [figure_of(row, name) for name in ("balanced_accuracy", "auc")]
+    parts = [f"{measure(f.measure).word} {f.text}{f.span}" for f in figures if f.value is not None]
     return " and ".join(parts) or "no figure"
-
-
-def span(row: Row | None, stem: str, scale: float = 1) -> str:
-    """The 95 % interval of a figure in brackets; with ``scale`` 100 in per cent; nothing where there is none."""
-    low, high = number(row, f"{stem}_low"), number(row, f"{stem}_high")
-    if low is None or high is None:
-        return ""
-    return f" ({scale * low:.1f}–{scale * high:.1f} %)" if scale == 100 else f" ({low:.3f}–{high:.3f})"
 
 
 def turned(row: Row) -> str:
     """A sentence where the answers of a row are wrong more often than chance explains, else nothing."""
-    below = [v for k in ("auc", "balanced_accuracy") if (v := number(row, k)) is not None and v < 0.5]
+    values = [figure_of(row, name).value for name in ("auc", "balanced_accuracy")]
+    below = [value for value in values if value is not None and value < 0.5]
     if not any(distance(v) > READ_HARDLY for v in below):
         return ""
     return " It is wrong more often than right: whoever knows that turns its answers over."
@@ -192,53 +173,7 @@ def count(row: Row, key: str, what: str = "pictures") -> str:
     return f"an unknown number of {what}" if value is None else f"{value:.0f} {what}"
 
 
-def fmr_of(key: str) -> str:
-    """The FMR in a column's name.
-
-    >>> fmr_of("tmr@0.001")
-    '0.1 %'
-    """
-    return f"{100 * float(key.partition('@')[2]):g} %"
-
-
 def attack_name(row: Row) -> str:
     """An attack and what read the pictures after it."""
     reader = row.get("reader")
     return f"“{row.get('attack')}”" + (f" with {reader}" if reader else "")
-
-
-_MEASURES = {
-    "balanced_accuracy": "balanced accuracy",
-    "error": "share of wrong answers",
-    "accuracy": "share of right answers",
-    "auc": "AUC",
-    "mae": "mean absolute error, years",
-    "lost": "share of faces lost",
-}
-
-
-def measure_name(measure: str) -> str:
-    """A measure's column name as a reader's words; one not known here stays as it is.
-
-    >>> measure_name("tmr@0.01")
-    'TMR at FMR 1 %'
-    """
-    if measure.startswith("tmr@"):
-        return f"TMR at FMR {fmr_of(measure)}"
-    return _MEASURES.get(measure, measure)
-
-
-def is_share(measure: str) -> bool:
-    """Whether a measure is a share, told in per cent."""
-    return measure.startswith("tmr@") or measure in {"balanced_accuracy", "error", "accuracy", "lost"}
-
-
-def figure(measure: str, value: float | None) -> str:
-    """A measure's value as text.
-
-    >>> figure("error", 0.25), figure("auc", 0.5), figure("mae", 4.25)
-    ('25.0 %', '0.500', '4.2')
-    """
-    if value is None or is_share(measure):
-        return percent(value)
-    return f"{value:.1f}" if measure in {"mae", "rmse", "psnr"} else f"{value:.3f}"

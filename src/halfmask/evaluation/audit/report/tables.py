@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .scale import Row, figure, fmr_of, is_detector, is_share, measure_name, number
+from ...measuring.figure import NOT_MEASURABLE, Figure, figure_of, fmr_of, measure, number, tmr
+from .scale import Row, is_detector
 
 _VARIANT = {"before": "originals", "protected": "protected"}
 
@@ -30,18 +31,15 @@ class Table:
     lines: list[list[Cell]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def figure(self, row: Row, measure: str, key: str | None = None, stem: str | None = None) -> Cell:
-        """The cell of a figure: ``key`` is its column, ``stem`` that of its interval, ``measure`` how it is written."""
-        key = key or measure
-        value = number(row, key)
-        if value is None:
-            return Cell("not measurable", note=self._note(_reason(row, key)))
-        low, high = (number(row, f"{stem or key}_{end}") for end in ("low", "high"))
-        if low is None or high is None:
-            return Cell(figure(measure, value))
-        if is_share(measure):
-            return Cell(figure(measure, value), f"{100 * low:.1f}–{100 * high:.1f} %")
-        return Cell(figure(measure, value), f"{figure(measure, low)}–{figure(measure, high)}")
+    def figure(self, figure: Figure) -> Cell:
+        """The cell of a figure; where it is not given, a note says why."""
+        if figure.value is None:
+            return Cell(NOT_MEASURABLE, note=self._note(figure.why or "the results give no reason"))
+        return Cell(figure.text, figure.interval)
+
+    def figures(self, row: Row, *names: str) -> list[Cell]:
+        """The cells of these measures of a row."""
+        return [self.figure(figure_of(row, name)) for name in names]
 
     def _note(self, reason: str) -> int:
         text = f"not measurable: {reason}"
@@ -50,12 +48,9 @@ class Table:
         return self.notes.index(text) + 1
 
 
-def _reason(row: Row, key: str) -> str:
-    """Why a figure was refused: ``refused`` is one reason for the row, or maps a column to its reason."""
-    refused = row.get("refused")
-    if isinstance(refused, Mapping):
-        refused = refused.get(key) or next(iter(refused.values()), None) if len(refused) == 1 else refused.get(key)
-    return str(refused) if refused else "the results give no reason"
+def _head(name: str) -> str:
+    head = measure(name).head
+    return head[0].upper() + head[1:]
 
 
 def _text(row: Row, key: str) -> Cell:
@@ -90,33 +85,24 @@ def gender(rows: Sequence[Row]) -> Table:
     for row in _grouped(rows, "referee"):
         table.lines.append([
             _text(row, "referee"), _variant(row), _whole(row, "n"), _whole(row, "lost"),
-            table.figure(row, "balanced_accuracy", stem="balanced"), table.figure(row, "auc"),
-            table.figure(row, "error", "eer"), table.figure(row, "error"),
+            *table.figures(row, "balanced_accuracy", "auc", "eer", "error"),
         ])  # fmt: skip
     return table
 
 
 def matching(rows: Sequence[Row]) -> Table:
     """TMR at every FMR of every matcher."""
-    fmrs = sorted(
-        {k for r in rows for k in r if k.startswith("tmr@") and not k.endswith(("_low", "_high"))},
-        key=lambda k: -float(k.partition("@")[2]),
-    )
-    more = [k for k in ("auc", "eer", "match_probability") if any(k in r for r in rows)]
-    heads = {"auc": "AUC", "eer": "EER", "match_probability": "Mean match probability"}
+    fmrs = sorted({fmr for row in rows for key in row if (fmr := fmr_of(key)) is not None}, reverse=True)
+    names = [*map(tmr, fmrs), *(k for k in ("auc", "eer", "match_probability") if any(k in r for r in rows))]
     table = Table(
         "matching",
         "How many pairs of one person match (TMR), at thresholds fixed on the originals so that a given share of pairs "
         "of different people match by mistake (FMR). In brackets: 95 % interval.",
-        ["Matcher", "Pictures", "Genuine pairs", "Impostor pairs", *(f"TMR at FMR {fmr_of(k)}" for k in fmrs),
-         *(heads[k] for k in more)],
+        ["Matcher", "Pictures", "Genuine pairs", "Impostor pairs", *(_head(name) for name in names)],
     )  # fmt: skip
     for row in _grouped(rows, "matcher"):
-        table.lines.append(
-            [_text(row, "matcher"), _variant(row), _whole(row, "genuine"), _whole(row, "impostors")]
-            + [table.figure(row, k) for k in fmrs]
-            + [table.figure(row, "error" if k == "eer" else k, k) for k in more]
-        )
+        counts = [_whole(row, "genuine"), _whole(row, "impostors")]
+        table.lines.append([_text(row, "matcher"), _variant(row), *counts, *table.figures(row, *names)])
     return table
 
 
@@ -144,16 +130,16 @@ def attacks(rows: Sequence[Row]) -> Table:
         detects = is_detector(row)  # there is nothing to compare a detector with
         table.lines.append([
             _text(row, "attack"), _text(row, "reader"), _whole(row, "n_train"), _whole(row, "n_test"),
-            table.figure(row, "balanced_accuracy", stem="balanced"), table.figure(row, "auc"),
+            *table.figures(row, "balanced_accuracy", "auc"),
             *(_optional(row, k, detects) for k in ("unattacked_balanced_accuracy", "originals_balanced_accuracy")),
             _text(row, "note"),
         ])  # fmt: skip
     return table
 
 
-def _optional(row: Row, key: str, never: bool) -> Cell:
-    value = number(row, key)
-    return Cell("–") if value is None or never else Cell(figure("balanced_accuracy", value))
+def _optional(row: Row, name: str, never: bool) -> Cell:
+    figure = figure_of(row, name)
+    return Cell("–") if figure.value is None or never else Cell(figure.text)
 
 
 def age(rows: Sequence[Row]) -> Table:
@@ -161,12 +147,12 @@ def age(rows: Sequence[Row]) -> Table:
     table = Table(
         "age",
         "How far each referee misses the age. In brackets: 95 % interval.",
-        ["Referee", "Pictures", "Faces", "Lost", "Mean absolute error, years", "RMSE, years", "Within 5 years"],
+        ["Referee", "Pictures", "Faces", "Lost", *map(_head, ("mae", "rmse", "cs5"))],
     )
     for row in _grouped(rows, "referee"):
         table.lines.append([
             _text(row, "referee"), _variant(row), _whole(row, "n"), _whole(row, "lost"),
-            table.figure(row, "mae"), table.figure(row, "rmse"), table.figure(row, "accuracy", "cs5"),
+            *table.figures(row, "mae", "rmse", "cs5"),
         ])  # fmt: skip
     return table
 
@@ -183,9 +169,9 @@ def race(rows: Sequence[Row]) -> Table:
         groups = [str(g) for g in row.get("groups") or ()]
         table.lines.append([
             _text(row, "referee"), _variant(row), _whole(row, "n"), _whole(row, "lost"),
-            table.figure(row, "balanced_accuracy", stem="balanced"),
-            Cell(figure("balanced_accuracy", 1 / len(groups)) if groups else "–"),
-            table.figure(row, "auc"), Cell(", ".join(groups)),
+            *table.figures(row, "balanced_accuracy"),
+            Cell(measure("balanced_accuracy").text(1 / len(groups)) if groups else "–"),
+            *table.figures(row, "auc"), Cell(", ".join(groups)),
         ])  # fmt: skip
     return table
 
@@ -208,9 +194,9 @@ def looks(figures: Mapping[str, Row]) -> Table:
         ["Measure", "Mean"],
     )
     for name, row in figures.items():
-        interval = {"low": "mean_low", "high": "mean_high"}
-        renamed = {interval.get(k, k): v for k, v in (row or {}).items()}
-        table.lines.append([Cell(LOOKS.get(name, name)), table.figure(renamed, name, "mean")])
+        value, low, high = (number(row, key) for key in ("mean", "low", "high"))
+        figure = Figure(measure=name, value=value, low=low, high=high)
+        table.lines.append([Cell(LOOKS.get(name, name)), table.figure(figure)])
     return table
 
 
@@ -223,11 +209,11 @@ def groups(rows: Sequence[Row]) -> Table:
         ["Group", "By", "Faces or pairs", "People", "Referee", "Measure", "Originals", "Protected"],
     )
     for row in rows:
-        measure = str(row.get("measure"))
+        name = str(row.get("measure"))
         table.lines.append([
             _text(row, "group"), _text(row, "attribute"), _whole(row, "n"), _whole(row, "people"),
-            _text(row, "referee"), Cell(measure_name(measure)),
-            table.figure(row, measure, "before"), table.figure(row, measure, "protected"),
+            _text(row, "referee"), Cell(measure(name).head),
+            *(table.figure(figure_of(row, name, side)) for side in ("before", "protected")),
         ])  # fmt: skip
     return table
 
@@ -239,17 +225,18 @@ def referees(results: Mapping[str, Any]) -> Table:
         "The referees, none of which trained anything of halfmask, and how well each does on these originals.",
         ["Referee", "Reads", "On the originals"],
     )
-    for what, name, measure, stem in (
-        ("gender", "referee", "balanced_accuracy", "balanced"),
-        ("age", "referee", "mae", "mae"),
-        ("race", "referee", "balanced_accuracy", "balanced"),
-        ("matching", "matcher", "tmr@0.01", "tmr@0.01"),
+    for what, name in (
+        ("gender", "balanced_accuracy"),
+        ("age", "mae"),
+        ("race", "balanced_accuracy"),
+        ("matching", tmr(0.01)),
     ):
         for row in results.get(what) or ():
             if row.get("variant") != "before":
                 continue
-            cell = table.figure(row, measure, stem=stem)
-            text = cell.text if cell.note else f"{measure_name(measure)}: {cell.text}"
+            figure = figure_of(row, name)
+            cell = table.figure(figure)
+            text = cell.text if cell.note else f"{measure(name).head}: {cell.text}"
             reads = "who it is" if what == "matching" else what
-            table.lines.append([_text(row, name), Cell(reads), Cell(text, cell.interval, cell.note)])
+            table.lines.append([Cell(figure.by), Cell(reads), Cell(text, cell.interval, cell.note)])
     return table

@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ...measuring.figure import figure_of, fmr_of, measure, tmr
 from . import quality
 from .scale import (
     AGE_KEPT,
@@ -43,14 +44,11 @@ from .scale import (
     by_name,
     count,
     faces,
-    fmr_of,
     gap,
     is_detector,
-    number,
     percent,
     reading,
     said,
-    span,
     spread,
     turned,
 )
@@ -157,16 +155,16 @@ def _prepared(results: Mapping[str, Any]) -> Finding:
         why = f"No attacker who knows the method {'gave a figure' if rows else 'was tried'}: expect more to be read."
         told = gap(results, "Attackers") or why
         return Finding(question, "Not tested", told, "unknown", "privacy")
-    value, end, row = max(tried, key=lambda t: (t[0], t[1], number(t[2], "balanced_accuracy") or 0.0))
+    value, end, row = max(tried, key=lambda t: (t[0], t[1], figure_of(t[2], "balanced_accuracy").value or 0.0))
     most, far = value, max(t[1] for t in tried)
-    trained = f", prepared with {count(row, 'n_train')}" if number(row, "n_train") else ""
+    trained = f", prepared with {count(row, 'n_train')}" if row.get("n_train") else ""
     sentence = (
         f"Of {len(tried)} prepared attacks, {attack_name(row)} does best: {reading(row)} on {faces(row, 'n_test')}"
         f"{trained}.{turned(row)}"
     )
-    originals = number(row, "originals_balanced_accuracy")
-    if originals is not None:
-        sentence += f" On the originals the same reader has {percent(originals)}."
+    originals = figure_of(row, "originals_balanced_accuracy")
+    if originals.value is not None:
+        sentence += f" On the originals the same reader has {originals.text}."
     fit, _ = _readers(results)
     if fit and fit[0][0] > value:  # who prepares can still do what the unprepared does
         most, far = fit[0][0], max(far, max(f[1] for f in fit))
@@ -175,11 +173,15 @@ def _prepared(results: Mapping[str, Any]) -> Finding:
     return Finding(question, answer, sentence, grade, "privacy")
 
 
+def _fmr(name: str) -> str:
+    return f"{100 * (fmr_of(name) or 0):g} %"
+
+
 def _losses(results: Mapping[str, Any]) -> list[tuple[str, dict[str, float], Row, Row]]:
     """Per matcher that works on the originals: how much TMR it loses at each FMR that was measurable."""
     found = []
     for name, (before, after) in by_name(results.get("matching"), "matcher").items():
-        at = {k: (number(before, k), number(after, k)) for k in KEPT}
+        at = {k: (figure_of(before, k).value, figure_of(after, k).value) for k in KEPT}
         lost = {k: b - a for k, (b, a) in at.items() if b is not None and a is not None}
         works = max((b for b, _ in at.values() if b is not None), default=0.0)
         if before is not None and after is not None and lost and works >= MATCHER_WORKS:
@@ -210,11 +212,11 @@ def _still_match(results: Mapping[str, Any]) -> Finding:
     )
     word, grade = _KEPT_WORDS[max(step(k, v) for k, v in lost.items())]
     told = [
-        f"at FMR {fmr_of(k)} the TMR goes from {percent(number(before, k))} to {percent(number(after, k))}"
-        f"{span(after, k, 100)}, a loss of {100 * v:.1f} points"
+        f"at FMR {_fmr(k)} the TMR goes from {figure_of(before, k).text} to {figure_of(after, k).text}"
+        f"{figure_of(after, k).span}, a loss of {100 * v:.1f} points"
         for k, v in lost.items()
     ]
-    rest = "".join(f" FMR {fmr_of(k)} could not be measured." for k in KEPT if k not in lost)
+    rest = "".join(f" FMR {_fmr(k)} could not be measured." for k in KEPT if k not in lost)
     about = results.get("set") or {}
     if about.get("pairs") == "own":
         rest += " Each picture was compared with its own original, which is the easiest pair there is."
@@ -238,17 +240,17 @@ def _still_match(results: Mapping[str, Any]) -> Finding:
 
 def _recognised(results: Mapping[str, Any]) -> Finding:
     question = "Can unprepared software still recognise the person?"
-    key = "tmr@0.01"
+    key = tmr(0.01)
     fit = [f for f in _losses(results) if key in f[1]]
     if not fit:
         why = (
             "No matcher that works on the originals gave a TMR at FMR 1 %, or it is not known who is on which picture."
         )
         return Finding(question, "Not measurable", why, "unknown", "privacy")
-    name, _, before, after = max(fit, key=lambda f: number(f[3], key) or 0.0)
-    ends = [v for f in fit for k in (key, f"{key}_high") if (v := number(f[3], k)) is not None]
-    answer, grade = said(number(after, key) or 0.0, max(ends), RECOGNISED)
-    reversed_by = [f[0] for f in fit if (auc := number(f[3], "auc")) is not None and auc < RECOGNISED_TURNED]
+    name, _, before, after = max(fit, key=lambda f: figure_of(f[3], key).value or 0.0)
+    figure = figure_of(after, key)
+    answer, grade = said(figure.value or 0.0, max(v for f in fit for v in figure_of(f[3], key).ends), RECOGNISED)
+    reversed_by = [f[0] for f in fit if (auc := figure_of(f[3], "auc").value) is not None and auc < RECOGNISED_TURNED]
     extra = (
         f" {', '.join(reversed_by)} scores the right person lower than others: turned over, that recognises people."
         if reversed_by
@@ -257,8 +259,8 @@ def _recognised(results: Mapping[str, Any]) -> Finding:
     return Finding(
         question,
         answer,
-        f"Of {len(fit)} matchers, {name} still recognises most: at FMR 1 % it finds {percent(number(after, key))}"
-        f"{span(after, key, 100)} of the pairs of one person, against {percent(number(before, key))} on the originals. "
+        f"Of {len(fit)} matchers, {name} still recognises most: at FMR 1 % it finds {figure.text}{figure.span} "
+        f"of the pairs of one person, against {figure_of(before, key).text} on the originals. "
         f"Guessing finds 1 %.{extra}",
         "mixed" if reversed_by and grade == "good" else grade,
         "privacy",
@@ -285,21 +287,20 @@ def _attributes_kept(results: Mapping[str, Any]) -> list[Finding]:
     ):
         losses = []
         for name, (before, after) in by_name(results.get(what), "referee").items():
-            b, a = number(before, key), number(after, key)
-            if b is not None and a is not None:
-                losses.append(((a - b) if what == "age" else (b - a), name, b, a))
+            was, now = figure_of(before, key), figure_of(after, key)
+            if was.value is not None and now.value is not None:
+                losses.append((measure(key).direction * (was.value - now.value), name, was, now))
         question = f"Is the {what} kept?"
         if not losses:
             if results.get(what):
                 why = f"No referee gave a figure for the {what} before and after."
                 found.append(Finding(question, "Not measurable", why, "unknown", "utility"))
             continue
-        loss, name, b, a = max(losses)
+        loss, name, was, now = max(losses, key=lambda f: f[:2])
         word, grade = _KEPT_WORDS[0 if loss <= kept + 1e-9 else 1 if loss <= mostly + 1e-9 else 2]
         told = (
-            f"the mean absolute error goes from {b:.1f} to {a:.1f} years"
-            if what == "age"
-            else f"the balanced accuracy goes from {percent(b)} to {percent(a)}"
+            f"the {measure(key).word} goes from {was.text} to {now.text}"
+            f"{' years' if measure(key).unit == 'years' else ''}"
         )
         found.append(
             Finding(question, word, f"By {name}, which loses most of {len(losses)}: {told}.", grade, "utility")
@@ -312,12 +313,12 @@ def _other_attributes(results: Mapping[str, Any]) -> list[Finding]:
     found = []
     ages = []
     for name, (before, after) in by_name(results.get("age"), "referee").items():
-        b, a = number(before, "mae"), number(after, "mae")
-        if b is not None and a is not None:
-            ages.append((a, name, b))
+        was, now = figure_of(before, "mae"), figure_of(after, "mae")
+        if was.value is not None and now.value is not None:
+            ages.append((now.value, name, was, now))
     if ages:
-        a, name, b = min(ages)
-        told = f"{name} misses the age by {a:.1f} years on average after protection, by {b:.1f} on the originals."
+        a, name, was, now = min(ages, key=lambda f: f[:2])
+        told = f"{name} misses the age by {now.text} years on average after protection, by {was.text} on the originals."
         found.append(Finding("Can the age still be read?", f"To ±{a:.0f} years", told, "note", "privacy"))
     races = []
     for name, (_, after) in by_name(results.get("race"), "referee").items():
