@@ -26,10 +26,10 @@ from ...photos.detect import Face
 from ...protecting import pipeline
 from ...protecting.options import Options
 from ..measuring import protocol, summary
+from ..measuring.figure import Row
 from ..measuring.parts import made as made_folder
 from ..measuring.parts import whole
 from ..measuring.protocol import BEFORE, Measured
-from ..measuring.summary import Row
 from ..referees import AGE, GENDER, MATCHERS, RACE, Referees, load
 from . import cost, overview
 from .config import Config, MethodConfig, fill, slug
@@ -45,8 +45,35 @@ _ASKED: dict[str, tuple[str, ...]] = {
 }
 
 
+@dataclass(frozen=True)
+class Workplace:
+    """Where a benchmark finds its data and leaves its work, and how it works.
+
+    ``data`` holds the sets, ``peers`` is what ``${peers}`` stands for, ``out`` takes everything that is made. So many
+    photos as ``workers`` are worked on at a time, 0 for one a core; ``quiet`` shows no progress.
+    """
+
+    data: Path
+    out: Path
+    peers: Path | None = None
+    workers: int = 0
+    quiet: bool = False
+
+
+@dataclass(frozen=True)
+class Remarks:
+    """What a table says beside its figures: what was left out and why, and what has to be known to read it."""
+
+    skipped: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def skip(self, what: str, reason: object, **more: Any) -> None:
+        """Name something that is not in the table."""
+        self.skipped.append({"what": what, "reason": str(reason), **more})
+
+
 @dataclass(eq=False)
-class _Made:
+class Protected:
     """A method that could be loaded, and what it protected: set name → key → file."""
 
     config: MethodConfig
@@ -90,33 +117,35 @@ def run(
     if not chosen:
         labels = ", ".join(m.label for m in config.methods)
         raise UsageError(f"{config.name} has no method called {', '.join(only)}; it has: {labels}")
-    skipped: list[dict[str, Any]] = []
-    notes = list(config.notes)
+    place = Workplace(data, out, peers, workers, quiet)
+    remarks = Remarks(notes=list(config.notes))
     if most is not None:
-        notes.append(f"A quick look: every set was cut to whole people of at most about {most} pictures.")
+        remarks.notes.append(f"A quick look: every set was cut to whole people of at most about {most} pictures.")
     sets = []
     for wanted in config.sets:
         try:
             sets.append(open_set(wanted, config.kind, data, peers, most))
         except (HalfmaskError, OSError) as error:
-            skipped.append({"what": f"set {wanted.name}", "reason": str(error)})
+            remarks.skip(f"set {wanted.name}", error)
     real = [m for m in chosen if not m.best_of]
-    made = _protect(config, real, sets, data, peers, out, workers, skipped, notes, quiet) if sets else []
-    oracles = _oracles(chosen, made, skipped, notes) if sets else {}
+    methods = _protect(config, real, sets, place, remarks) if sets else []
+    oracles = _oracles(chosen, methods, remarks) if sets else {}
     rows: list[Row] = []
     parts: dict[str, list[Row]] = {}
     if sets:
         judges = referees or load(threads=1, only=config.referees or _ASKED[config.kind])
         for s in sets:
             try:
-                found = _measure(config, s, made, oracles, judges, out, workers, quiet)
-                rows += [{"set": s.config.name, **row} for row in found.pop("rows")]
-                for part, some in found.items():
-                    parts.setdefault(part, []).extend({"set": s.config.name, **row} for row in some)
+                measured = _measure(config, s, methods, oracles, judges, place)
+                rows += [{"set": s.config.name, **row} for row in measured.pop("rows")]
+                for part, details in measured.items():
+                    parts.setdefault(part, []).extend({"set": s.config.name, **row} for row in details)
             except (MetricError, DataError) as error:  # no faces, one gender only, no room: the other sets go on
-                skipped.append({"what": f"set {s.config.name}", "reason": str(error), "failed": True})
+                remarks.skip(f"set {s.config.name}", error, failed=True)
     if config.auxiliary:
-        notes.append("auxiliary is our own classifier. It trained SAN, so it is no referee: it says how training went.")
+        remarks.notes.append(
+            "auxiliary is our own classifier. It trained SAN, so it is no referee: it says how training went."
+        )
     return {
         "format": 1,
         "halfmask": __version__,
@@ -127,7 +156,7 @@ def run(
         "kind": config.kind,
         "most": most,
         "sets": [about_set(s) for s in sets],
-        "methods": [_about_method(m) for m in made] + [{"label": k, "best_of": v} for k, v in oracles.items()],
+        "methods": [_about_method(m) for m in methods] + [{"label": k, "best_of": v} for k, v in oracles.items()],
         "rows": rows,
         **({"details": parts} if parts else {}),
         "published": [
@@ -137,56 +166,50 @@ def run(
             for name, value in r.items()
             if name not in ("set", "by")
         ],
-        "skipped": skipped,
-        "notes": notes + [f"{p.source}: {p.note}" for p in config.published if p.note],
+        "skipped": remarks.skipped,
+        "notes": remarks.notes + [f"{p.source}: {p.note}" for p in config.published if p.note],
     }
 
 
 def _protect(
-    config: Config,
-    chosen: Sequence[MethodConfig],
-    sets: Sequence[OpenSet],
-    data: Path,
-    peers: Path | None,
-    out: Path,
-    workers: int,
-    skipped: list[dict[str, Any]],
-    notes: list[str],
-    quiet: bool,
-) -> list[_Made]:
+    config: Config, chosen: Sequence[MethodConfig], sets: Sequence[OpenSet], place: Workplace, remarks: Remarks
+) -> list[Protected]:
     """Every method over every set, one method in memory at a time."""
-    made = []
+    methods = []
+    work = place.out / "work"
     for method in chosen:
         try:
-            settings = {name: fill(value, data, peers) for name, value in method.settings.items()}
+            settings = {name: fill(value, place.data, place.peers) for name, value in method.settings.items()}
             options = method.options(settings)
-            stages = pipeline.load(options, workers=workers or pipeline.cores(), photos=max(2, len(sets)))
+            stages = pipeline.load(options, workers=place.workers or pipeline.cores(), photos=max(2, len(sets)))
         except (HalfmaskError, OSError) as error:
-            skipped.append({"what": f"method {method.label}", "reason": str(error)})
+            remarks.skip(f"method {method.label}", error)
             continue
         loaded = stages.networks.method
         fingerprint = str(getattr(loaded, "fingerprint", ""))
         how = _how(method, options, settings, bool(loaded.prototypes), fingerprint)
         level = method.strength if method.strength is not None else how["prototype"]
-        place = slug(method.method if level is None else f"{method.method}-{level}", json.dumps(how, sort_keys=True))
-        entry = _Made(method, place, fingerprint, settings, options.hidden)
+        folder = slug(method.method if level is None else f"{method.method}-{level}", json.dumps(how, sort_keys=True))
+        entry = Protected(method, folder, fingerprint, settings, options.hidden)
         if config.kind == "overview":
-            entry.ms = _cost(loaded, method.prototype, sets, out / "work" / place / "cost.json")
+            entry.ms = _cost(loaded, method.prototype, sets, work / folder / "cost.json")
         for s in sets:
             keys = s.keys if config.kind != "overview" or method.attack else s.keys - s.train
-            home = out / "work" / place / s.place
+            home = work / folder / s.place
             desc = f"protecting {s.config.name}, {method.label}"
-            files, left_out = protect_table(s.table, keys, stages, home, workers=workers, desc=desc, quiet=quiet)
+            files, left_out = protect_table(
+                s.table, keys, stages, home, workers=place.workers, desc=desc, quiet=place.quiet
+            )
             entry.files[s.config.name] = files
             if left_out:
                 some = "; ".join(f"{key}: {reason}" for key, reason in left_out[:3])
-                notes.append(
+                remarks.notes.append(
                     f"{method.label} left out {len(left_out)} of {len(files)} pictures of {s.config.name}. {some}"
                 )
-        with whole(out / "work" / place / "method.json") as fresh:
+        with whole(work / folder / "method.json") as fresh:
             fresh.write_text(json.dumps(how, indent=1) + "\n", "utf-8")
-        made.append(entry)
-    return made
+        methods.append(entry)
+    return methods
 
 
 def _how(
@@ -207,70 +230,65 @@ def _cost(loaded: Method, prototype: str, sets: Sequence[OpenSet], kept: Path) -
     """Milliseconds a face, timed on pictures of the first set that has some; timed once, since it is a little noisy."""
     if not kept.is_file():
         crops, genders = cost.some_crops(row for s in sets for row in s.table if row.key in s.keys)
-        found = {"ms": cost.ms_a_face(loaded, crops, genders, prototype), "faces": len(crops)}
+        timed = {"ms": cost.ms_a_face(loaded, crops, genders, prototype), "faces": len(crops)}
         with whole(made_folder(kept.parent) / kept.name) as fresh:
-            fresh.write_text(json.dumps(found) + "\n", "utf-8")
+            fresh.write_text(json.dumps(timed) + "\n", "utf-8")
     ms: float | None = json.loads(kept.read_text("utf-8"))["ms"]
     return ms
 
 
-def _oracles(
-    chosen: Sequence[MethodConfig], made: Sequence[_Made], skipped: list[dict[str, Any]], notes: list[str]
-) -> dict[str, list[str]]:
+def _oracles(chosen: Sequence[MethodConfig], methods: Sequence[Protected], remarks: Remarks) -> dict[str, list[str]]:
     """Label → members of every oracle whose members are all there."""
-    here = {m.config.label for m in made}
-    found = {}
+    here = {m.config.label for m in methods}
+    oracles = {}
     for method in chosen:
         if absent := [label for label in method.best_of if label not in here]:
             reason = f"it is the best of others, of which {', '.join(absent)} was not run"
-            skipped.append({"what": f"method {method.label}", "reason": reason})
+            remarks.skip(f"method {method.label}", reason)
         elif method.best_of:
-            found[method.label] = list(method.best_of)
-            notes.append(
+            oracles[method.label] = list(method.best_of)
+            remarks.notes.append(
                 f"{method.label} knows the answer: for each picture it takes the one of {', '.join(method.best_of)} "
                 "that the referee in question gets most wrong; matching, looks and the rest are of the choice against "
                 "the first referee. An upper bound, no method."
             )
-    return found
+    return oracles
 
 
 def _measure(
     config: Config,
     s: OpenSet,
-    made: Sequence[_Made],
+    methods: Sequence[Protected],
     oracles: Mapping[str, Sequence[str]],
     judges: Referees,
-    out: Path,
-    workers: int,
-    quiet: bool,
+    place: Workplace,
 ) -> dict[str, list[Row]]:
     """The ``rows`` of one set, and beside an overview's what they were made of."""
-    home = out / "work" / "measured" / s.place
+    home = place.out / "work" / "measured" / s.place
     if config.kind == "attackers":
-        return {"rows": _attack(config, s, made, judges, home, workers, quiet)}
+        return {"rows": _attack(config, s, methods, judges, home, place)}
     # without those that attackers learn on, so that two tables of the same pictures measure once
     table = s.judged
     # under the folders' names, by which other tables find the parts, whatever they call the method
-    variants = {m.place: {k: f for k, f in m.files[s.config.name].items() if k not in s.train} for m in made}
-    measured = protocol.measure(
-        table, variants, referees=judges, folder=home, gray=config.gray, workers=workers, quiet=quiet
-    )
+    variants = {m.place: {k: f for k, f in m.files[s.config.name].items() if k not in s.train} for m in methods}
+    how: dict[str, Any] = {"folder": home, "gray": config.gray, "quiet": place.quiet}
+    measured = protocol.measure(table, variants, referees=judges, workers=place.workers, **how)
     if config.auxiliary:
         ours = Referees(genders={Auxiliary.name: Auxiliary(1)})
-        also = protocol.measure(table, variants, referees=ours, folder=home, gray=config.gray, workers=1, quiet=quiet)
+        also = protocol.measure(table, variants, referees=ours, workers=1, **how)
         measured = {name: _joined(m, also[name]) for name, m in measured.items()}
-    named = {BEFORE: measured[BEFORE]} | {m.config.label: measured[m.place] for m in made}
+    named = {BEFORE: measured[BEFORE]} | {m.config.label: measured[m.place] for m in methods}
     named = _same_pictures(named, s.keys)
     if config.kind != "overview":
         return {"rows": _rows(config, s, named, judges)}
-    found = overview.details(named, table, judges, s.pairs, config.fmrs, oracles)
+    details = overview.details(named, table, judges, s.pairs, config.fmrs, oracles)
     if s.train:
-        found["attackers"] = _attack(config, s, made, judges, home, workers, quiet, named)
+        details["attackers"] = _attack(config, s, methods, judges, home, place, named)
     about: dict[str, dict[str, Any]] = {
-        m.config.label: {"hides": ",".join(sorted(m.hides)), "ms": m.ms} for m in made
+        m.config.label: {"hides": ",".join(sorted(m.hides)), "ms": m.ms} for m in methods
     } | {label: {"hides": "gender", "oracle": True} for label in oracles}  # it knows of no other
     ordered = {m.label: about[m.label] for m in config.methods if m.label in about}
-    return {"rows": overview.overview_rows(found, ordered), **found}
+    return {"rows": overview.overview_rows(details, ordered), **details}
 
 
 def _same_pictures(measured: Mapping[str, Measured], keys: set[str]) -> dict[str, Measured]:
@@ -301,31 +319,31 @@ def _rows(config: Config, s: OpenSet, measured: Mapping[str, Measured], judges: 
 def _attack(
     config: Config,
     s: OpenSet,
-    made: Sequence[_Made],
+    methods: Sequence[Protected],
     judges: Referees,
     home: Path,
-    workers: int,
-    quiet: bool,
+    place: Workplace,
     measured: Mapping[str, Measured] | None = None,
 ) -> list[Row]:
     from ..attackers import Budget, Evidence, attack
 
     budget = Budget(**config.budget)
     rows: list[Row] = []
-    for m in made:
+    for m in methods:
         if not m.config.attack:
             continue
         folder = home / f"attackers-{m.place}"
         files = m.files[s.config.name]
-        evidence = Evidence.gather(
-            s.table, files, folder=folder, train=lambda row: row.key in s.train, workers=workers, quiet=quiet
-        )
+        how: dict[str, Any] = {"workers": place.workers, "quiet": place.quiet}
+        evidence = Evidence.gather(s.table, files, folder=folder, train=lambda row: row.key in s.train, **how)
         known = None
         if measured is not None:  # so that the people who are judged are not asked again; of others, no more is probed
             both = {name: measured[name] for name in (BEFORE, m.config.label)}
             known = {name: _without(side, budget.matchers) for name, side in both.items()}
-        found = attack(evidence, judges, folder=folder, budget=budget, only=config.attacks, measured=known, quiet=quiet)
-        rows += [{"variant": m.config.label, **row} for row in found]
+        attacked = attack(
+            evidence, judges, folder=folder, budget=budget, only=config.attacks, measured=known, quiet=place.quiet
+        )
+        rows += [{"variant": m.config.label, **row} for row in attacked]
     return rows
 
 
@@ -335,7 +353,7 @@ def _without(m: Measured, matchers: Sequence[str]) -> Measured:
     return replace(m, columns={c: values for c, values in m.columns.items() if c not in dropped})
 
 
-def _about_method(m: _Made) -> dict[str, Any]:
+def _about_method(m: Protected) -> dict[str, Any]:
     return {
         "label": m.config.label,
         "method": m.config.method,
