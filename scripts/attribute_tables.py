@@ -24,7 +24,7 @@ from halfmask.evaluation.measuring.bootstrap import auc_of, balanced_of, mean_of
 from halfmask.evaluation.measuring.figure import Figure, Row, as_row, figure_of, give, with_interval
 from halfmask.evaluation.measuring.groups import AGE_GROUPS
 from halfmask.evaluation.measuring.metrics import auc, balanced_accuracy, cumulative_score, error_rate, mae, rmse
-from halfmask.evaluation.measuring.parts import made, whole
+from halfmask.evaluation.measuring.parts import ensure_folder, whole
 from halfmask.evaluation.measuring.summary import several_auc, several_balanced_accuracy
 from halfmask.evaluation.referees.race import GROUPS, group_of
 from halfmask.tabular import csv_text, markdown
@@ -370,7 +370,7 @@ def write(found: Mapping[str, Sequence[Row]], folder: Path, about: Mapping[str, 
         "csv": to_csv(found),
         "md": to_markdown(found, about.get("notes", ())),
     }
-    paths = {made(folder) / f"attributes.{suffix}": text for suffix, text in texts.items()}
+    paths = {ensure_folder(folder) / f"attributes.{suffix}": text for suffix, text in texts.items()}
     for path, text in paths.items():
         with whole(path) as fresh:
             fresh.write_text(text, "utf-8")

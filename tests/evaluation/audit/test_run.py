@@ -338,7 +338,7 @@ def test_a_race_referee_does_not_judge_what_taught_it(tmp_path: Path, monkeypatc
     monkeypatch.setattr(referees, "load", lambda threads, only: asked.append(list(only)))
     notes: list[str] = []
     names = ["face-api", *referees.RACE]
-    auditing._judges(names, Table("utkface", tmp_path), 1, notes, lambda line: None)
+    auditing._judges(names, Table("utkface", tmp_path), auditing.Work(workers=1), notes)
     assert "race-utkface" in names
     assert asked == [[name for name in names if name != "race-utkface"]]
     assert notes == ["race-utkface learned from utkface and is no judge of it; it was left out."]

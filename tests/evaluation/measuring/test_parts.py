@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from halfmask.errors import DataError
-from halfmask.evaluation.measuring.parts import digest_of, made, save_arrays, whole
+from halfmask.evaluation.measuring.parts import digest_of, ensure_folder, save_arrays, whole
 
 
 def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,4 +57,4 @@ def test_a_digest_follows_every_file(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot be made: Not a directory"):
-        made(tmp_path / "file" / "x")
+        ensure_folder(tmp_path / "file" / "x")

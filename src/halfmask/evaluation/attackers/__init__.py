@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import UsageError
-from ..measuring.parts import made, whole
+from ..measuring.parts import ensure_folder, whole
 from ..measuring.protocol import Measured
 from ..referees import Referees
 from .asking import Case
@@ -68,7 +68,7 @@ def attack(
     """
     if unknown := sorted(set(only or ()) - set(ATTACKS)):
         raise UsageError(f"no attack is called {', '.join(unknown)}; there are {', '.join(ATTACKS)}")
-    made(folder)
+    ensure_folder(folder)
     case = Case(evidence, referees, folder, budget, quiet, measured, outputs)
     readers = [sorted(referees.genders), sorted(referees.matchers)]
     key = file_key([evidence.digest, asdict(budget), readers, outputs is not None])
@@ -78,11 +78,11 @@ def attack(
             continue
         done = folder / f"{name}-{key}.json"
         if not done.is_file():
-            found = run(case)
+            judged = run(case)
             if not evidence.persons_known:
                 warning = "who is shown is not known: the same person may be on both sides"
-                found = [r | {"note": "; ".join(filter(None, [r["note"], warning]))} for r in found]
+                judged = [r | {"note": "; ".join(filter(None, [r["note"], warning]))} for r in judged]
             with whole(done) as fresh:
-                fresh.write_text(json.dumps(found, indent=1), "utf-8")
+                fresh.write_text(json.dumps(judged, indent=1), "utf-8")
         rows += json.loads(done.read_text("utf-8"))
     return rows

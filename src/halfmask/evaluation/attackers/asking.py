@@ -76,7 +76,7 @@ class Case:
         """The true gender of some rows."""
         return self.evidence.gender[rows]
 
-    def kept(
+    def cached(
         self, name: str, make: Callable[[], Mapping[str, NDArray[Any]]], *about: object
     ) -> dict[str, NDArray[Any]]:
         """The arrays that ``make`` gives, from the folder when they were made before from the same things."""
@@ -98,7 +98,7 @@ class Case:
         names = list(self.referees.genders)
 
         def ask() -> dict[str, NDArray[Any]]:
-            found: dict[str, list[NDArray[np.float32]]] = {f"{s}|{n}": [] for s in steps for n in names}
+            scores: dict[str, list[NDArray[np.float32]]] = {f"{s}|{n}": [] for s in steps for n in names}
             with ThreadPoolExecutor(max(1, min(len(names), os.cpu_count() or 1))) as pool:
                 done = ", ".join(step for step in steps if step != "nothing")
                 desc = f"asking referees after {done}" if done else "asking referees"
@@ -109,11 +109,11 @@ class Case:
                         # one thread a referee: none of them is asked twice at once
                         jobs = {n: pool.submit(r.p_male, shown, faces) for n, r in self.referees.genders.items()}
                         for n, job in jobs.items():
-                            found[f"{step}|{n}"].append(np.asarray(job.result(), np.float32))
-            return {key: np.concatenate(parts) for key, parts in found.items()}
+                            scores[f"{step}|{n}"].append(np.asarray(job.result(), np.float32))
+            return {key: np.concatenate(parts) for key, parts in scores.items()}
 
-        said = self.kept("asked-" + "-".join(steps), ask, names, rows.tolist(), before, tag)
-        return {s: {n: said[f"{s}|{n}"] for n in names} for s in steps}
+        answers = self.cached("asked-" + "-".join(steps), ask, names, rows.tolist(), before, tag)
+        return {s: {n: answers[f"{s}|{n}"] for n in names} for s in steps}
 
     def embedded(self, rows: Rows, name: str, before: bool = False) -> NDArray[np.float32]:
         """A matcher's descriptors of the photos, (len(rows), D)."""
@@ -129,7 +129,7 @@ class Case:
             ]
             return {"embed": np.concatenate(parts)}
 
-        return self.kept(f"embed-{name}", embed, rows.tolist(), before)["embed"]
+        return self.cached(f"embed-{name}", embed, rows.tolist(), before)["embed"]
 
     def knows(self, matcher: str) -> bool:
         """Whether the measurement that was handed in holds this matcher's descriptors."""

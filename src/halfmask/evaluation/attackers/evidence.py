@@ -23,7 +23,7 @@ from ...datasets.table import Row, Table
 from ...errors import DataError, HalfmaskError
 from ...photos.align import TEMPLATE_VERSION, crop_face, similarity, template, warp
 from ...photos.detect import Detector, Face
-from ..measuring.parts import digest_of, made, save_arrays
+from ..measuring.parts import digest_of, ensure_folder, save_arrays
 from ..measuring.protocol import BEFORE, Measured, read_rgb, same_face
 
 Pixels = NDArray[np.uint8]
@@ -110,30 +110,30 @@ class Evidence:
         counts["not protected"] = sum(row.key not in protected for row in table)
         counts["no gender"] = len(table) - counts["not protected"] - len(labelled)
         home = folder / f"crops-{_key(labelled, protected)}"
-        found = _cut_all(labelled, protected, home, _known(measured), workers, quiet)
-        states = [str(s) for s in found["state"]]
+        cuts = _cut_all(labelled, protected, home, _known(measured), workers, quiet)
+        states = [str(s) for s in cuts["state"]]
         for state in filter(None, states):
             counts[state] += 1
-        kept = [row for row, state in zip(labelled, states, strict=True) if not state]
-        if not kept:
+        usable = [row for row, state in zip(labelled, states, strict=True) if not state]
+        if not usable:
             raise DataError(
                 f"no labelled picture of {table.name} shows a face before and after protection; left out: "
                 + (", ".join(f"{v} {k}" for k, v in counts.items() if v) or "none, the table is empty")
             )
         faces: tuple[list[Face], list[Face]] = ([], [])
-        for points, boxes in zip(found["points"], found["boxes"], strict=True):
+        for points, boxes in zip(cuts["points"], cuts["boxes"], strict=True):
             for side in (0, 1):
                 x, y, w, h = boxes[side].tolist()
                 faces[side].append(Face((x, y, w, h), points[side], 1.0))
         crops = {name: np.load(home / f"{name}.npy", mmap_mode="r") for name in _CROPS}
-        gender = np.array([row.gender for row in kept], np.int64)
-        persons = np.array([row.identity or row.key for row in kept])
-        mine = split_people(gender, persons, seed) if train is None else np.array([train(row) for row in kept], bool)
+        gender = np.array([row.gender for row in usable], np.int64)
+        persons = np.array([row.identity or row.key for row in usable])
+        mine = split_people(gender, persons, seed) if train is None else np.array([train(row) for row in usable], bool)
         about = hashlib.sha256(home.name.encode() + mine.tobytes() + gender.tobytes() + "\n".join(persons).encode())
         return cls(
-            keys=[row.key for row in kept],
-            original=[row.path for row in kept],
-            protected=[protected[row.key] for row in kept],
+            keys=[row.key for row in usable],
+            original=[row.path for row in usable],
+            protected=[protected[row.key] for row in usable],
             gender=gender,
             persons=persons,
             train=mine,
@@ -143,7 +143,7 @@ class Evidence:
             crops_after=crops["after"],
             crops_paired=crops["paired"],
             left_out=counts,
-            persons_known=all(row.identity is not None for row in kept),
+            persons_known=all(row.identity is not None for row in usable),
             digest=about.hexdigest()[:16],
         )
 
@@ -191,7 +191,7 @@ def _cut_all(
     if whole.is_file():
         with np.load(whole) as kept:
             return dict(kept)
-    made(home)
+    ensure_folder(home)
     local = threading.local()
 
     def look(row: Row) -> _Seen | str:

@@ -41,8 +41,8 @@ def classified(
         )
         return {"whole": np.array(whole)} | {name: nets.p_one(net, pixels) for name, pixels in others.items()}
 
-    said = case.kept("cnn-" + what.replace(" ", "-"), make, case.budget)
-    return {name: said[name] for name in others}, _short(case, bool(said["whole"]))
+    answers = case.cached("cnn-" + what.replace(" ", "-"), make, case.budget)
+    return {name: answers[name] for name in others}, _short(case, bool(answers["whole"]))
 
 
 def undone(case: Case, rows: NDArray[np.int64]) -> tuple[NDArray[np.int8], str]:
@@ -62,8 +62,8 @@ def undone(case: Case, rows: NDArray[np.int64]) -> tuple[NDArray[np.int8], str]:
             added[start : start + len(part)] = np.clip(np.rint(part * 127), -127, 127)
         return {"whole": np.array(whole), "added": added}
 
-    said = case.kept("inverse", make, case.budget)
-    return said["added"], _short(case, bool(said["whole"]))
+    answers = case.cached("inverse", make, case.budget)
+    return answers["added"], _short(case, bool(answers["whole"]))
 
 
 def probed(

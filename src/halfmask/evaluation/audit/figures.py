@@ -222,9 +222,9 @@ def _left_out(judges: Referees, attacks: Sequence[str] | None) -> list[str]:
     from ..attackers import ATTACKS
     from ..referees import AGE, GENDER, MATCHERS
 
-    found = []
+    sentences = []
     if judges.names is not None and (absent := sorted({*MATCHERS, *GENDER, *AGE} - set(judges.names))):
-        found.append(f"Of the referees, some were left out by choice: {', '.join(absent)}.")
+        sentences.append(f"Of the referees, some were left out by choice: {', '.join(absent)}.")
     if attacks and (absent := [name for name in ATTACKS if name not in attacks]):
-        found.append(f"Of the attackers, some were left out by choice: {', '.join(absent)}. They may read more.")
-    return found
+        sentences.append(f"Of the attackers, some were left out by choice: {', '.join(absent)}. They may read more.")
+    return sentences

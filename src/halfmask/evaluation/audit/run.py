@@ -10,6 +10,7 @@ import errno
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,7 +24,7 @@ from ...datasets.splits import most_people
 from ...datasets.table import Table
 from ...errors import DataError, ExtraMissingError, UsageError
 from ...photos.photo import shown
-from ..measuring.parts import made
+from ..measuring.parts import ensure_folder
 from ..measuring.protocol import BEFORE, Measured, measure, read_rgb
 from . import pairing
 from .figures import PROTECTED, attacks_for, direction_of, figures, remarks
@@ -53,6 +54,54 @@ class Results(dict[str, Any]):
         from .report.verdict import findings
 
         return [f"{f.question} {f.answer}. {f.sentence}" for f in findings(self)]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Which photos are measured, and what is known of them; see :func:`audit` for each."""
+
+    labels: str | Path | None = None
+    pairs: str | Path | None = None
+    most: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Judging:
+    """Who judges, who attacks, and what these may spend; see :func:`audit` for each."""
+
+    referees: Referees | Sequence[str] | None = None
+    attackers: bool = True
+    attacks: Sequence[str] | None = None
+    budget: Budget | None = None
+    outputs: Callable[[Sequence[Path]], Iterable[Sequence[Path]]] | None = None
+
+    def check(self, direction: str) -> None:
+        """Raise when a package is absent or a name is unknown, before minutes of work are lost."""
+        check_installed(own_referees=_own(self.referees) is not None, attackers=self.attackers)
+        check_names(self.referees, self.attacks if self.attackers else (), direction)
+
+
+@dataclass(frozen=True)
+class Page:
+    """What the report says of how the photos came about, and what it shows; see :func:`audit` for each."""
+
+    out: Path
+    method: Mapping[str, Any] | None = None
+    direction: str = "protect"
+    title: str | None = None
+    notes: Sequence[str] = ()
+    command: str = ""
+    pictures: int = 6
+
+
+@dataclass(frozen=True)
+class Work:
+    """How it is worked: processes (0 for one a core), who is told of warnings, and whether progress is shown."""
+
+    workers: int = 0
+    say: Callable[[str], None] = lambda line: None
+    quiet: bool = False
 
 
 def audit(
@@ -109,78 +158,118 @@ def audit(
     Traceback (most recent call last):
     halfmask.errors.UsageError: there is no holiday (ORIGINALS); check the path
     """
-    check_installed(own_referees=_own(referees) is not None, attackers=attackers)
-    home = Path(out)
     direction = direction_of(direction, method)
-    check_names(referees, attacks if attackers else (), direction)
-    found = pairing.pair_up(originals, protected)
-    places = [originals.root if isinstance(originals, Table) else Path(originals)]
-    check_report(home, places if isinstance(protected, Mapping) else [*places, Path(protected)])
-    for what, names in (("have no protected photo", found.missing), ("have no original", found.extra)):
-        if names:
-            say(f"{len(names)} photos {what}: {pairing.some([shown(n) for n in names])}")
-    told = [*notes, *found.notes]
-    table = found.table
-    if labels is not None:
-        table, more = pairing.read_labels(labels, table)
-        told += more
-    given: list[Pair] | None = None
-    if pairs is not None:
-        given, more = pairing.read_pair_list(pairs, table)
-        told += more
-    for line in told[len(notes) :]:  # the caller knows its own
-        say(line)
-    table, given = _chosen(table, found.protected, given, most, seed, told)
-    files = {row.key: found.protected[row.key] for row in table if row.key in found.protected}
-    name = "protected" if isinstance(protected, Mapping) else Path(protected).resolve().name
-    with room(home):
-        made(home / "work")
-        judges = _judges(referees, table, workers, told, say)
+    judging = Judging(referees, attackers, attacks, budget, outputs)
+    judging.check(direction)
+    page = Page(Path(out), method, direction, title, notes, command, pictures)
+    return _run(
+        pairing.pair_up(originals, protected),
+        [originals.root if isinstance(originals, Table) else Path(originals)],
+        None if isinstance(protected, Mapping) else Path(protected),
+        Sample(labels, pairs, most, seed),
+        judging,
+        page,
+        Work(workers, say, quiet),
+    )
 
+
+@dataclass(frozen=True)
+class _Case:
+    """What was measured so far, and where the work lies."""
+
+    results: Results
+    table: Table
+    files: Mapping[str, Path]
+    measured: Mapping[str, Measured]
+    home: Path
+    seed: int
+
+
+def _run(
+    sets: pairing.Sets,
+    places: Sequence[Path],
+    folder: Path | None,
+    sample: Sample,
+    judging: Judging,
+    page: Page,
+    work: Work,
+) -> Results:
+    """Measure the photos and write the report; ``places`` and ``folder`` are where originals and protected ones lie."""
+    check_report(page.out, [*places, *([] if folder is None else [folder])])
+    for what, names in (("have no protected photo", sets.missing), ("have no original", sets.extra)):
+        if names:
+            work.say(f"{len(names)} photos {what}: {pairing.some([shown(n) for n in names])}")
+    notes, table = list(sets.notes), sets.table
+    if sample.labels is not None:
+        table, more = pairing.read_labels(sample.labels, table)
+        notes += more
+    given: list[Pair] | None = None
+    if sample.pairs is not None:
+        given, more = pairing.read_pair_list(sample.pairs, table)
+        notes += more
+    for line in notes:
+        work.say(line)
+    notes = [*page.notes, *notes]  # the caller knows its own
+    table, given = _chosen(table, sets.protected, given, sample, notes)
+    files = {row.key: sets.protected[row.key] for row in table if row.key in sets.protected}
+    with room(page.out):
+        home = ensure_folder(page.out / "work")
+        judges = _judges(judging.referees, table, work, notes)
         measured = measure(
-            table, {PROTECTED: files}, referees=judges, folder=home / "work", workers=workers, quiet=quiet
+            table, {PROTECTED: files}, referees=judges, folder=home, workers=work.workers, quiet=work.quiet
         )
+        called = {
+            "originals": page.title or table.name,
+            "protected": PROTECTED if folder is None else folder.resolve().name,
+        }
         results = Results(
             {
                 "format": 1,
                 "halfmask": __version__,
                 "created": datetime.now(UTC).isoformat(timespec="seconds"),
-                "command": command,
-                "direction": direction,
-                "method": dict(method) if method else None,
-                "set": _set(table, files, found, measured) | {"originals": title or table.name, "protected": name},
-                "notes": told,
+                "command": page.command,
+                "direction": page.direction,
+                "method": dict(page.method) if page.method else None,
+                "set": _set(table, files, sets, measured) | called,
+                "notes": notes,
                 "not_tested": [],
             }
         )
-        figures(results, table, measured, judges, given, seed)
-        results["attacks"] = []
-        if not attackers:
-            what = "recognise" if direction == "deidentify" else "read"
-            results["not_tested"].append(
-                f"Attackers that learn from protected photos were not tried: expect them to {what} more than "
-                "unprepared software."
-            )
-        elif evidence := _evidence(results, table, files, measured, home / "work", seed, workers, quiet):
-            from ..attackers import Budget as Kind
-            from ..attackers import attack
+        case = _Case(results, table, files, measured, home, sample.seed)
+        figures(results, table, measured, judges, given, sample.seed)
+        results["attacks"] = _attacks(case, judges, judging, work)
+        remarks(results, table, judges, judging.attacks if judging.attackers else None)
+        return _report(case, page)
 
-            results["attacks"] = attack(
-                evidence,
-                judges,
-                folder=home / "work",
-                budget=budget or Kind(),
-                only=attacks_for(direction, attacks),
-                outputs=outputs,
-                measured=measured,
-                quiet=quiet,
-            )
-            if outputs is None and direction == "protect":
-                results["not_tested"].append(
-                    "Averaging several protected versions of one photo: only one version of each was there."
-                )
-        remarks(results, table, judges, attacks if attackers else None)
-        return _report(results, table, files, measured, home, pictures, seed)
+
+def _attacks(case: _Case, judges: Referees, judging: Judging, work: Work) -> list[dict[str, Any]]:
+    """The rows of the attackers; what was not tried is said in ``not_tested``."""
+    not_tested, direction = case.results["not_tested"], case.results["direction"]
+    if not judging.attackers:
+        what = "recognise" if direction == "deidentify" else "read"
+        not_tested.append(
+            f"Attackers that learn from protected photos were not tried: expect them to {what} more than "
+            "unprepared software."
+        )
+        return []
+    evidence = _evidence(case, work)
+    if evidence is None:
+        return []
+    from .. import attackers
+
+    rows = attackers.attack(
+        evidence,
+        judges,
+        folder=case.home,
+        budget=judging.budget or attackers.Budget(),
+        only=attacks_for(direction, judging.attacks),
+        outputs=judging.outputs,
+        measured=case.measured,
+        quiet=work.quiet,
+    )
+    if judging.outputs is None and direction == "protect":
+        not_tested.append("Averaging several protected versions of one photo: only one version of each was there.")
+    return rows
 
 
 def check_report(out: Path, folders: Sequence[Path]) -> None:
@@ -247,26 +336,25 @@ def _chosen(
     table: Table,
     protected: Mapping[str, Path],
     pairs: list[Pair] | None,
-    most: int | None,
-    seed: int,
+    sample: Sample,
     notes: list[str],
 ) -> tuple[Table, list[Pair] | None]:
     """The photos to measure: those with a protected one, and the originals that pairs compare them with."""
     wanted = set(protected) | {key for pair in pairs or () for key in (pair.a, pair.b)}
     chosen = table.where(lambda row: row.key in wanted)
-    if most is not None and len(chosen) > most:
-        chosen = most_people(chosen, most, seed)
+    if sample.most is not None and len(chosen) > sample.most:
+        chosen = most_people(chosen, sample.most, sample.seed)
         notes.append(
-            f"{len(chosen)} of {len(wanted)} photos were measured, of whole people drawn by lot (seed {seed})."
+            f"{len(chosen)} of {len(wanted)} photos were measured, of whole people drawn by lot (seed {sample.seed})."
         )
     if pairs is not None:
         keys = {row.key for row in chosen}
-        kept = [pair for pair in pairs if pair.a in keys and pair.b in keys]
-        if not kept:
+        drawn = [pair for pair in pairs if pair.a in keys and pair.b in keys]
+        if not drawn:
             raise UsageError("none of the pairs is among the photos that were drawn; ask for more photos")
-        if len(kept) < len(pairs):
-            notes.append(f"{len(pairs) - len(kept)} of {len(pairs)} pairs are not among the photos that were drawn.")
-        pairs = kept
+        if len(drawn) < len(pairs):
+            notes.append(f"{len(pairs) - len(drawn)} of {len(pairs)} pairs are not among the photos that were drawn.")
+        pairs = drawn
     return chosen, pairs
 
 
@@ -276,9 +364,7 @@ def _own(referees: Referees | Sequence[str] | None) -> Referees | None:
     return referees if isinstance(referees, Kind) else None
 
 
-def _judges(
-    asked: Referees | Sequence[str] | None, table: Table, workers: int, notes: list[str], say: Callable[[str], None]
-) -> Referees:
+def _judges(asked: Referees | Sequence[str] | None, table: Table, work: Work, notes: list[str]) -> Referees:
     """The referees, without those that learned from this very data set; what is missing of them is fetched first."""
     if (own := _own(asked)) is not None:
         return own
@@ -292,12 +378,12 @@ def _judges(
         notes.append(f"{name} learned from {table.name} and is no judge of it; it was left out.")
     for model in store.MODELS.values():
         if model.name == "yunet" or (asked is None and model.role == "referee"):
-            store.get(model.name, say=say)
-    return load(threads=workers, only=names)
+            store.get(model.name, say=work.say)
+    return load(threads=work.workers, only=names)
 
 
 def _set(
-    table: Table, files: Mapping[str, Path], found: pairing.Sets, measured: Mapping[str, Measured]
+    table: Table, files: Mapping[str, Path], sets: pairing.Sets, measured: Mapping[str, Measured]
 ) -> dict[str, Any]:
     """Who and what was measured, and what was not."""
     before, after = measured[BEFORE], measured[PROTECTED]
@@ -312,9 +398,9 @@ def _set(
         "labelled": sum(row.gender is not None for row in rows),
         "women": sum(row.gender == 0 for row in rows),
         "men": sum(row.gender == 1 for row in rows),
-        "missing": found.missing,
-        "extra": found.extra,
-        "same": found.same,
+        "missing": sets.missing,
+        "extra": sets.extra,
+        "same": sets.same,
         "no_face_before": [key for key in none if key not in broken],
         "lost": [key for key, gone in zip(after.keys, lost, strict=True) if gone and key not in broken],
         "unreadable": [
@@ -324,24 +410,22 @@ def _set(
     }
 
 
-def _evidence(
-    results: Results,
-    table: Table,
-    files: Mapping[str, Path],
-    measured: Mapping[str, Measured],
-    work: Path,
-    seed: int,
-    workers: int,
-    quiet: bool,
-) -> Evidence | None:
+def _evidence(case: _Case, work: Work) -> Evidence | None:
     """What attackers get who know the method: labelled protected photos of half of the people; None says why not."""
     from ..attackers import Evidence
 
+    results = case.results
     if not (results["set"]["women"] and results["set"]["men"]):
         return None  # nothing to tell apart, as the line about gender says
     try:
         evidence = Evidence.gather(
-            table, files, folder=work, seed=seed, measured=measured, workers=workers, quiet=quiet
+            case.table,
+            case.files,
+            folder=case.home,
+            seed=case.seed,
+            measured=case.measured,
+            workers=work.workers,
+            quiet=work.quiet,
         )
     except DataError as error:
         if isinstance(error.__cause__, OSError):  # the disk, not the photos
@@ -360,24 +444,16 @@ def _evidence(
 # ------------------------------------------------------------------------------------------------------ the report
 
 
-def _report(
-    results: Results,
-    table: Table,
-    files: Mapping[str, Path],
-    measured: Mapping[str, Measured],
-    home: Path,
-    pictures: int,
-    seed: int,
-) -> Results:
+def _report(case: _Case, page: Page) -> Results:
     from .report import write
 
-    keys = _shown(table, measured, pictures, seed)
-    results["pictures"] = keys
-    paths = {row.key: row.path for row in table}
-    strip = home / "work" / "inverse.png"
-    shown_faces = _pictures(keys, paths, files, measured[BEFORE])
+    results = case.results
+    keys = results["pictures"] = _shown(case.table, case.measured, page.pictures, case.seed)
+    paths = {row.key: row.path for row in case.table}
+    faces = _pictures(keys, paths, case.files, case.measured[BEFORE])
+    strip = case.home / "inverse.png"
     inverse = strip if strip.is_file() and any(row["attack"] == "inverse" for row in results["attacks"]) else None
-    results.report = write(results, home, shown_faces, inverse=inverse)
+    results.report = write(results, page.out, faces, inverse=inverse)
     return results
 
 
@@ -405,11 +481,11 @@ def _pictures(
     from .report import Picture
 
     place = {key: i for i, key in enumerate(before.keys)}
-    found = []
+    pictures = []
     for key in keys:
         face = before.face(place[key])
         assert face is not None  # only enrolled photos are drawn
         crop, matrix = crop_face(read_rgb(originals[key]), face.points)
         after = np.asarray(warp(read_rgb(protected[key]), matrix, (CROP, CROP)), np.uint8)
-        found.append(Picture(shown(key), crop, after))
-    return found
+        pictures.append(Picture(shown(key), crop, after))
+    return pictures

@@ -214,7 +214,7 @@ def find(given: Sequence[str]) -> list[Path]:
     ours = shipped()
     if not given:
         return list(ours.values())
-    found: list[Path] = []
+    paths: list[Path] = []
     for name in given:
         path = ours.get(name, Path(name))
         if not path.is_file():
@@ -222,11 +222,11 @@ def find(given: Sequence[str]) -> list[Path]:
                 f"no benchmark is called {name}, and there is no such file; these ship: {', '.join(ours)}. Or give a "
                 "YAML of your own"
             )
-        found.append(path)
-    stems = [path.stem for path in found]
+        paths.append(path)
+    stems = [path.stem for path in paths]
     if twice := sorted({s for s in stems if stems.count(s) > 1}):
         raise UsageError(f"several benchmarks are called {', '.join(twice)}, and would write the same files")
-    return found
+    return paths
 
 
 def read_config(path: Path) -> Config:

@@ -16,7 +16,7 @@ import numpy as np
 
 from ...errors import MetricError, extra
 from ..measuring.figure import figures_in, tmr
-from ..measuring.parts import made, whole
+from ..measuring.parts import ensure_folder, whole
 from ..measuring.protocol import BEFORE
 
 #: What can be read of the gender: measure → how an axis calls it, and what chance is.
@@ -70,13 +70,13 @@ def points(rows: Sequence[Mapping[str, Any]], privacy: str = "auc") -> list[Poin
     if privacy not in PRIVACY:
         raise MetricError(f"privacy is {privacy!r}; expected one of: {', '.join(PRIVACY)}")
     first = _values(next((row for row in rows if row["variant"] == BEFORE), {}), _RATE)
-    found = []
+    placed = []
     for row in rows:
         lost = [100 * (first[by] - rate) for by, rate in _values(row, _RATE).items() if by in first]
         read = [abs(v - 0.5) if privacy == "auc" else v for v in _values(row, privacy).values()]
         if lost and read:
-            found.append(Point(row["variant"], float(np.mean(lost)), float(np.mean(read)), bool(row.get("oracle"))))
-    return found
+            placed.append(Point(row["variant"], float(np.mean(lost)), float(np.mean(read)), bool(row.get("oracle"))))
+    return placed
 
 
 def _values(row: Mapping[str, Any], measure: str) -> dict[str, float]:
@@ -84,35 +84,35 @@ def _values(row: Mapping[str, Any], measure: str) -> dict[str, float]:
     return {f.by: f.value for f in figures_in(row) if f.measure == measure and f.value is not None}
 
 
-def dominated(found: Sequence[Point]) -> dict[str, list[str]]:
+def dominated(placed: Sequence[Point]) -> dict[str, list[str]]:
     """Each method that another beats, and the labels of those that do.
 
     >>> dominated([Point("a", 1, 0.3), Point("b", 2, 0.4), Point("c", 3, 0.1)])
     {'b': ['a']}
     """
-    methods = [p for p in found if p.competes]
+    methods = [p for p in placed if p.competes]
     beaten = {p.label: [q.label for q in methods if q.beats(p)] for p in methods}
     return {label: by for label, by in beaten.items() if by}
 
 
-def front(found: Sequence[Point]) -> list[Point]:
+def front(placed: Sequence[Point]) -> list[Point]:
     """The methods that no other beats, by what they lose.
 
     >>> [p.label for p in front([Point("c", 3, 0.1), Point("a", 1, 0.3), Point("b", 2, 0.4)])]
     ['a', 'c']
     """
-    beaten = dominated(found)
-    return sorted((p for p in found if p.competes and p.label not in beaten), key=lambda p: (p.lost, p.read))
+    beaten = dominated(placed)
+    return sorted((p for p in placed if p.competes and p.label not in beaten), key=lambda p: (p.lost, p.read))
 
 
 def panels(result: Mapping[str, Any]) -> dict[tuple[str, str], list[Point]]:
     """(set, privacy measure) → its points, for every panel that holds a method, of an overview's result."""
-    found = {
+    placed = {
         (name, privacy): points([row for row in result["rows"] if row["set"] == name], privacy)
         for name in dict.fromkeys(row["set"] for row in result["rows"])
         for privacy in PRIVACY
     }
-    return {about: some for about, some in found.items() if any(p.label != BEFORE for p in some)}
+    return {about: some for about, some in placed.items() if any(p.label != BEFORE for p in some)}
 
 
 def plot(result: Mapping[str, Any], path: Path) -> Path | None:
@@ -141,17 +141,17 @@ def plot(result: Mapping[str, Any], path: Path) -> Path | None:
     key += "\n×  originals\n\nline: no method is better in both\nhollow: an oracle, no method\ndotted: chance"
     # an axes of its own, so that the layout leaves room for the names
     figure.legend([], [], loc="outside right upper", title=key, title_fontsize=8, frameon=False, alignment="left")
-    with whole(made(path.parent) / path.name) as fresh:
+    with whole(ensure_folder(path.parent) / path.name) as fresh:
         FigureCanvasAgg(figure).print_png(str(fresh), metadata={"Software": None})  # the same results, the same bytes
     return path
 
 
-def _panel(ax: Any, found: Sequence[Point], labels: Sequence[str], privacy: str) -> None:
+def _panel(ax: Any, placed: Sequence[Point], labels: Sequence[str], privacy: str) -> None:
     words, chance = PRIVACY[privacy]
-    best = front(found)
+    best = front(placed)
     if best:
         ax.step([p.lost for p in best], [p.read for p in best], where="post", color="#0072B2", linewidth=1.2, zorder=1)
-    for p in found:
+    for p in placed:
         if p.label == BEFORE:
             ax.plot(p.lost, p.read, "x", color="#767676", markersize=7)
             continue
@@ -165,5 +165,5 @@ def _panel(ax: Any, found: Sequence[Point], labels: Sequence[str], privacy: str)
     ax.set_ylabel(words, fontsize=8)
     ax.tick_params(labelsize=8)
     ax.spines[["top", "right"]].set_visible(False)
-    if not found:
+    if not placed:
         ax.text(0.5, 0.5, "not measured", transform=ax.transAxes, ha="center", va="center")

@@ -26,10 +26,10 @@ def oracle(members: Sequence[Measured], referee: str, name: str = "oracle") -> M
 
     Raises :class:`~halfmask.errors.DataError` when they were not, or were not asked by that referee.
 
-    >>> def said(p):
+    >>> def asked(p):
     ...     yes = np.ones(2, bool)
     ...     return Measured("m", ["a", "b"], np.array([1, 0]), [None] * 2, yes, yes, {"p_male/r": np.array(p)})
-    >>> oracle([said([0.9, 0.2]), said([0.4, 0.1])], "r").columns["p_male/r"].tolist()
+    >>> oracle([asked([0.9, 0.2]), asked([0.4, 0.1])], "r").columns["p_male/r"].tolist()
     [0.4, 0.2]
     """
     if not members:
@@ -39,7 +39,7 @@ def oracle(members: Sequence[Measured], referee: str, name: str = "oracle") -> M
         if other.keys != first.keys:
             raise DataError(f"{other.variant} was measured on other pictures than {first.variant}; measure one table")
         if column not in other.columns:
-            asked = ", ".join(c.partition("/")[2] for c in other.columns if c.startswith("p_male/"))
+            asked = ", ".join(other.answers("p_male"))
             raise DataError(f"{other.variant} was not asked by the gender referee {referee!r}; it has: {asked}")
     p_male = np.stack([m.columns[column] for m in members]).astype(np.float64)  # (members, pictures)
     truth = np.where(first.gender == 1, p_male, np.where(first.gender == 0, 1 - p_male, 0.0))

@@ -92,8 +92,8 @@ def moved_rows(measured: Mapping[str, Measured], *, resamples: int = 500) -> lis
     return rows
 
 
-def overview_rows(found: Mapping[str, Sequence[Row]], about: Mapping[str, Mapping[str, Any]]) -> list[Row]:
-    """One row a variant, ``before`` first, out of the ``found`` details of one set.
+def overview_rows(parts: Mapping[str, Sequence[Row]], about: Mapping[str, Mapping[str, Any]]) -> list[Row]:
+    """One row a variant, ``before`` first, out of the ``parts`` details of one set.
 
     ``about`` maps each method's label, in order, to what stands in its row beside the figures: ``hides``, ``ms``, and
     ``oracle`` where it is none. Keys: variant, hides, n, lost; for each gender referee R ``accuracy/R``,
@@ -102,36 +102,36 @@ def overview_rows(found: Mapping[str, Sequence[Row]], about: Mapping[str, Mappin
     (balanced accuracy), ``years/R`` and ``same/R`` of :func:`moved_rows`; ``ssim``; ``ms``. A figure that cannot be
     given is None. The originals' row has what the same attackers, taught by originals, read of originals.
     """
-    figures = _figures(found)
+    figures = _figures(parts)
     # every row gets every key, in one order, so that a table of all of them is straight
-    blank: Row = {"n": None, "lost": None} if found["gender"] else {}
+    blank: Row = {"n": None, "lost": None} if parts["gender"] else {}
     blank |= dict.fromkeys(side_by_side(figure) for figure in figures)
     filled: dict[str, Row] = {}
     for label, facts in {BEFORE: {}, **about}.items():
         first = {"variant": label, "hides": facts.get("hides", ""), "oracle": facts.get("oracle", False)}
         filled[label] = {**first, **blank, "ms": facts.get("ms")}
-    for row in found["gender"]:
+    for row in parts["gender"]:
         filled[row["variant"]] |= {"n": row["n"], "lost": row["lost"]}
     for figure in figures:
         filled[figure.variant][side_by_side(figure)] = figure.value
     for label, row in filled.items():
-        row |= _attacked(found.get("attackers", ()), label)
+        row |= _attacked(parts.get("attackers", ()), label)
     return list(filled.values())
 
 
-def _figures(found: Mapping[str, Sequence[Row]]) -> list[Figure]:
+def _figures(parts: Mapping[str, Sequence[Row]]) -> list[Figure]:
     """The figures of all parts but the attackers', called as they are here."""
     figures: list[Figure] = []
-    for row in found["gender"]:
+    for row in parts["gender"]:
         error = figure_of(row, "error")
         figures.append(replace(error, measure="accuracy", value=None if error.value is None else 1 - error.value))
         figures += [figure_of(row, name) for name in ("balanced_accuracy", "auc", "eer")]
-    for row in found["matching"]:
+    for row in parts["matching"]:
         figures += [figure_of(row, name) for name in row if fmr_of(name) is not None]
-    figures += [figure_of(row, "mae") for row in found["age"]]
-    figures += [figure_of(row, "race", "balanced_accuracy") for row in found["race"]]
-    figures += [figure_of(row, "years" if "years" in row else "same") for row in found["moved"]]
-    return figures + [figure_of(row, "ssim") for row in found["looks"]]
+    figures += [figure_of(row, "mae") for row in parts["age"]]
+    figures += [figure_of(row, "race", "balanced_accuracy") for row in parts["race"]]
+    figures += [figure_of(row, "years" if "years" in row else "same") for row in parts["moved"]]
+    return figures + [figure_of(row, "ssim") for row in parts["looks"]]
 
 
 def _apart(was: NDArray[np.floating[Any]], now: NDArray[np.floating[Any]]) -> NDArray[np.float64]:

@@ -27,8 +27,7 @@ from ...protecting import pipeline
 from ...protecting.options import Options
 from ..measuring import protocol, summary
 from ..measuring.figure import Row
-from ..measuring.parts import made as made_folder
-from ..measuring.parts import whole
+from ..measuring.parts import ensure_folder, whole
 from ..measuring.protocol import BEFORE, Measured
 from ..referees import AGE, GENDER, MATCHERS, RACE, Referees, load
 from . import cost, overview
@@ -231,7 +230,7 @@ def _cost(loaded: Method, prototype: str, sets: Sequence[OpenSet], kept: Path) -
     if not kept.is_file():
         crops, genders = cost.some_crops(row for s in sets for row in s.table if row.key in s.keys)
         timed = {"ms": cost.ms_a_face(loaded, crops, genders, prototype), "faces": len(crops)}
-        with whole(made_folder(kept.parent) / kept.name) as fresh:
+        with whole(ensure_folder(kept.parent) / kept.name) as fresh:
             fresh.write_text(json.dumps(timed) + "\n", "utf-8")
     ms: float | None = json.loads(kept.read_text("utf-8"))["ms"]
     return ms
@@ -349,7 +348,7 @@ def _attack(
 
 def _without(m: Measured, matchers: Sequence[str]) -> Measured:
     """The same without the descriptors of other matchers than these."""
-    dropped = {c for c in m.columns if c.startswith("embed/") and c.removeprefix("embed/") not in matchers}
+    dropped = {f"embed/{name}" for name in m.answers("embed") if name not in matchers}
     return replace(m, columns={c: values for c, values in m.columns.items() if c not in dropped})
 
 

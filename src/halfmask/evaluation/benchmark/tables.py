@@ -21,7 +21,7 @@ from ..measuring.figure import (
     measure,
     side_by_side,
 )
-from ..measuring.parts import made, whole
+from ..measuring.parts import ensure_folder, whole
 from ..measuring.protocol import BEFORE
 from . import frontier
 from .overview import DETAILS
@@ -74,7 +74,7 @@ def write(result: Mapping[str, Any], folder: Path) -> list[Path]:
     texts = {"json": json.dumps(result, indent=1, default=str) + "\n", "csv": to_csv(result), "md": to_markdown(result)}
     paths = []
     for suffix, text in texts.items():
-        path = made(folder) / f"{result['name']}.{suffix}"
+        path = ensure_folder(folder) / f"{result['name']}.{suffix}"
         with whole(path) as fresh:
             fresh.write_text(text, "utf-8")
         paths.append(path)
@@ -132,12 +132,12 @@ def _overview(result: Mapping[str, Any]) -> list[str]:
             sections += [f"### {name}: {title}", _columns(rows, stems)]
     lines = []
     for (name, privacy), points in frontier.panels(result).items():
-        kept = ", ".join(p.label for p in frontier.front(points))
-        lines.append(f"- {name}, {frontier.PRIVACY[privacy][0]}: {kept}")
+        best = ", ".join(p.label for p in frontier.front(points))
+        lines.append(f"- {name}, {frontier.PRIVACY[privacy][0]}: {best}")
         lines += [f"  - {k} is beaten by {', '.join(by)}" for k, by in frontier.dominated(points).items()]
     if lines:
-        said = "Methods that no other beats in both TMR at FMR 0.1 % and privacy:"
-        sections += ["## Frontier of privacy and utility", said + "\n\n" + "\n".join(lines)]
+        heading = "Methods that no other beats in both TMR at FMR 0.1 % and privacy:"
+        sections += ["## Frontier of privacy and utility", heading + "\n\n" + "\n".join(lines)]
     for part in DETAILS:
         if rows := result.get("details", {}).get(part):
             sections += [f"## Everything measured: {_PARTS[part]}", _everything(rows)]

@@ -56,7 +56,7 @@ def bootstrap(
         raise MetricError(f"a confidence interval needs at least two persons, got {people}")
     value = statistic(*columns)
     rng = np.random.default_rng(seed)
-    found = []
+    values = []
     for _ in range(n):
         drawn = np.bincount(rng.integers(0, people, people), minlength=people)
         times = drawn[who]
@@ -64,13 +64,13 @@ def bootstrap(
             times = np.where(who[:, 0] == who[:, 1], times[:, 0], times[:, 0] * times[:, 1])
         rows = np.repeat(np.arange(len(names)), times)
         try:
-            found.append(statistic(*[column[rows] for column in columns]))
+            values.append(statistic(*[column[rows] for column in columns]))
         except MetricError:
             continue
-    if 2 * len(found) <= n:
-        raise MetricError(f"only {len(found)} of {n} samples of {people} persons could be measured; give more persons")
-    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(value), float(low), float(high), len(found))
+    if 2 * len(values) <= n:
+        raise MetricError(f"only {len(values)} of {n} samples of {people} persons could be measured; give more persons")
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(value), float(low), float(high), len(values))
 
 
 def interval(
@@ -90,17 +90,17 @@ def interval(
     if people < 2:
         raise MetricError(f"a confidence interval needs at least two persons, got {people}")
     rng = np.random.default_rng(seed)
-    found = []
+    values = []
     for _ in range(resamples):
         drawn = np.bincount(rng.integers(0, people, people), minlength=people)
         figure = weighted(drawn[who].astype(np.float64))
         if not np.isnan(figure):
-            found.append(figure)
-    if 2 * len(found) <= resamples:
+            values.append(figure)
+    if 2 * len(values) <= resamples:
         raise MetricError(
-            f"only {len(found)} of {resamples} samples of {people} persons could be measured; give more persons"
+            f"only {len(values)} of {resamples} samples of {people} persons could be measured; give more persons"
         )
-    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 

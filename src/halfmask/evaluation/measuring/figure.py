@@ -273,12 +273,12 @@ def figures_in(row: Mapping[str, Any]) -> list[Figure]:
     >>> [(f.measure, f.by, f.value) for f in figures_in({"variant": "x", "auc/face-api": 0.5, "ssim": None})]
     [('auc', 'face-api', 0.5), ('ssim', '', None)]
     """
-    found = []
+    figures = []
     for key in row:
         name, _, by = key.partition("/")
         if is_measure(name):
-            found.append(replace(figure_of(row, name, key), by=by))
-    return found
+            figures.append(replace(figure_of(row, name, key), by=by))
+    return figures
 
 
 def side_by_side(figure: Figure) -> str:

@@ -44,7 +44,7 @@ def group_rows(
     a picture have no row. Raises :class:`~halfmask.errors.DataError` for another table.
     """
     before = measured[BEFORE]
-    found = list(_groups(pictures_of(before, table), before.gender))
+    groups = list(_groups(pictures_of(before, table), before.gender))
     compared = Comparisons(before, pairs)
     fixed = {name: compared.thresholds(matcher, name, [fmr])[0][0] for name, matcher in matchers.items()}
     referees = list(before.answers("p_male"))
@@ -56,7 +56,7 @@ def group_rows(
         probes = compared.probes(m)
         original = replace(before, attempted=m.attempted)  # the same comparisons, before
         scores = {k: [compared.genuine(side, r, k) for side in (original, m)] for k, r in matchers.items()}
-        for attribute, group, inside in found:
+        for attribute, group, inside in groups:
             about = {"variant": name, "attribute": attribute, "group": group}
             used, chosen = asked & inside, inside[probes]
             for referee in referees:

@@ -165,12 +165,12 @@ class Comparisons:
         """
         asked = m.attempted[self._probe]
         a, b = self._gallery[asked], self._probe[asked]
-        said = np.zeros(len(b))
+        probabilities = np.zeros(len(b))
         for start in range(0, len(b), 1 << 14):
             part = slice(start, start + (1 << 14))
             ends = [_unit(self.before.answers("embed")[name][a[part]]), _unit(m.answers("embed")[name][b[part]])]
-            said[part] = match_probability(np.linalg.norm(ends[0] - ends[1], axis=1))
-        return np.where(m.enrolled[b], said, 0.0)
+            probabilities[part] = match_probability(np.linalg.norm(ends[0] - ends[1], axis=1))
+        return np.where(m.enrolled[b], probabilities, 0.0)
 
     def impostors(self, m: Measured, matcher: Matcher, name: str) -> Iterator[Scores]:
         """The impostor scores of the attempted probes with the originals, a block at a time."""
@@ -285,8 +285,8 @@ def _mates(usable: Indices, persons: NDArray[np.str_]) -> tuple[Indices, Indices
     of: dict[str, list[int]] = {}
     for i in usable.tolist():
         of.setdefault(str(persons[i]), []).append(i)
-    found = [(mate, i) for i in usable.tolist() for mate in of[str(persons[i])] if mate != i]
-    a, b = np.array(found, np.int64).reshape(-1, 2).T
+    pairs = [(mate, i) for i in usable.tolist() for mate in of[str(persons[i])] if mate != i]
+    a, b = np.array(pairs, np.int64).reshape(-1, 2).T
     return a, b
 
 

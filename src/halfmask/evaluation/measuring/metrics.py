@@ -157,31 +157,31 @@ def match_probability(distance: ArrayLike) -> Numbers:
 # ------------------------------------------------------------------------ age
 
 
-def mae(true: ArrayLike, said: ArrayLike) -> float:
+def mae(true: ArrayLike, estimated: ArrayLike) -> float:
     """Mean absolute error, years.
 
     >>> mae([20, 30], [23, 29])
     2.0
     """
-    return float(np.mean(np.abs(_ages(true, said))))
+    return float(np.mean(np.abs(_ages(true, estimated))))
 
 
-def rmse(true: ArrayLike, said: ArrayLike) -> float:
+def rmse(true: ArrayLike, estimated: ArrayLike) -> float:
     """Root mean squared error, years.
 
     >>> rmse([20, 30], [21, 37])
     5.0
     """
-    return float(np.sqrt(np.mean(_ages(true, said) ** 2)))
+    return float(np.sqrt(np.mean(_ages(true, estimated) ** 2)))
 
 
-def cumulative_score(true: ArrayLike, said: ArrayLike, years: float = 5.0) -> float:
+def cumulative_score(true: ArrayLike, estimated: ArrayLike, years: float = 5.0) -> float:
     """CS(L): share of faces whose age is missed by at most ``years``, in [0, 1].
 
     >>> cumulative_score([20, 30, 40], [25, 36, 40])
     0.6666666666666666
     """
-    return float(np.mean(np.abs(_ages(true, said)) <= years))
+    return float(np.mean(np.abs(_ages(true, estimated)) <= years))
 
 
 # ---------------------------------------------------------------------- looks
@@ -278,8 +278,8 @@ def _two_classes(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.int64
     return y, np.where(np.isneginf(s), np.finfo(np.float64).min, s)
 
 
-def _ages(true: ArrayLike, said: ArrayLike) -> Numbers:
-    a, b = _numbers(true, "age"), _numbers(said, "age")
+def _ages(true: ArrayLike, estimated: ArrayLike) -> Numbers:
+    a, b = _numbers(true, "age"), _numbers(estimated, "age")
     if len(a) != len(b) or len(a) == 0:
         raise MetricError(f"got {len(a)} true and {len(b)} estimated ages, expected as many, and at least one")
     return b.astype(np.float64) - a.astype(np.float64)

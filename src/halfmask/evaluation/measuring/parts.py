@@ -31,7 +31,7 @@ def digest_of(about: str, files: Iterable[tuple[str, Path]]) -> str:
     return digest.hexdigest()[:16]
 
 
-def made(folder: Path) -> Path:
+def ensure_folder(folder: Path) -> Path:
     """The folder, made when absent. Raises :class:`~halfmask.errors.DataError` when it cannot be."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -32,7 +32,7 @@ from ...photos.files import read
 from ...photos.samples import LUMA
 from ...protecting.pipeline import cores
 from ..referees import DescriptorReferee, GenderAgeReferee, Referees, load
-from .parts import digest_of, made, save_arrays
+from .parts import digest_of, ensure_folder, save_arrays
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -156,8 +156,8 @@ def measure(
     return result
 
 
-def same_face(found: Iterable[Face], before: Face) -> Face | None:
-    """The face among ``found`` that is the one from before: its centre lies within half a face of the old centre.
+def same_face(faces: Iterable[Face], before: Face) -> Face | None:
+    """The face among ``faces`` that is the one from before: its centre lies within half a face of the old centre.
 
     >>> was = Face((10, 10, 20, 20), np.zeros((5, 2), np.float32), 0.9)
     >>> same_face([Face((60, 60, 20, 20), was.points, 0.9)], was) is None
@@ -169,7 +169,7 @@ def same_face(found: Iterable[Face], before: Face) -> Face | None:
         a, b, c, d = face.box
         return float(np.hypot(a + c / 2 - x - w / 2, b + d / 2 - y - h / 2))
 
-    best = min(found, key=distance, default=None)
+    best = min(faces, key=distance, default=None)
     return best if best is not None and distance(best) < max(w, h) / 2 else None
 
 
@@ -194,7 +194,7 @@ class _Job:
 def _home(folder: Path, name: str, about: dict[str, Any], files: Sequence[tuple[str, Path]]) -> Path:
     """The folder of the parts made from exactly these files; its name says what they were made from."""
     safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
-    return made(folder / f"{safe}-{digest_of(json.dumps(about, sort_keys=True), files)}")
+    return ensure_folder(folder / f"{safe}-{digest_of(json.dumps(about, sort_keys=True), files)}")
 
 
 def _work(jobs: Sequence[_Job], referees: Referees, processes: int, desc: str, quiet: bool) -> None:
@@ -258,24 +258,24 @@ def _measure_files(job: _Job, referees: Referees, detector: Detector) -> dict[st
         except (HalfmaskError, OSError) as error:
             problems.append((key, str(error)))
             continue
-        found = detector(pixels)
+        detected = detector(pixels)
         if job.originals is None:
-            face = centred_face(found, pixels.shape[1], pixels.shape[0])
+            face = centred_face(detected, pixels.shape[1], pixels.shape[0])
         else:
-            face = same_face(found, job.originals[i][1])
+            face = same_face(detected, job.originals[i][1])
         if face is not None:
             photos.append(pixels)
             faces.append(face)
             places.append(i)
-    said, refused = _ask(photos, faces, referees)
+    answers, refused = _ask(photos, faces, referees)
     problems += [(job.files[places[n]][0], reason) for n, reason in refused.items()]
     good = [n for n in range(len(faces)) if n not in refused]
     if job.originals is not None and good:
         originals = job.originals
-        said |= _looks([originals[places[n]] for n in good], [photos[n] for n in good], job.gray)
+        answers |= _looks([originals[places[n]] for n in good], [photos[n] for n in good], job.gray)
     if good:
-        said["points"] = np.stack([np.asarray(faces[n].points, np.float32) for n in good])
-        said["box"] = np.array([faces[n].box for n in good], np.float32)
+        answers["points"] = np.stack([np.asarray(faces[n].points, np.float32) for n in good])
+        answers["box"] = np.array([faces[n].box for n in good], np.float32)
     where = np.array([places[n] for n in good], np.int64)
     enrolled = np.zeros(len(job.files), bool)
     enrolled[where] = True
@@ -284,7 +284,7 @@ def _measure_files(job: _Job, referees: Referees, detector: Detector) -> dict[st
         "keys": np.array([key for key, _ in job.files], np.str_),
         "problems": np.array(problems, np.str_).reshape(-1, 2),
     }
-    for column, values in said.items():
+    for column, values in answers.items():
         full = np.full((len(job.files), *values.shape[1:]), np.nan, np.float32)
         full[where] = values
         arrays[f"|{column}"] = full
@@ -313,24 +313,24 @@ def _ask(
 
 
 def _questions(photos: Sequence[Pixels], faces: Sequence[Face], referees: Referees) -> dict[str, Floats]:
-    said: dict[str, Any] = {}
+    answers: dict[str, Any] = {}
     for name, gender in referees.genders.items():
         both: object = referees.ages.get(name)
         if gender is both and isinstance(gender, GenderAgeReferee):
-            said[f"p_male/{name}"], said[f"age/{name}"] = gender.predict(photos, faces)
+            answers[f"p_male/{name}"], answers[f"age/{name}"] = gender.predict(photos, faces)
         else:
-            said[f"p_male/{name}"] = gender.p_male(photos, faces)
+            answers[f"p_male/{name}"] = gender.p_male(photos, faces)
     for name, ages in referees.ages.items():
-        if f"age/{name}" not in said:
-            said[f"age/{name}"] = ages.age(photos, faces)
-    said |= {f"embed/{name}": matcher.embed(photos, faces) for name, matcher in referees.matchers.items()}
+        if f"age/{name}" not in answers:
+            answers[f"age/{name}"] = ages.age(photos, faces)
+    answers |= {f"embed/{name}": matcher.embed(photos, faces) for name, matcher in referees.matchers.items()}
     for name, race in referees.races.items():
-        described = said.get(f"embed/{race.descriptors_of}") if isinstance(race, DescriptorReferee) else None
+        described = answers.get(f"embed/{race.descriptors_of}") if isinstance(race, DescriptorReferee) else None
         if isinstance(race, DescriptorReferee) and described is not None:
-            said[f"p_race/{name}"] = race.p_race_of(described)
+            answers[f"p_race/{name}"] = race.p_race_of(described)
         else:
-            said[f"p_race/{name}"] = race.p_race(photos, faces)
-    return {column: np.asarray(values, np.float32) for column, values in said.items()}
+            answers[f"p_race/{name}"] = race.p_race(photos, faces)
+    return {column: np.asarray(values, np.float32) for column, values in answers.items()}
 
 
 def _looks(before: Sequence[tuple[Path, Face]], after: Sequence[Pixels], gray: bool) -> dict[str, Floats]:

@@ -81,11 +81,11 @@ def age_rows(measured: Mapping[str, Measured], table: Table, *, resamples: int =
     for name, m in measured.items() if known.any() else ():
         for referee, values in m.answers("age").items():
             about, used = _about(name, referee, m, measured[BEFORE], known)
-            said, persons = values[used].astype(np.float64), m.persons[used]
-            true = np.clip(said, low[used], high[used])  # the nearest age that the label allows
-            off = np.abs(said - true)
+            estimated, persons = values[used].astype(np.float64), m.persons[used]
+            true = np.clip(estimated, low[used], high[used])  # the nearest age that the label allows
+            off = np.abs(estimated - true)
             figures = [
-                with_interval(give(about, measure, metric, true, said), weighted, persons, resamples)
+                with_interval(give(about, measure, metric, true, estimated), weighted, persons, resamples)
                 for measure, metric, weighted in (
                     ("mae", mae, mean_of(off)),
                     ("rmse", rmse, root_mean_square_of(off)),
@@ -227,7 +227,7 @@ def roc_curves(
     taken for men and y that of men taken for men; or x is the FMR and y the TMR. Points are close where the curve bends
     and, on a logarithmic axis, at low FMR. A curve that cannot be given (one class only) is absent.
     """
-    found: Curves = {"gender": {}, "match": {}}
+    curves: Curves = {"gender": {}, "match": {}}
     compared = Comparisons(measured[BEFORE], pairs)
     for name, m in measured.items():
         used = (m.gender >= 0) & m.attempted & m.enrolled
@@ -236,15 +236,15 @@ def roc_curves(
                 curve = roc(m.gender[used], values[used])
             except MetricError:
                 continue
-            found["gender"].setdefault(referee, {})[name] = _thin(curve.fpr, curve.tpr, most)
+            curves["gender"].setdefault(referee, {})[name] = _thin(curve.fpr, curve.tpr, most)
         for matcher_name, matcher in matchers.items():
             genuine = compared.genuine(m, matcher, matcher_name)
             try:
                 exact = match_curve(genuine, compared.impostors(m, matcher, matcher_name))
             except MetricError:
                 continue
-            found["match"].setdefault(matcher_name, {})[name] = _thin(exact.fmr, exact.tmr, most)
-    return found
+            curves["match"].setdefault(matcher_name, {})[name] = _thin(exact.fmr, exact.tmr, most)
+    return curves
 
 
 def _thin(x: NDArray[np.float64], y: NDArray[np.float64], most: int) -> dict[str, list[float]]:

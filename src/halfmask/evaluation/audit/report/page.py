@@ -48,14 +48,14 @@ def render(results: Mapping[str, Any], pictures: Sequence[Picture] = (), *, inve
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found = findings(results)
+    answers = findings(results)
     times = amplification(pictures)
     return environment.get_template("page.html").render(
         results={**dict.fromkeys(_SHOWN), **results},
         about={**dict.fromkeys(_SET_SHOWN), **(results.get("set") or {})},
         hide_identity=results.get("direction") == "deidentify",
-        headline=headline(results, found),
-        findings=found,
+        headline=headline(results, answers),
+        findings=answers,
         grades=wording.GRADES,
         limits=limits(results),
         gaps={what: gap(results, what) for what in ("Gender", "Matching", "Attackers", "Age", "Race")},
@@ -108,27 +108,27 @@ def _tables(results: Mapping[str, Any]) -> dict[str, tables.Table | None]:
         "groups": tables.groups,
     }
     named = tables.referees(results)
-    made = {name: make(results[name]) if results.get(name) else None for name, make in makers.items()}
-    return made | {"referees": named if named.lines else None}
+    filled = {name: make(results[name]) if results.get(name) else None for name, make in makers.items()}
+    return filled | {"referees": named if named.lines else None}
 
 
 def _plots(results: Mapping[str, Any]) -> dict[str, list[plots.Plot]]:
-    made: dict[str, list[plots.Plot]] = {"gender": [], "matching": [], "attacks": [], "groups": []}
+    drawn: dict[str, list[plots.Plot]] = {"gender": [], "matching": [], "attacks": [], "groups": []}
     curves = results.get("roc") or {}
     genders = by_name(results.get("gender"), "referee")
     for name, both in (curves.get("gender") or {}).items():
         rows = dict(zip(("before", "protected"), genders.get(name, (None, None)), strict=True))
-        made["gender"].append(plots.gender_roc(name, both, {v: figure_of(r, "auc").value for v, r in rows.items()}))
+        drawn["gender"].append(plots.gender_roc(name, both, {v: figure_of(r, "auc").value for v, r in rows.items()}))
     matchers = by_name(results.get("matching"), "matcher")
     for name, both in (curves.get("match") or {}).items():
         rows = dict(zip(("before", "protected"), matchers.get(name, (None, None)), strict=True))
         rates = {v: figure_of(r, tmr(0.01)).value for v, r in rows.items()}
-        made["matching"].append(plots.match_roc(name, both, rates))
+        drawn["matching"].append(plots.match_roc(name, both, rates))
     attacks = [r for r in results.get("attacks") or () if figure_of(r, "balanced_accuracy").value is not None]
     if attacks:
         attacks.sort(key=is_detector)
         names = [": ".join(str(r[k]) for k in ("attack", "reader") if r.get(k)) for r in attacks]
-        made["attacks"].append(plots.attack_dots(attacks, names))
+        drawn["attacks"].append(plots.attack_dots(attacks, names))
     sets: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for row in results.get("groups") or ():
         measure = str(row.get("measure"))
@@ -137,8 +137,8 @@ def _plots(results: Mapping[str, Any]) -> dict[str, list[plots.Plot]]:
         sets.setdefault((measure, str(row.get("referee") or "")), []).append(row)
     for (measure, referee), rows_of in sets.items():
         if any(figure_of(r, measure, "protected").value is not None for r in rows_of):
-            made["groups"].append(plots.group_dots(measure, referee, rows_of))
-    return made
+            drawn["groups"].append(plots.group_dots(measure, referee, rows_of))
+    return drawn
 
 
 def _files(about: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -151,11 +151,11 @@ def _files(about: Mapping[str, Any]) -> list[dict[str, Any]]:
         ("unreadable", "Files that could not be read"),
         ("same", "Protected files that are byte for byte the originals (not protected)"),
     )
-    found = []
+    sections = []
     for key, title in kinds:
         items = [f"{i[0]}: {i[1]}" if isinstance(i, list) and len(i) > 1 else str(i) for i in about.get(key) or ()]
         if items:
-            found.append(
+            sections.append(
                 {"title": title, "items": items[:LISTED], "more": max(0, len(items) - LISTED), "n": len(items)}
             )
-    return found
+    return sections

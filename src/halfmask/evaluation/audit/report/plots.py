@@ -57,8 +57,8 @@ def gender_roc(referee: str, curves: Mapping[str, Any], areas: Mapping[str, floa
         ax.set_ylabel("men called men")
         ax.legend(frameon=False, loc="lower right")
         fig.tight_layout()
-    said = ", ".join(f"{_STYLE[v]['label']} {a:.3f}" for v, a in areas.items() if a is not None)
-    alt = f"ROC curves of the gender by {referee}" + (f"; area under the curve: {said}." if said else ".")
+    values = ", ".join(f"{_STYLE[v]['label']} {a:.3f}" for v, a in areas.items() if a is not None)
+    alt = f"ROC curves of the gender by {referee}" + (f"; area under the curve: {values}." if values else ".")
     return Plot(done[0], alt, f"Gender, by {referee}")
 
 
@@ -82,8 +82,8 @@ def match_roc(matcher: str, curves: Mapping[str, Any], rates: Mapping[str, float
         if ax.get_legend_handles_labels()[0]:
             ax.legend(frameon=False, loc="lower right")
         fig.tight_layout()
-    said = ", ".join(f"{_STYLE[v]['label']} {100 * a:.1f} %" for v, a in rates.items() if a is not None)
-    alt = f"True match rate over false match rate by {matcher}" + (f"; TMR at FMR 1 %: {said}." if said else ".")
+    values = ", ".join(f"{_STYLE[v]['label']} {100 * a:.1f} %" for v, a in rates.items() if a is not None)
+    alt = f"True match rate over false match rate by {matcher}" + (f"; TMR at FMR 1 %: {values}." if values else ".")
     return Plot(done[0], alt, f"Matching, by {matcher}")
 
 
@@ -97,8 +97,8 @@ def attack_dots(rows: Sequence[Row], names: Sequence[str]) -> Plot:
         ax.set_xlim(0, 101)
         ax.set_xlabel("balanced accuracy, % (dotted line: guessing)")
         fig.tight_layout()
-    said = [f"{name} {figure_of(row, 'balanced_accuracy').text}" for name, row in zip(names, rows, strict=True)]
-    alt = f"Balanced accuracy of each attack with its 95 % interval; guessing is 50 %. {'; '.join(said)}."
+    values = [f"{name} {figure_of(row, 'balanced_accuracy').text}" for name, row in zip(names, rows, strict=True)]
+    alt = f"Balanced accuracy of each attack with its 95 % interval; guessing is 50 %. {'; '.join(values)}."
     return Plot(done[0], alt, "Balanced accuracy of each attack, with 95 % intervals")
 
 

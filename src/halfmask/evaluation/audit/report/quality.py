@@ -18,11 +18,11 @@ from .scale import (
     SURE_PEOPLE,
     Finding,
     Grade,
+    answer_to,
     count,
     is_detector,
     percent,
     reading,
-    said,
     spread,
 )
 
@@ -40,7 +40,7 @@ def looks(results: Mapping[str, Any]) -> Finding:
         (1 - LOOKS_SOME, "Something", "mixed"),
         (2.0, "Much", "bad"),
     ]
-    answer, grade = said(1 - mean, 1 - min(figure.ends[:2]), steps)
+    answer, grade = answer_to(1 - mean, 1 - min(figure.ends[:2]), steps)
     psnr = number((results.get("looks") or {}).get("psnr"), "mean")
     extra = f"; PSNR {measure('psnr').text(psnr)} dB" if psnr is not None else ""
     told = (
@@ -57,7 +57,7 @@ def detectable(results: Mapping[str, Any]) -> Finding:
     if not tried:
         return Finding(question, "Not tested", "No detector of protected pictures gave a figure.", "unknown", "trust")
     value, end, row = max(tried, key=lambda t: (t[0], t[1]))
-    answer, grade = said(value, max(end, max(t[1] for t in tried)), READ)
+    answer, grade = answer_to(value, max(end, max(t[1] for t in tried)), READ)
     told = (
         f"A detector prepared with {count(row, 'n_train')} has {reading(row)}; guessing gives 50 % and AUC 0.5. "
         "Who can tell knows which pictures to attack with preparation."

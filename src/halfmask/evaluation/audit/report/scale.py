@@ -86,11 +86,11 @@ class Finding:
 
 def by_name(rows: Iterable[Row] | None, name: str) -> dict[str, tuple[Row | None, Row | None]]:
     """Rows of one table as name → (on originals, on protected pictures); ``name`` is the column that names them."""
-    found: dict[str, tuple[Row | None, Row | None]] = {}
+    pairs: dict[str, tuple[Row | None, Row | None]] = {}
     for row in rows or ():
-        before, after = found.get(str(row.get(name)), (None, None))
-        found[str(row.get(name))] = (row, after) if row.get("variant") == "before" else (before, row)
-    return found
+        before, after = pairs.get(str(row.get(name)), (None, None))
+        pairs[str(row.get(name))] = (row, after) if row.get("variant") == "before" else (before, row)
+    return pairs
 
 
 def gap(results: Mapping[str, Any], what: str) -> str:
@@ -127,7 +127,7 @@ def spread(row: Row | None, chance: float = 0.5) -> tuple[float, float] | None:
     return (max(figures), max(ends)) if figures else None
 
 
-def said(value: float, end: float, steps: Sequence[tuple[float, str, Grade]]) -> tuple[str, Grade]:
+def answer_to(value: float, end: float, steps: Sequence[tuple[float, str, Grade]]) -> tuple[str, Grade]:
     """Answer and grade of a figure that should be low: the word of the value, the grade of its interval's far end."""
 
     def step(x: float) -> int:

@@ -40,6 +40,7 @@ from .scale import (
     Finding,
     Grade,
     Row,
+    answer_to,
     attack_name,
     by_name,
     count,
@@ -48,7 +49,6 @@ from .scale import (
     is_detector,
     percent,
     reading,
-    said,
     spread,
     turned,
 )
@@ -77,9 +77,9 @@ def findings(results: Mapping[str, Any]) -> list[Finding]:
     ]
 
 
-def headline(results: Mapping[str, Any], found: Sequence[Finding]) -> str:
+def headline(results: Mapping[str, Any], answers: Sequence[Finding]) -> str:
     """One sentence or two that stand above all: the worst privacy finding decides, and the limits are named."""
-    worst = max((f.grade for f in found if f.aspect == "privacy"), key=RANK.__getitem__, default="unknown")
+    worst = max((f.grade for f in answers if f.aspect == "privacy"), key=RANK.__getitem__, default="unknown")
     hide = results.get("direction") == "deidentify"
     what, seen = ("who is shown", "recognised") if hide else ("the gender", "read")
     says: dict[str, str] = {
@@ -88,7 +88,7 @@ def headline(results: Mapping[str, Any], found: Sequence[Finding]) -> str:
         "unknown": f"This test does not show whether {what} is hidden: see what was not measured or not tried.",
         "good": f"In this test nobody and nothing told {what} much better than by guessing.",
     }
-    utility = " ".join(f"{f.question} {f.answer}." for f in found if f.aspect == "utility" and f.grade != "note")
+    utility = " ".join(f"{f.question} {f.answer}." for f in answers if f.aspect == "utility" and f.grade != "note")
     limit = "This holds for these pictures, referees and attackers only; another attacker may do better."
     return " ".join(part for part in (says[worst], utility, limit) if part)
 
@@ -96,7 +96,7 @@ def headline(results: Mapping[str, Any], found: Sequence[Finding]) -> str:
 def limits(results: Mapping[str, Any]) -> list[str]:
     """What the verdict must not be taken for."""
     about = results.get("set") or {}
-    found = [
+    sentences = [
         f"Measured on {about.get('photos', 'an unknown number of')} pictures. Other cameras, poses, ages and "
         "populations may give other figures.",
         "A referee or attacker that fails shows only that this one failed. Somebody with more pictures, more time or "
@@ -106,9 +106,9 @@ def limits(results: Mapping[str, Any]) -> list[str]:
         "The words are chosen by fixed thresholds (listed under “How this was made”); the figures say more.",
     ]
     if not about.get("identities_known", True):
-        found.insert(1, "Who is on which picture was not known, so every picture counted as another person: the "
+        sentences.insert(1, "Who is on which picture was not known, so every picture counted as another person: the "
                         "intervals are narrower than they should be when people come more than once.")  # fmt: skip
-    return found
+    return sentences
 
 
 # ----------------------------------------------------------------------------------------------------- findings
@@ -136,7 +136,7 @@ def _unprepared(results: Mapping[str, Any]) -> Finding:
         )
         return Finding(question, "Not measurable", why, "unknown", "privacy")
     value, _, name, after, before = fit[0]
-    answer, grade = said(value, max(f[1] for f in fit), READ)
+    answer, grade = answer_to(value, max(f[1] for f in fit), READ)
     return Finding(
         question,
         answer,
@@ -169,7 +169,7 @@ def _prepared(results: Mapping[str, Any]) -> Finding:
     if fit and fit[0][0] > value:  # who prepares can still do what the unprepared does
         most, far = fit[0][0], max(far, max(f[1] for f in fit))
         sentence += " Unprepared software reads more than that, and is open to this attacker too: it decides."
-    answer, grade = said(most, max(most, end, far), READ)
+    answer, grade = answer_to(most, max(most, end, far), READ)
     return Finding(question, answer, sentence, grade, "privacy")
 
 
@@ -179,14 +179,14 @@ def _fmr(name: str) -> str:
 
 def _losses(results: Mapping[str, Any]) -> list[tuple[str, dict[str, float], Row, Row]]:
     """Per matcher that works on the originals: how much TMR it loses at each FMR that was measurable."""
-    found = []
+    losses = []
     for name, (before, after) in by_name(results.get("matching"), "matcher").items():
         at = {k: (figure_of(before, k).value, figure_of(after, k).value) for k in KEPT}
         lost = {k: b - a for k, (b, a) in at.items() if b is not None and a is not None}
         works = max((b for b, _ in at.values() if b is not None), default=0.0)
         if before is not None and after is not None and lost and works >= MATCHER_WORKS:
-            found.append((name, lost, before, after))
-    return found
+            losses.append((name, lost, before, after))
+    return losses
 
 
 _KEPT_WORDS: list[tuple[str, Grade]] = [("Yes", "good"), ("Mostly", "mixed"), ("Badly", "bad")]
@@ -249,7 +249,7 @@ def _recognised(results: Mapping[str, Any]) -> Finding:
         return Finding(question, "Not measurable", why, "unknown", "privacy")
     name, _, before, after = max(fit, key=lambda f: figure_of(f[3], key).value or 0.0)
     figure = figure_of(after, key)
-    answer, grade = said(figure.value or 0.0, max(v for f in fit for v in figure_of(f[3], key).ends), RECOGNISED)
+    answer, grade = answer_to(figure.value or 0.0, max(v for f in fit for v in figure_of(f[3], key).ends), RECOGNISED)
     reversed_by = [f[0] for f in fit if (auc := figure_of(f[3], "auc").value) is not None and auc < RECOGNISED_TURNED]
     extra = (
         f" {', '.join(reversed_by)} scores the right person lower than others: turned over, that recognises people."
@@ -279,7 +279,7 @@ def _prepared_recognition() -> Finding:
 
 
 def _attributes_kept(results: Mapping[str, Any]) -> list[Finding]:
-    found = []
+    answers = []
     for what, key, kept, mostly in (
         ("gender", "balanced_accuracy", ATTRIBUTE_KEPT, ATTRIBUTE_MOSTLY_KEPT),
         ("race", "balanced_accuracy", ATTRIBUTE_KEPT, ATTRIBUTE_MOSTLY_KEPT),
@@ -294,7 +294,7 @@ def _attributes_kept(results: Mapping[str, Any]) -> list[Finding]:
         if not losses:
             if results.get(what):
                 why = f"No referee gave a figure for the {what} before and after."
-                found.append(Finding(question, "Not measurable", why, "unknown", "utility"))
+                answers.append(Finding(question, "Not measurable", why, "unknown", "utility"))
             continue
         loss, name, was, now = max(losses, key=lambda f: f[:2])
         word, grade = _KEPT_WORDS[0 if loss <= kept + 1e-9 else 1 if loss <= mostly + 1e-9 else 2]
@@ -302,15 +302,15 @@ def _attributes_kept(results: Mapping[str, Any]) -> list[Finding]:
             f"the {measure(key).word} goes from {was.text} to {now.text}"
             f"{' years' if measure(key).unit == 'years' else ''}"
         )
-        found.append(
+        answers.append(
             Finding(question, word, f"By {name}, which loses most of {len(losses)}: {told}.", grade, "utility")
         )
-    return found
+    return answers
 
 
 def _other_attributes(results: Mapping[str, Any]) -> list[Finding]:
     """Age and race beside a method that may not have promised to hide them: told, not graded."""
-    found = []
+    answers = []
     ages = []
     for name, (before, after) in by_name(results.get("age"), "referee").items():
         was, now = figure_of(before, "mae"), figure_of(after, "mae")
@@ -319,7 +319,7 @@ def _other_attributes(results: Mapping[str, Any]) -> list[Finding]:
     if ages:
         a, name, was, now = min(ages, key=lambda f: f[:2])
         told = f"{name} misses the age by {now.text} years on average after protection, by {was.text} on the originals."
-        found.append(Finding("Can the age still be read?", f"To ±{a:.0f} years", told, "note", "privacy"))
+        answers.append(Finding("Can the age still be read?", f"To ±{a:.0f} years", told, "note", "privacy"))
     races = []
     for name, (_, after) in by_name(results.get("race"), "referee").items():
         groups = (after or {}).get("groups") or ()
@@ -329,5 +329,5 @@ def _other_attributes(results: Mapping[str, Any]) -> list[Finding]:
     if races:
         value, end, name, after, chance = max(races, key=lambda r: (r[0], r[1]))
         told = f"{name} has {reading(after)} after protection; guessing gives {percent(chance)} and AUC 0.5."
-        found.append(Finding("Can the race still be read?", said(value, end, READ)[0], told, "note", "privacy"))
-    return found
+        answers.append(Finding("Can the race still be read?", answer_to(value, end, READ)[0], told, "note", "privacy"))
+    return answers
