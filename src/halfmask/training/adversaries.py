@@ -146,19 +146,21 @@ class Replay:
             setattr(self, name, value)
 
 
-def linear_reader(descriptors: Tensor, truth: Tensor, ridge: float = 0.1) -> tuple[Tensor, Tensor] | None:
+def linear_reader(
+    descriptors: Tensor, truth: Tensor, ridge: float = 0.3, least: int = 100
+) -> tuple[Tensor, Tensor] | None:
     """Fisher's discriminant with a shrunk covariance: weights (D,) and bias of "the truth is male", or None.
 
-    ``descriptors`` (N, D), ``truth`` (N,) of 0 and 1; None with fewer than eight of either. The logit is that of two
+    ``descriptors`` (N, D), ``truth`` (N,) of 0 and 1; None with fewer than ``least`` of either. The logit is that of two
     Gaussians with one covariance, whose diagonal mean is mixed in by ``ridge`` (Ledoit and Wolf 2004).
 
-    >>> x = torch.cat([torch.randn(50, 2) - 3, torch.randn(50, 2) + 3])
-    >>> w, b = linear_reader(x, torch.arange(100) // 50)
-    >>> float(((x @ w + b > 0) == (torch.arange(100) >= 50)).float().mean()) > 0.95
+    >>> x = torch.cat([torch.randn(100, 2) - 3, torch.randn(100, 2) + 3])
+    >>> w, b = linear_reader(x, torch.arange(200) // 100)
+    >>> float(((x @ w + b > 0) == (torch.arange(200) >= 100)).float().mean()) > 0.95
     True
     """
     one, two = descriptors[truth == 0], descriptors[truth == 1]
-    if min(len(one), len(two)) < 8:
+    if min(len(one), len(two)) < least:
         return None
     means = one.mean(0), two.mean(0)
     centred = torch.cat([one - means[0], two - means[1]])

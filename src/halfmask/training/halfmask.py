@@ -52,7 +52,7 @@ from .watching import Targets, alike, chroma, draw_targets, load_watcher, measur
 #: Side of the crops that faces are brought closer from: sharp up to a zoom of 1.3.
 FINE = 144
 #: Keys of a source that are the recipe's own: how many of a batch come from it, and by how much they come closer.
-_OURS = ("share", "zoom")
+OURS = ("share", "zoom")
 #: Linear readers of descriptors are solved anew after so many looks of their matcher.
 _SOLVE_EVERY = 5
 
@@ -207,7 +207,7 @@ class _Run:
 
     def __init__(self, config: HalfmaskConfig, folder: Path, before: Path | None, asked: Path) -> None:
         self.config, self.folder = config, folder
-        self.accelerator = make_accelerator(config.precision, config.seed)
+        self.accelerator = make_accelerator(config.precision, config.seed, config.threads)
         self.device = self.accelerator.device
         start_run(folder, config)
         self._open_data()
@@ -231,7 +231,7 @@ class _Run:
         def known(row: Row) -> bool:
             return row.gender is not None and (row.age_range is None or row.age_range[0] >= config.youngest)
 
-        sources = [{k: v for k, v in source.items() if k not in _OURS} for source in config.train]
+        sources = [{k: v for k, v in source.items() if k not in OURS} for source in config.train]
         self.zooms = [tuple(source.get("zoom", (1.0, 1.0))) for source in config.train]
         self.shares = [int(source.get("share", 16)) for source in config.train]
         parts = [open_faces([source], known, size=SIDE) for source in sources]
