@@ -66,11 +66,10 @@ def open_faces(
 ) -> Faces:
     """Open the data that a config names.
 
-        Each source is ``{layout, root, splits}``, see :func:`~halfmask.training.sources.source_table`. With ``heads``,
+    Each source is ``{layout, root, splits}``, see :func:`~halfmask.training.sources.source_table`. With ``heads``,
     another such source, its faces are put into that source's heads (:mod:`~halfmask.training.composites`); or it is
-        ``{pack, part}``, a part of a file of :mod:`~halfmask.training.packs`. Rows for which ``keep`` is false are left
-        out. ``size`` is the crops' side. Raises :class:`~halfmask.errors.DataError` when a
-        source has no face left.
+    ``{pack, part}``, a part of a file of :mod:`~halfmask.training.packs`. Rows for which ``keep`` is false are left
+    out. ``size`` is the crops' side. Raises :class:`~halfmask.errors.DataError` when a source has no face left.
     """
     if not sources:
         raise UsageError("no data source was given, expected a list of {layout, root, splits}")
