@@ -151,7 +151,7 @@ def linear_reader(
 ) -> tuple[Tensor, Tensor] | None:
     """Fisher's discriminant with a shrunk covariance: weights (D,) and bias of "the truth is male", or None.
 
-    ``descriptors`` (N, D), ``truth`` (N,) of 0 and 1; None with fewer than ``least`` of either. The logit is that of two
+    ``descriptors`` (N, D), ``truth`` (N,) of 0 and 1; None with fewer than ``least`` of either. The logit is of two
     Gaussians with one covariance, whose diagonal mean is mixed in by ``ridge`` (Ledoit and Wolf 2004).
 
     >>> x = torch.cat([torch.randn(100, 2) - 3, torch.randn(100, 2) + 3])
