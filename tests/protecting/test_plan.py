@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from halfmask.errors import UsageError
-from halfmask.photos.photo import shown
+from halfmask.errors import UsageError, shown
 from halfmask.protecting.labels import read_labels
 from halfmask.protecting.plan import Job, already_there, plan, prepare
 

@@ -145,7 +145,7 @@ def _fetch(options: Options) -> None:
 
 
 def _dry_run(todo: Plan, overwrite: bool) -> int:
-    from ..photos.photo import shown
+    from ..errors import shown
     from ..protecting.plan import already_there
 
     there = made = 0
@@ -181,8 +181,8 @@ def _one_stream(
         )
     if output == "-" and sys.stdout.isatty():
         raise UsageError("the photo would go to the terminal; send it to a file: > protected.jpg, or give -o FILE")
+    from ..errors import shown
     from ..photos.encode import format_of
-    from ..photos.photo import shown
     from ..protecting.plan import Job, output_format
     from ..protecting.report import Summary, describe
 

@@ -20,9 +20,8 @@ from ..datasets.readers import read, recognise
 from ..datasets.readers.files import OLDEST, csv_rows, parse_ages
 from ..datasets.readers.folder import COLUMNS, GENDER_WORDS, parse_age
 from ..datasets.table import Row, Table
-from ..errors import DataError, UsageError
+from ..errors import DataError, UsageError, shown
 from ..photos.files import is_photo
-from ..photos.photo import shown
 
 _NAMED = 10
 _LABELS = ("gender", "identity", "age", "race")

@@ -24,12 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin
 
-from ..errors import ExtraMissingError, PhotoError
+from ..errors import ExtraMissingError, PhotoError, shown
 from . import encode, metadata, png, samples
 from .encode import SUFFIXES, Traits, format_of
 from .palette import Palette
 from .paste import Change
-from .photo import Photo, shown
+from .photo import Photo
 
 __all__ = ["MAX_PIXELS", "SUFFIXES", "Change", "Photo", "format_of", "is_photo", "read"]
 

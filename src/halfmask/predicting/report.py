@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from .. import __version__
-from ..photos.photo import shown
+from ..errors import shown
 from .api import LEVEL, Prediction
 from .network import AttributeNetwork
 from .run import Seen

@@ -8,8 +8,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..errors import UsageError
-from ..photos.photo import shown
+from ..errors import UsageError, shown
 from .plan import Job
 
 _WORDS = {"female": 0, "f": 0, "0": 0, "male": 1, "m": 1, "1": 1}

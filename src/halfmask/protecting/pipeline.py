@@ -19,8 +19,9 @@ from typing import Any
 
 import cv2
 
-from ..errors import HalfmaskError, PhotoError
-from ..photos.photo import Photo, shown
+from ..errors import HalfmaskError, PhotoError, shown
+from ..photos.photo import Photo
+from ..storage import ensure_folder
 from .options import Options
 from .plan import Job, already_there
 from .stages import BATCH, Changed, FaceResult, Found, Networks, Stages
@@ -193,10 +194,7 @@ def write(photo: Photo, job: Job, options: Options, *, copied: bool = False) -> 
 
     An unprotected copy gets the date of its photo, by which later runs know it from a protected one.
     """
-    try:
-        job.output.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise PhotoError(f"the folder {shown(job.output.parent)} cannot be made: {error.strerror or error}") from error
+    ensure_folder(job.output.parent, error=PhotoError)
     photo.save(
         job.output, format=job.format or photo.format, quality=options.quality, keep_metadata=options.keep_metadata
     )

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import filecmp
 import os
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import UsageError
-from ..photos.photo import PART_SUFFIX, not_replaceable, shown
+from ..errors import UsageError, shown
+from ..storage import clear_leftovers, not_replaceable
 
 _NAMED = 10
-_STALE = 60  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,12 +246,8 @@ def prepare(todo: Plan) -> None:
             f"nothing can be written to {shown(todo.out)}: {error.strerror or error}. Check that it is a folder of "
             "yours with room left, or choose another -o"
         ) from error
-    now = time.time()
     for folder in {job.output.parent for job in todo.jobs}:
-        for part in folder.glob(f".*{PART_SUFFIX}"):
-            with contextlib.suppress(OSError):
-                if now - part.stat().st_mtime > _STALE:  # another run may be writing at this moment
-                    part.unlink()
+        clear_leftovers(folder)
 
 
 def already_there(job: Job) -> str | None:
