@@ -38,7 +38,7 @@ from halfmask.evaluation.referees.insightface import W600kMatcher
 from halfmask.evaluation.referees.race import GROUPS, group_of, probabilities
 from halfmask.evaluation.tables import markdown, several_auc, several_balanced_accuracy
 from halfmask.photos.detect import Detector
-from halfmask.photos.files import read as read_photo
+from halfmask.photos.reading import read as read_photo
 from halfmask.storage import whole
 
 Numbers = NDArray[Any]

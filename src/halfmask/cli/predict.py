@@ -69,7 +69,7 @@ def predict(
 
     Exit code: 0 all done, 2 the request made no sense, 3 some failed, 130 interrupted.
     """
-    from ..photos.files import MAX_PIXELS
+    from ..photos.reading import MAX_PIXELS
 
     jobs, problems, ignored, there = _jobs(paths, output, format_, overwrite)
     summary = _Summary(ignored=ignored, there=there)
@@ -135,7 +135,7 @@ def _jobs(
 ) -> tuple[_Jobs, list[tuple[str, str]], int, int]:
     """Photos with the picture that each becomes or None; problems; ignored files; pictures that are there already."""
     from ..errors import shown
-    from ..photos.files import is_photo
+    from ..photos.listing import is_photo
     from ..protecting import plan
     from ..storage import not_replaceable
 

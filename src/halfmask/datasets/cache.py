@@ -22,8 +22,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ..errors import DataError, HalfmaskError
+from ..photos import reading
 from ..photos.align import CROP, TEMPLATE_VERSION, crop_face
 from ..photos.detect import Detector, Face
+from ..photos.encode import SUFFIXES
 from ..storage import ensure_folder, whole_folder
 from .readers.arface import read_raw
 from .table import Row, Table
@@ -106,6 +108,8 @@ def open_crops(
 def _decode(path: Path) -> NDArray[np.uint8]:
     if path.suffix.lower() == ".raw":  # AR-face as first published
         return read_raw(path)
+    if SUFFIXES.get(path.suffix.lower()) == "HEIF":  # which OpenCV does not know
+        return reading.read(path).pixels
     data = np.fromfile(path, np.uint8)
     image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     if image is None:

@@ -18,9 +18,10 @@ from tqdm import tqdm
 from halfmask.datasets.pairs import lfw_pairs
 from halfmask.datasets.readers import read, recognise
 from halfmask.datasets.readers.arface import read_raw
-from halfmask.datasets.readers.files import printable
 from halfmask.datasets.table import Row, Table
-from halfmask.errors import DataError
+from halfmask.errors import DataError, shown
+from halfmask.photos import reading
+from halfmask.photos.encode import SUFFIXES
 
 SPLITS = ("train", "valid", "test")
 SHOWN = 20
@@ -127,7 +128,7 @@ def check(path: Path | str, layout: str | None = None, decode: bool = True, prog
                 splits_of.setdefault(row.identity, set()).add(row.split)
     keys = Counter(row.key for row in table)
     return Report(
-        root=printable(str(root)),
+        root=shown(root),
         layout=layout,
         pictures=len(table),
         people=len({row.identity for row in table} - {None}),
@@ -137,14 +138,14 @@ def check(path: Path | str, layout: str | None = None, decode: bool = True, prog
         splits=_counts(table, lambda row: row.split, key=SPLITS.index),
         people_by_split={s: len(people_of[s]) for s in (*SPLITS, "unknown") if s in people_of} if splits_of else {},
         pairs=pairs,
-        problems=[printable(text) for text in problems],
+        problems=[shown(text) for text in problems],
         broken=_broken(table, progress) if decode else [],
         in_two_splits=[
-            f"{printable(person)}: {', '.join(sorted(splits))}"
+            f"{shown(person)}: {', '.join(sorted(splits))}"
             for person, splits in sorted(splits_of.items())
             if len(splits) > 1
         ],
-        duplicates=[f"{printable(key)}: {n} rows" for key, n in sorted(keys.items()) if n > 1],
+        duplicates=[f"{shown(key)}: {n} rows" for key, n in sorted(keys.items()) if n > 1],
         decoded=decode,
     )
 
@@ -170,7 +171,7 @@ def _counts(table: Table, value_of: Callable[[Row], str | None], key: Callable[[
             unknown += 1
         else:
             found[value] = found.get(value, 0) + 1
-    ordered = {printable(value): found[value] for value in sorted(found, key=key)}
+    ordered = {shown(value): found[value] for value in sorted(found, key=key)}
     return {**ordered, "unknown": unknown} if ordered and unknown else ordered
 
 
@@ -208,11 +209,13 @@ def _why_broken(row: Row) -> str | None:
     try:
         if row.path.suffix.lower() == ".raw":
             read_raw(row.path)
+        elif SUFFIXES.get(row.path.suffix.lower()) == "HEIF":  # which Pillow knows with an extra only
+            reading.read(row.path)
         else:
             with Image.open(row.path) as image:
                 image.load()
     except Image.UnidentifiedImageError:
-        return f"{printable(row.key)}: cannot be decoded: not a picture of a known kind"
+        return f"{shown(row.key)}: cannot be decoded: not a picture of a known kind"
     except Exception as error:  # a damaged file makes Pillow's decoders raise nearly anything; none may stop the rest
-        return f"{printable(row.key)}: cannot be decoded: {printable(str(error))}"
+        return f"{shown(row.key)}: cannot be decoded: {shown(str(error))}"
     return None

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from .. import __version__
 from ..errors import UsageError
 from .backbones import BACKBONES, Backbone
-from .files import loading, read_weights, write_weights
 from .heads import HEADS, Head
+from .state import loading, read_weights, write_weights
 
 _FORMAT = "1"
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "int8": torch.int8}

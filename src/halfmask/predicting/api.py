@@ -15,10 +15,10 @@ from PIL import Image
 
 from ..datasets.ages import AgeClass
 from ..errors import UsageError
-from ..photos import files
+from ..photos import reading
 from ..photos.align import crop_face
 from ..photos.detect import Detector
-from ..photos.files import MAX_PIXELS
+from ..photos.reading import MAX_PIXELS
 from ..weights import store
 from .network import AttributeNetwork
 
@@ -154,7 +154,7 @@ def predict(
     path = None if network is None else Path(network)
     stamp = path.stat().st_mtime_ns if path is not None and path.is_file() else 0
     predictor = _predictor(path, stamp, threads)
-    return predictor(files.read(image, max_pixels=max_pixels).pixels, faces)
+    return predictor(reading.read(image, max_pixels=max_pixels).pixels, faces)
 
 
 @lru_cache(maxsize=4)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import HalfmaskError, PhotoError, shown
-from ..photos import files
-from ..photos.files import MAX_PIXELS
+from ..photos import reading
+from ..photos.reading import MAX_PIXELS
 from ..storage import ensure_folder
 from .api import Prediction, Predictor
 from .picture import captioned
@@ -58,7 +58,7 @@ def run(
 
 def _look(source: Path, picture: Path | None, predictor: Predictor, faces: str, max_pixels: int) -> Seen:
     try:
-        photo = files.read(source, max_pixels=max_pixels)
+        photo = reading.read(source, max_pixels=max_pixels)
         found = tuple(predictor(photo.pixels, faces))
         if picture is not None:
             ensure_folder(picture.parent, error=PhotoError)

@@ -14,8 +14,8 @@ from PIL import Image
 
 from ..errors import UsageError
 from ..methods import DEFAULT
-from ..photos.files import MAX_PIXELS
 from ..photos.photo import Photo
+from ..photos.reading import MAX_PIXELS
 from .options import GENDERS, Options
 from .stages import FaceResult, Networks, Stages, run_one
 

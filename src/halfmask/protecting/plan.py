@@ -5,7 +5,7 @@ from __future__ import annotations
 import filecmp
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,7 +79,7 @@ def plan(inputs: Sequence[Path], output: str | Path, *, format: str | None = Non
     inputs that do not exist, an output inside an input, an output that would replace an input, and two photos that
     would become one file; it names them.
     """
-    from ..photos.files import format_of
+    from ..photos.reading import format_of
 
     out = Path(output)
     wanted = format_of(format) if format else None
@@ -114,7 +114,7 @@ def output_format(out: Path, format: str | None = None) -> str:
     Raises :class:`~halfmask.errors.UsageError` when the suffix is no picture's, when ``format`` says otherwise, and
     when a folder, device or pipe is there.
     """
-    from ..photos.files import SUFFIXES, format_of
+    from ..photos.reading import SUFFIXES, format_of
 
     suffix = out.suffix.lower()
     if odd := not_replaceable(out):
@@ -140,58 +140,26 @@ def _checked(inputs: Sequence[Path]) -> list[Path]:
 
 
 def _list(inputs: Sequence[Path], out: Path | None) -> Listing:
-    photos, problems, ignored = [], [], 0
+    from ..photos.listing import list_photos
+
+    photos: list[Listed] = []
+    problems: list[tuple[str, str]] = []
+    ignored = 0
     for path in inputs:
         if path.is_file():
             photos.append(Listed(path, path.name, Path(path.name)))
             continue
         own = path.resolve().name if len(inputs) > 1 else ""
-        for name, reason in _walk(path, out):
-            if reason == "":
-                photos.append(Listed(path / name, name.as_posix(), own / name))
-            elif reason is None:
-                ignored += 1
-            else:
-                problems.append((shown(path / name), reason))
+        inside = list_photos(path, leave_out=out)
+        photos += [Listed(photo, name, Path(own, name)) for name, photo in inside.photos.items()]
+        problems += [(shown(path / name), reason) for name, reason in inside.problems]
+        ignored += inside.others
     return Listing(tuple(photos), ignored, tuple(problems))
 
 
 def _place(path: Path) -> Path:
     """Where an input really is. A link to a photo is a photo of its own, since its name is another."""
     return path.resolve() if path.is_dir() else path.parent.resolve() / path.name
-
-
-def _walk(root: Path, out: Path | None) -> Iterator[tuple[Path, str | None]]:
-    """(path within root, reason) of every file: reason "" for a photo, None for what is none, else what is wrong."""
-    from ..photos.files import is_photo
-
-    errors: list[OSError] = []
-    seen = {_identity(root)}
-    if out is not None and out.is_dir():
-        seen.add(_identity(out))  # a link may lead into it
-    for place, folders, files in os.walk(root, followlinks=True, onerror=errors.append):
-        here = Path(place)
-        kept = []
-        for name in sorted(folders):
-            try:
-                identity = _identity(here / name)
-            except OSError as error:
-                errors.append(error)
-                continue
-            if not name.startswith(".") and identity not in seen:
-                seen.add(identity)
-                kept.append(name)
-        folders[:] = kept
-        for name in sorted(files):
-            inside = (here / name).relative_to(root)
-            if name.startswith(".") or not is_photo(name):
-                yield inside, None
-            elif (here / name).is_file():
-                yield inside, ""
-            else:
-                yield inside, "is a link to nothing, or no regular file"
-    for failed in errors:
-        yield Path(failed.filename).relative_to(root), f"cannot be listed: {failed.strerror}"
 
 
 def _identity(path: Path) -> tuple[int, int]:
@@ -201,7 +169,7 @@ def _identity(path: Path) -> tuple[int, int]:
 
 def _renamed(name: str, wanted: str | None) -> str:
     """The file name with the suffix of the wanted format; a suffix that already is one of it stays."""
-    from ..photos.files import SUFFIXES
+    from ..photos.reading import SUFFIXES
 
     suffix = os.path.splitext(name)[1]  # noqa: PTH122  a name, not a path
     if wanted is None or SUFFIXES.get(suffix.lower()) == wanted:

@@ -16,7 +16,7 @@ from ..errors import HalfmaskError, UsageError, shown
 from ..methods import METHODS
 from ..methods.choice import IDENTITY
 from ..methods.match import SAME_PERSON
-from ..photos.files import is_photo
+from ..photos.listing import is_photo
 from ..storage import not_replaceable, whole
 from . import pipeline
 from .options import Options

@@ -20,7 +20,7 @@ from .. import methods
 from ..errors import PhotoError, UsageError
 from ..methods.labels import GenderEstimate
 from ..methods.match import SFace
-from ..photos import files, paste
+from ..photos import paste, reading
 from ..photos.align import crop_face
 from ..photos.detect import Detector, Face
 from ..photos.photo import Photo
@@ -131,7 +131,7 @@ class Stages:
         """
         seconds: dict[str, float] = {}
         with _timed(seconds, "read"):
-            photo = files.read(source, max_pixels=self.options.max_pixels)
+            photo = reading.read(source, max_pixels=self.options.max_pixels)
             pixels = photo.pixels
         with _timed(seconds, "detect"):
             faces = self.networks.detector(pixels)

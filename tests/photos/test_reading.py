@@ -17,8 +17,8 @@ import pytest
 from PIL import Image, JpegImagePlugin, PngImagePlugin, features
 
 from halfmask.errors import ExtraMissingError, PhotoError, UsageError
-from halfmask.photos import encode, files, photo, png
-from halfmask.photos.files import Change, is_photo, read
+from halfmask.photos import encode, photo, png, reading
+from halfmask.photos.reading import Change, is_photo, read
 from halfmask.storage import PART_SUFFIX
 
 BOX = (9, 5, 27, 19)
@@ -840,8 +840,8 @@ def test_boxes_must_lie_inside(rng: np.random.Generator) -> None:
 
 
 def test_is_photo_knows_every_format() -> None:
-    assert all(is_photo(f"a{suffix}") and is_photo(f"a{suffix.upper()}") for suffix in files.SUFFIXES)
-    assert set(files.SUFFIXES.values()) == set(encode.FORMATS)
+    assert all(is_photo(f"a{suffix}") and is_photo(f"a{suffix.upper()}") for suffix in reading.SUFFIXES)
+    assert set(reading.SUFFIXES.values()) == set(encode.FORMATS)
     assert not any(is_photo(name) for name in ("a.txt", "jpg", ".jpg.part", "a.csv", "a"))
 
 
