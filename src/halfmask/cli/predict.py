@@ -230,8 +230,8 @@ def to_text(photos: Iterable[Seen], network: AttributeNetwork) -> Iterator[str]:
             rows.append([shown(photo.source), "", "no face found", *("" for _ in network.classes)])
         for number, face in enumerate(photo.faces, 1):
             x, y, w, h = (round(v) for v in face.box)
-            said = (phrase(face, head) for head in network.classes)
-            rows.append([shown(photo.source), str(number), f"{w} x {h} at {x}, {y}", *said])
+            phrases = (phrase(face, head) for head in network.classes)
+            rows.append([shown(photo.source), str(number), f"{w} x {h} at {x}, {y}", *phrases])
     if rows:
         yield table(["file", "face", "pixels", *(titles[head] for head in network.classes)], rows) + "\n"
 

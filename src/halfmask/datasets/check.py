@@ -75,17 +75,17 @@ class Report:
         ):
             if counts:
                 lines.append(f"  {title}: " + ", ".join(f"{value} {count:,}" for value, count in counts.items()))
-        for title, found in (
+        for title, names in (
             ("problems", self.problems),
             ("broken pictures", self.broken),
             ("people in two splits", self.in_two_splits),
             ("duplicate keys", self.duplicates),
         ):
-            if found:
-                lines.append(f"{len(found):,} {title}:")
-                lines += [f"  {text}" for text in found[:SHOWN]]
-                if len(found) > SHOWN:
-                    lines.append(f"  … and {len(found) - SHOWN:,} more (all are in the JSON)")
+            if names:
+                lines.append(f"{len(names):,} {title}:")
+                lines += [f"  {text}" for text in names[:SHOWN]]
+                if len(names) > SHOWN:
+                    lines.append(f"  … and {len(names) - SHOWN:,} more (all are in the JSON)")
         if self.ok:
             lines.append(
                 "nothing wrong" if self.decoded else "nothing wrong in the labels; the pictures were not opened"
@@ -163,15 +163,15 @@ def _check_pairs(root: Path, problems: list[str]) -> dict[str, int]:
 
 def _counts(table: Table, value_of: Callable[[Row], str | None], key: Callable[[str], Any] = str) -> dict[str, int]:
     """Value → rows with it, by ``key``, then "unknown"; empty when no row has a value."""
-    found: dict[str, int] = {}
+    counts: dict[str, int] = {}
     unknown = 0
     for row in table:
         value = value_of(row)
         if value is None:
             unknown += 1
         else:
-            found[value] = found.get(value, 0) + 1
-    ordered = {shown(value): found[value] for value in sorted(found, key=key)}
+            counts[value] = counts.get(value, 0) + 1
+    ordered = {shown(value): counts[value] for value in sorted(counts, key=key)}
     return {**ordered, "unknown": unknown} if ordered and unknown else ordered
 
 

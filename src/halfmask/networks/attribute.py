@@ -124,8 +124,8 @@ def _across(channels: Tensor, kernel: Tensor) -> Tensor:
 
 
 def _heads(described: Mapping[str, Mapping[str, Iterable[str]]], in_features: int) -> dict[str, Head]:
-    made = {}
+    heads = {}
     for name, given in described.items():
         options = {k: v for k, v in given.items() if k not in ("kind", "classes")}
-        made[name] = HEADS[str(given["kind"])](in_features, tuple(given["classes"]), **options)
-    return made
+        heads[name] = HEADS[str(given["kind"])](in_features, tuple(given["classes"]), **options)
+    return heads

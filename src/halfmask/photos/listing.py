@@ -48,21 +48,21 @@ def list_photos(root: Path, *, leave_out: Path | None = None, also: Iterable[str
     Hidden names are left out, and what lies in the folder ``leave_out``. Linked folders are followed, each real folder
     once, so loops end; a photo that is reached with and without a link goes by its real place. No file is opened.
     """
-    found = PhotoList()
+    listing = PhotoList()
     seen: set[tuple[int, int]] = set()
     if leave_out is not None and leave_out.is_dir():
         seen.add(_identity(leave_out))  # a link may lead into it
-    for place, files in _folders(root, seen, found.problems):
+    for place, files in _folders(root, seen, listing.problems):
         for name in files:
             path = Path(place, name)
             key = path.relative_to(root).as_posix()
             if name.startswith(".") or not is_photo(name, also):
-                found.others += 1
+                listing.others += 1
             elif path.is_file():
-                found.photos[key] = path
+                listing.photos[key] = path
             else:
-                found.problems.append((key, "is a link to nothing, or no regular file"))
-    return found
+                listing.problems.append((key, "is a link to nothing, or no regular file"))
+    return listing
 
 
 def list_pictures(folder: Path) -> dict[str, Path]:

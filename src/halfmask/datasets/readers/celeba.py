@@ -61,10 +61,10 @@ def _labels(
     """Picture name → value of one label file; of the attribute list, the value of ``Male``."""
     places = [f"{folder}{stem}{end}" for folder in ("", "Anno/", "Eval/") for end in (".txt", ".csv")]
     path = first_existing(root, places)
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     if path is None:
         problems.append(f"{stem}.txt: not there, so what it says is unknown for every picture")
-        return found
+        return values
     rows = list(_cells(path))
     if len(rows) > 1 and len(rows[0][1]) == 1:
         del rows[0]  # the count of pictures that the text list starts with
@@ -76,7 +76,7 @@ def _labels(
         if "male" not in lower:
             got = shown(", ".join(header)[:80]) or "no header"
             problems.append(f"{path.name}: has no column Male (got: {got}), so no gender is taken from it")
-            return found
+            return values
         # the text file's header lacks a word for the column of names; a CSV has one, which may be empty
         width = len(header) + (header[0] != "" and lower[0] not in COLUMNS["file"])
         column = lower.index("male") + width - len(header)
@@ -86,19 +86,19 @@ def _labels(
                 f"{path.name}: writes Male as {shown(', '.join(sorted(codes)[:8]))}; known are 1 and -1, or 1 and 0. "
                 "No gender is taken from it, since a part would be lost"
             )
-            return found
+            return values
     for number, cells in rows:
         if len(cells) != width or (allowed is not None and cells[column] not in allowed):
             line = shown(" ".join(cells)[:60])
             problems.append(f"{path.name} line {number}: {line!r} is not a row of this list; skipped")
-        elif cells[0] in found:
+        elif cells[0] in values:
             problems.append(f"{path.name} line {number}: names {shown(cells[0])} a second time; the first row counts")
         else:
-            found[cells[0]] = cells[column]
-    without = [name for name in pictures if name not in found]
+            values[cells[0]] = cells[column]
+    without = [name for name in pictures if name not in values]
     if without:
         problems.append(f"{path.name}: has no row for {len(without)} pictures, the first is {shown(without[0])}")
-    return found
+    return values
 
 
 def _cells(path: Path) -> Iterator[tuple[int, list[str]]]:

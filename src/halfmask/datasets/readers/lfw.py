@@ -52,13 +52,13 @@ def read_lfw(root: Path) -> Table:
 
 def _pictures(root: Path, problems: list[str]) -> dict[str, Path]:
     """File name → path of the pictures named ``NAME_NNNN`` in a folder ``NAME``."""
-    found = {}
+    pictures_by_name = {}
     for person in list_folders(first_existing(root, _FOLDERS) or root):
         pictures = {key_of(root, path): path for path in list_pictures(person).values()}
         pattern = re.compile(re.escape(person.name) + r"_\d{4}\.\w+$")
         for _, path, _ in match_names(pictures, pattern, f"{shown(person.name)}_0001.jpg", problems):
-            found[path.name] = path
-    return found
+            pictures_by_name[path.name] = path
+    return pictures_by_name
 
 
 def _names(root: Path, word: str, pictures: dict[str, Path], problems: list[str]) -> set[str]:

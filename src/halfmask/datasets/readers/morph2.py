@@ -56,7 +56,7 @@ def _from_name(root: Path, path: Path) -> Row | None:
 
 def _labels(root: Path, pictures: dict[str, Path], problems: list[str]) -> dict[str, Row]:
     """Name in capitals → row, of each picture that the release's CSV lists."""
-    found: dict[str, Row] = {}
+    rows: dict[str, Row] = {}
     csvs = sorted(p for p in root.glob("*.csv") if p.name.lower().startswith("morph_"))
     if not csvs and pictures:
         problems.append(
@@ -68,7 +68,7 @@ def _labels(root: Path, pictures: dict[str, Path], problems: list[str]) -> dict[
         gender, race, age = cells.get("gender", "").upper(), cells.get("race", "").upper(), cells.get("age", "")
         if name not in pictures:
             problems.append(f"{where}: there is no such picture; skipped")
-        elif name in found:
+        elif name in rows:
             problems.append(f"{where}: names a picture a second time; the first row counts")
         elif gender not in _GENDERS or race not in _RACES or not age.isdecimal() or int(age) > OLDEST:
             got = shown(f"gender {gender!r}, race {race!r}, age {age!r}")
@@ -77,5 +77,5 @@ def _labels(root: Path, pictures: dict[str, Path], problems: list[str]) -> dict[
             path = pictures[name]
             match = _NAME.match(path.name)
             identity = (match[1] if match else cells.get("id_num", "")).zfill(6)
-            found[name] = Row(key_of(root, path), path, identity, _GENDERS[gender], float(age), race=_RACES[race])
-    return found
+            rows[name] = Row(key_of(root, path), path, identity, _GENDERS[gender], float(age), race=_RACES[race])
+    return rows
