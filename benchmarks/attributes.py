@@ -28,8 +28,9 @@ from tqdm import tqdm
 from halfmask import __version__
 from halfmask.datasets.cache import Crops, open_crops
 from halfmask.evaluation.attribute_tables import Answers, tables, to_markdown, write
-from halfmask.evaluation.kept import digest_of, made, save_arrays
+from halfmask.evaluation.kept import digest_of
 from halfmask.predicting.network import AttributeNetwork
+from halfmask.storage import ensure_folder, save_arrays
 from halfmask.training.attribute import AttributeConfig
 from halfmask.training.loop import load_config
 from halfmask.training.sources import source_table
@@ -112,7 +113,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/results"))
     parser.add_argument("--threads", type=int, default=2)
     asked = parser.parse_args()
-    work = made(asked.out / "work" / "attributes")
+    work = ensure_folder(asked.out / "work" / "attributes")
     ready = [run for run in asked.runs if (run / "attribute.onnx").is_file()]
     notes = list(NOTES)
     if waiting := [run.name for run in asked.runs if run not in ready]:

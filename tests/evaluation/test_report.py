@@ -581,7 +581,7 @@ def test_a_full_disk_leaves_the_old_report_whole(tmp_path: Path, monkeypatch: py
     real = Path.write_bytes
 
     def no_room(self: Path, data: bytes) -> int:
-        if "report.html" in self.name:
+        if data.lstrip().lower().startswith(b"<!doctype html"):
             real(self, data[:100])
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return real(self, data)
@@ -594,6 +594,6 @@ def test_a_full_disk_leaves_the_old_report_whole(tmp_path: Path, monkeypatch: py
 
 def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "report").write_text("mine")
-    with pytest.raises(HalfmaskError, match="could not be written"):
+    with pytest.raises(HalfmaskError, match="report cannot be made: File exists"):
         write(sparse(), tmp_path / "report")
     assert (tmp_path / "report").read_text() == "mine"

@@ -171,8 +171,8 @@ def read_budget(path: Path) -> Budget:
     """
     import yaml
 
+    from ..errors import shown
     from ..evaluation.attackers import Budget
-    from ..photos.photo import shown
 
     try:
         values = yaml.safe_load(path.read_text("utf-8"))
@@ -257,8 +257,8 @@ def _dataset(name: str, data: Path, split: str | None) -> tuple[Table, list[str]
 
 def _settled(out: Path, options: Options) -> dict[str, Any]:
     """How the photos are protected, which is written down: a report's folder holds photos of one way only."""
-    from ..evaluation.kept import made, whole
     from ..methods import METHODS
+    from ..storage import ensure_folder, whole
     from ..weights import shipped, store
 
     method: dict[str, Any] = {
@@ -279,6 +279,6 @@ def _settled(out: Path, options: Options) -> dict[str, Any]:
                 f"{out} holds photos that were protected in another way; give another -o, or remove that folder"
             )
     else:
-        with whole(made(record.parent) / record.name) as fresh:
+        with whole(ensure_folder(record.parent) / record.name) as fresh:
             fresh.write_text(json.dumps(about), "utf-8")
     return method

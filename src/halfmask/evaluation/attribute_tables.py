@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from ..datasets.ages import age_class
 from ..datasets.table import Row as Picture
 from ..errors import DataError
+from ..storage import ensure_folder, whole
 from .bootstrap import auc_of, balanced_of, mean_of, root_mean_square_of
 from .figures import Row, put, put_interval
 from .groups import AGE_GROUPS
-from .kept import made, whole
 from .metrics import auc, balanced_accuracy, cumulative_score, error_rate, mae, rmse
 from .referees.race import GROUPS, group_of
 from .tables import markdown, several_auc, several_balanced_accuracy
@@ -372,7 +372,7 @@ def write(found: Mapping[str, Sequence[Row]], folder: Path, about: Mapping[str, 
         "csv": to_csv(found),
         "md": to_markdown(found, about.get("notes", ())),
     }
-    paths = {made(folder) / f"attributes.{suffix}": text for suffix, text in texts.items()}
+    paths = {ensure_folder(folder) / f"attributes.{suffix}": text for suffix, text in texts.items()}
     for path, text in paths.items():
         with whole(path) as fresh:
             fresh.write_text(text, "utf-8")

@@ -21,11 +21,10 @@ from .. import __version__
 from ..datasets.pairs import Pair
 from ..datasets.splits import most_people
 from ..datasets.table import Table
-from ..errors import DataError, ExtraMissingError, UsageError
-from ..photos.photo import shown
+from ..errors import DataError, ExtraMissingError, UsageError, shown
+from ..storage import ensure_folder
 from . import sets
 from .audit_figures import PROTECTED, attacks_for, direction_of, figures, remarks
-from .kept import made
 from .protocol import BEFORE, Measured, measure, read_rgb
 
 if TYPE_CHECKING:
@@ -134,7 +133,7 @@ def audit(
     files = {row.key: found.protected[row.key] for row in table if row.key in found.protected}
     name = "protected" if isinstance(protected, Mapping) else Path(protected).resolve().name
     with room(home):
-        made(home / "work")
+        ensure_folder(home / "work")
         judges = _judges(referees, table, workers, told, say)
 
         measured = measure(

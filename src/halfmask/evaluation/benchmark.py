@@ -25,12 +25,11 @@ from ..photos.align import crop_face
 from ..photos.detect import Face
 from ..protecting import pipeline
 from ..protecting.options import Options
+from ..storage import ensure_folder, whole
 from . import cost, overview, protocol, tables
 from .benchmark_config import Config, MethodConfig, fill, slug
 from .benchmark_protect import protect_table
 from .benchmark_sets import OpenSet, about_set, open_set
-from .kept import made as made_folder
-from .kept import whole
 from .protocol import BEFORE, Measured
 from .referees import AGE, GENDER, MATCHERS, RACE, Referees, load
 from .tables import Row
@@ -207,7 +206,7 @@ def _cost(loaded: Method, prototype: str, sets: Sequence[OpenSet], kept: Path) -
     if not kept.is_file():
         crops, genders = cost.some_crops(row for s in sets for row in s.table if row.key in s.keys)
         found = {"ms": cost.ms_a_face(loaded, crops, genders, prototype), "faces": len(crops)}
-        with whole(made_folder(kept.parent) / kept.name) as fresh:
+        with whole(ensure_folder(kept.parent) / kept.name) as fresh:
             fresh.write_text(json.dumps(found) + "\n", "utf-8")
     ms: float | None = json.loads(kept.read_text("utf-8"))["ms"]
     return ms

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..storage import ensure_folder, whole
 from . import frontier
-from .kept import made, whole
 from .overview import DETAILS
 from .protocol import BEFORE
 from .tables import Row, markdown
@@ -96,7 +96,7 @@ def write(result: Mapping[str, Any], folder: Path) -> list[Path]:
     texts = {"json": json.dumps(result, indent=1, default=str) + "\n", "csv": to_csv(result), "md": to_markdown(result)}
     paths = []
     for suffix, text in texts.items():
-        path = made(folder) / f"{result['name']}.{suffix}"
+        path = ensure_folder(folder) / f"{result['name']}.{suffix}"
         with whole(path) as fresh:
             fresh.write_text(text, "utf-8")
         paths.append(path)

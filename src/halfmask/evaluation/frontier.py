@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import MetricError, extra
-from .kept import made, whole
+from ..storage import ensure_folder, whole
 from .protocol import BEFORE
 
 #: What can be read of the gender: measure → how an axis calls it, and what chance is.
@@ -138,7 +138,7 @@ def plot(result: Mapping[str, Any], path: Path) -> Path | None:
     key += "\n×  originals\n\nline: no method is better in both\nhollow: an oracle, no method\ndotted: chance"
     # an axes of its own, so that the layout leaves room for the names
     figure.legend([], [], loc="outside right upper", title=key, title_fontsize=8, frameon=False, alignment="left")
-    with whole(made(path.parent) / path.name) as fresh:
+    with whole(ensure_folder(path.parent) / path.name) as fresh:
         FigureCanvasAgg(figure).print_png(str(fresh), metadata={"Software": None})  # the same results, the same bytes
     return path
 

@@ -28,10 +28,11 @@ from ..datasets.table import Table
 from ..errors import DataError, HalfmaskError
 from ..photos.align import CROP, TEMPLATE_VERSION, crop_face, warp
 from ..photos.detect import Detector, Face
-from ..photos.files import read
+from ..photos.reading import read
 from ..photos.samples import LUMA
 from ..protecting.pipeline import cores
-from .kept import digest_of, made, save_arrays
+from ..storage import ensure_folder, save_arrays
+from .kept import digest_of
 from .referees import DescriptorReferee, GenderAgeReferee, Referees, load
 
 Pixels = NDArray[np.uint8]
@@ -185,7 +186,7 @@ class _Job:
 def _home(folder: Path, name: str, about: dict[str, Any], files: Sequence[tuple[str, Path]]) -> Path:
     """The folder of the parts made from exactly these files; its name says what they were made from."""
     safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
-    return made(folder / f"{safe}-{digest_of(json.dumps(about, sort_keys=True), files)}")
+    return ensure_folder(folder / f"{safe}-{digest_of(json.dumps(about, sort_keys=True), files)}")
 
 
 def _work(jobs: Sequence[_Job], referees: Referees, processes: int, desc: str, quiet: bool) -> None:

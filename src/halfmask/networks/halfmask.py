@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from .. import __version__
 from ..photos.align import CROP
-from .files import loading, read_weights, write_weights
 from .resize import Resize, triangle
+from .state import loading, read_weights, write_weights
 
 #: The side at which the network works.
 SIDE = 112

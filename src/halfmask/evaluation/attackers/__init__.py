@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import UsageError
-from ..kept import made, whole
+from ...storage import ensure_folder, whole
 from ..protocol import Measured
 from ..referees import Referees
 from .asking import Case
@@ -68,7 +68,7 @@ def attack(
     """
     if unknown := sorted(set(only or ()) - set(ATTACKS)):
         raise UsageError(f"no attack is called {', '.join(unknown)}; there are {', '.join(ATTACKS)}")
-    made(folder)
+    ensure_folder(folder)
     case = Case(evidence, referees, folder, budget, quiet, measured, outputs)
     readers = [sorted(referees.genders), sorted(referees.matchers)]
     key = file_key([evidence.digest, asdict(budget), readers, outputs is not None])

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from ...errors import DataError, HalfmaskError
 from ...photos.detect import Face
-from ..kept import save_arrays
+from ...storage import save_arrays
 from ..protocol import BEFORE, Measured, read_rgb
 from ..referees import Referees
 from .budget import Budget

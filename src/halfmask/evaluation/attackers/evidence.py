@@ -23,7 +23,8 @@ from ...datasets.table import Row, Table
 from ...errors import DataError, HalfmaskError
 from ...photos.align import TEMPLATE_VERSION, crop_face, similarity, template, warp
 from ...photos.detect import Detector, Face
-from ..kept import digest_of, made, save_arrays
+from ...storage import ensure_folder, save_arrays
+from ..kept import digest_of
 from ..protocol import BEFORE, Measured, read_rgb, same_face
 
 Pixels = NDArray[np.uint8]
@@ -191,7 +192,7 @@ def _cut_all(
     if whole.is_file():
         with np.load(whole) as kept:
             return dict(kept)
-    made(home)
+    ensure_folder(home)
     local = threading.local()
 
     def look(row: Row) -> _Seen | str:

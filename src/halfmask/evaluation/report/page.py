@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...errors import DataError, ExtraMissingError
-from ...photos.photo import shown
+from ...errors import DataError, ExtraMissingError, shown
 from . import plots, tables, wording
 from .files import plain
 from .images import Picture, amplification, difference, file_uri, png_uri
