@@ -24,9 +24,9 @@ from halfmask.evaluation.measuring.bootstrap import auc_of, balanced_of, mean_of
 from halfmask.evaluation.measuring.figure import Figure, Row, as_row, figure_of, give, with_interval
 from halfmask.evaluation.measuring.groups import AGE_GROUPS
 from halfmask.evaluation.measuring.metrics import auc, balanced_accuracy, cumulative_score, error_rate, mae, rmse
-from halfmask.evaluation.measuring.parts import ensure_folder, whole
 from halfmask.evaluation.measuring.summary import several_auc, several_balanced_accuracy
 from halfmask.evaluation.referees.race import GROUPS, group_of
+from halfmask.storage import ensure_folder, whole
 from halfmask.tabular import csv_text, markdown
 
 Floats = NDArray[np.float64]

@@ -28,8 +28,9 @@ from tqdm import tqdm
 
 from halfmask import __version__
 from halfmask.datasets.cache import Crops, open_crops
-from halfmask.evaluation.measuring.parts import digest_of, ensure_folder, save_arrays
+from halfmask.evaluation.measuring.parts import digest_of
 from halfmask.predicting.network import AttributeNetwork
+from halfmask.storage import ensure_folder, save_arrays
 from halfmask.training.attribute import AttributeConfig
 from halfmask.training.loop import load_config
 from halfmask.training.sources import source_table

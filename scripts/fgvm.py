@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -36,6 +35,7 @@ from halfmask.evaluation.measuring.metrics import l2, mssim
 from halfmask.methods.fgvm import perturb
 from halfmask.networks.identity import Identity, load_identity
 from halfmask.networks.memory import keep_memory
+from halfmask.storage import save_arrays
 from halfmask.tabular import markdown
 from halfmask.training.identity import IdentityConfig, labels, open_people, train_identity
 from halfmask.training.loop import load_config
@@ -161,10 +161,7 @@ def absolute(rule: str, tried: Mapping[str, float], first: float, length: float,
 def kept(path: Path, make: Callable[[], Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
     """What ``make()`` gives, from ``path`` if it was made before."""
     if not path.is_file():
-        part = path.with_name(f".{path.name}.part")
-        with open(part, "wb") as stream:
-            np.savez(stream, **make())  # type: ignore[arg-type]
-        os.replace(part, path)
+        save_arrays(path, make())
     with np.load(path) as arrays:
         return {name: arrays[name] for name in arrays.files}
 

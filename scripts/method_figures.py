@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from halfmask.evaluation.measuring.parts import whole
 from halfmask.evaluation.measuring.protocol import BEFORE
 from halfmask.methods.figures import FORMAT, PLACE
+from halfmask.storage import whole
 
 #: Figures of the table that are told; a column of a referee is called by one of these, a stroke and the referee.
 TOLD = ("auc", "balanced_accuracy", "retrained", "probe", "attacked", "tmr@0.01", "tmr@0.001", "mae", "race", "ssim")

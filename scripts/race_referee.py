@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,7 +38,8 @@ from halfmask.evaluation.referees import Matcher
 from halfmask.evaluation.referees.insightface import W600kMatcher
 from halfmask.evaluation.referees.race import GROUPS, group_of, probabilities
 from halfmask.photos.detect import Detector
-from halfmask.photos.files import read as read_photo
+from halfmask.photos.reading import read as read_photo
+from halfmask.storage import whole
 from halfmask.tabular import markdown
 
 Numbers = NDArray[Any]
@@ -67,10 +67,8 @@ def describe(table: Table, matcher: Matcher, folder: Path) -> Set:
         for start in range(0, len(rows), CHUNK):
             chunk, part = rows[start : start + CHUNK], folder / f"{start:06d}.npy"
             if not part.is_file():
-                fresh = part.with_suffix(".fresh")
-                with fresh.open("wb") as out:
+                with whole(part) as fresh, fresh.open("wb") as out:
                     np.save(out, _describe(chunk, matcher, detector))
-                os.replace(fresh, part)
             found.append(np.load(part))
             bar.update(len(chunk))
     x = np.concatenate(found)

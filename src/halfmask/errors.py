@@ -51,3 +51,15 @@ def extra(module: str, need: str) -> Any:
         raise ExtraMissingError(
             f"{need} needs {module}, which is not installed: pip install 'halfmask[train]'"
         ) from error
+
+
+def shown(path: object) -> str:
+    r"""A name that can be printed anywhere: control characters and bytes that are not UTF-8 are written as escapes.
+
+    >>> shown("a\x1b[31m.jpg")
+    'a\\x1b[31m.jpg'
+    """
+    text = str(path)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -6,6 +6,9 @@ label, S the cross-entropy, R the matcher's descriptor.
 PrivacyNet's terms (Mirjalili, Raschka, Ross 2020) are those of StarGAN (Choi et al. 2018) and a matching term, which is
 :func:`j_m`; X is the face, X' = G(X, c') an output, c the classes of gender, age and race.
 
+halfmask's own terms (docs/method.md): X' = X + s G(X, t), t the drawn targets, s the strength; q is what a reader
+believes, e a matcher's descriptor. Each is an amount above a budget or a divergence, at least 0, 0 where all is well.
+
 The ordinal losses are those of Niu et al. 2016 (OR-CNN), Cao, Mirjalili, Raschka 2020 (CORAL) and Shi, Cao, Raschka
 2023 (CORN). Labels are integer ranks 0..K-1 everywhere; :func:`levels` makes the K-1 binary tasks "is the rank above
 k?" of them.
@@ -117,6 +120,91 @@ def l_attr(logits: Mapping[str, Tensor], ranks: Mapping[str, Tensor]) -> Tensor:
         total = F.cross_entropy(z, ranks[name], ignore_index=-1, reduction="sum")
         parts.append(total / (ranks[name] >= 0).sum().clamp(min=1))
     return torch.stack(parts).sum()
+
+
+def soft(target: Tensor, classes: int, confidence: float) -> Tensor:
+    """Aims (N, ``classes``) of targets (N,): ``confidence`` on the target, the rest spread evenly.
+
+    A target of -1 gives an even row, which whoever asks leaves out.
+
+    >>> soft(torch.tensor([1, -1]), 2, 0.9).tolist()
+    [[0.1..., 0.8...], [0.5, 0.5]]
+    """
+    rest = (1 - confidence) / (classes - 1)
+    aim = torch.full((len(target), classes), rest, device=target.device)
+    aim.scatter_(1, target.clamp_min(0)[:, None], confidence)
+    return torch.where(target[:, None] >= 0, aim, torch.full_like(aim, 1 / classes))
+
+
+def l_aim(believed: Tensor, aim: Tensor, counts: Tensor) -> Tensor:
+    """KL(aim || q), a mean over the batch of the faces that count: readers are to believe just what is aimed at.
+
+    ``believed`` q and ``aim`` are probabilities (N, K), ``counts`` (N,) bool. Cross-entropy less the aim's own entropy,
+    so it is 0 when the reader believes the aim. It serves what is hidden (the aim is the drawn target's, see
+    :func:`soft`) and what is kept (the aim is what the reader believed of the untouched face).
+
+    >>> even = torch.full((2, 2), 0.5)
+    >>> l_aim(even, even, torch.tensor([True, False])).item()
+    0.0
+    """
+    aim, believed = aim.clamp_min(1e-6), believed.clamp_min(1e-6)
+    return ((aim * (aim.log() - believed.log())).sum(1) * counts).mean()
+
+
+def l_told(logits: Tensor, counts: Tensor) -> Tensor:
+    """max_k KL(1/2 || q_k), a mean over the batch: no reader that is told the target knows the truth.
+
+    ``logits`` (K, N) are of K readers for "the truth is male", ``counts`` (N,) bool. A reader trained by cross-entropy
+    on what this makes is the adversary of Edwards and Storkey 2016; the maximum is over the best of several.
+
+    >>> l_told(torch.zeros(3, 4), torch.ones(4, dtype=torch.bool)).item()
+    0.0
+    """
+    even = -0.5 * (F.logsigmoid(logits) + F.logsigmoid(-logits)) - torch.log(torch.tensor(2.0))
+    return (even.amax(0) * counts).mean()
+
+
+def l_match(descriptors: Tensor, aims: Tensor, budget: Tensor) -> Tensor:
+    """max(0, 1 - cos(e', e*) - budget), a mean over the batch; (N, D), (N, D) and (N,) or a scalar.
+
+    >>> e = torch.eye(2)
+    >>> l_match(e, e.flip(0), torch.tensor(0.25)).item()
+    0.75
+    """
+    return F.relu(1 - F.cosine_similarity(descriptors, aims) - budget).mean()
+
+
+def e_star(untouched: Tensor, axis: Tensor, target: Tensor, truth: Tensor, share: float) -> Tensor:
+    """e* = unit(e + share (mu_target - mu_truth)): the same person, with the target's gender (docs/method.md).
+
+    ``untouched`` descriptors (N, D) of length 1, ``axis`` (N, D) the means of men less those of women, of each face's
+    group, ``target`` and ``truth`` (N,) of 0 and 1; a target of -1 (gender is kept) leaves e as it is. When every
+    descriptor arrives at e* with share 1, men and women with one target have one mean.
+
+    >>> e, axis = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+    >>> e_star(e, axis, torch.tensor([1]), torch.tensor([0]), 1.0).tolist()
+    [[0.707..., 0.707...]]
+    """
+    side = torch.where(target >= 0, target - truth, torch.zeros_like(target)).to(untouched.dtype)
+    return F.normalize(untouched + share * side[:, None] * axis)
+
+
+def over(amount: Tensor, budget: Tensor | float) -> Tensor:
+    """max(0, amount - budget), a mean: what a budget allows costs nothing, since budgets are there to be used.
+
+    >>> over(torch.tensor([1.0, 3.0]), 2.0).item()
+    0.5
+    """
+    return F.relu(amount - budget).mean()
+
+
+def hinge(real: Tensor, changed: Tensor) -> Tensor:
+    """max(0, 1 - D(X)) + max(0, 1 + D(X')), means, what the critic minimises (Miyato et al. 2018, eq. 16).
+
+    >>> hinge(torch.ones(2), -torch.ones(2)).item()
+    0.0
+    """
+    return F.relu(1 - real).mean() + F.relu(1 + changed).mean()
 
 
 def triplet_loss(anchor: Tensor, positive: Tensor, negative: Tensor, margin: float = 0.2) -> Tensor:

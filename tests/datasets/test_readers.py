@@ -331,7 +331,10 @@ def test_folder_with_another_csv(tmp_path: Path) -> None:
     write(tmp_path, "scores.csv", "time,value", "1,2")
     table = read("folder", tmp_path)
     assert len(table) == 1
-    assert table.problems == ["scores.csv: has no column 'file' (got: time, value); not used as labels"]
+    (problem,) = table.problems
+    assert problem.startswith("scores.csv: not used as labels: the labels file ")
+    assert "has the columns time, value; expected a first line such as file,gender" in problem
+    assert "Known are for file: path, file, filename" in problem
 
 
 def test_folder_whose_labels_name_nothing_there(tmp_path: Path) -> None:

@@ -150,7 +150,7 @@ def test_every_backbone_gives_its_features(name: str) -> None:
     assert backbone.features(torch.rand(2, 3, 96, 96, device="meta")).shape == (2, backbone.out_features)
 
 
-@pytest.mark.parametrize("name", ["fastcnn", "gendercnn"])
+@pytest.mark.parametrize("name", ["fastcnn", "gendercnn", "separable", "plain"])
 def test_features_of_crops_of_any_size(name: str) -> None:
     """A smooth face gives nearly the same features at 112, 224 and 448 pixels."""
     backbone = BACKBONES[name](size=96).eval()

@@ -11,7 +11,7 @@ import pytest
 from halfmask.errors import WeightsError
 from halfmask.photos.align import scale_of, similarity, template
 from halfmask.photos.detect import SEARCH_SIDES, Detector
-from halfmask.photos.files import read
+from halfmask.photos.reading import read
 
 
 def check_points(points: np.ndarray, box: tuple[float, float, float, float]) -> None:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from halfmask.photos.align import crop_face, invert, template, warp
-from halfmask.photos.files import read
 from halfmask.photos.paste import BEYOND, INNER, OVAL, Change, combine, face_change, frame, mask
+from halfmask.photos.reading import read
 
 SIZE = 224
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from halfmask.photos import files
+from halfmask.photos import reading
 from halfmask.predicting.api import Prediction, predict
 from halfmask.predicting.picture import caption, captioned, drawings
 
@@ -33,7 +33,7 @@ def test_caption_leaves_out_what_is_not_read() -> None:
 
 def test_only_frames_and_captions_change(onnx_file: Path, couple: np.ndarray) -> None:
     faces = predict(couple, network=onnx_file)
-    after = captioned(files.read(couple), faces).samples
+    after = captioned(reading.read(couple), faces).samples
     mask = drawn_on(couple.shape, faces)
     assert after.shape == couple.shape
     assert after.dtype == np.uint8
@@ -49,7 +49,7 @@ def test_only_frames_and_captions_change(onnx_file: Path, couple: np.ndarray) ->
 @pytest.mark.parametrize("level", [0, 128, 255])
 def test_readable_on_any_background(level: int) -> None:
     paper = np.full((240, 320, 3), level, np.uint8)
-    after = captioned(files.read(paper), [face(40, 30, 80, 100)]).samples
+    after = captioned(reading.read(paper), [face(40, 30, 80, 100)]).samples
     (d,) = drawings(320, 240, [face(40, 30, 80, 100)])
     x0, y0, x1, y1 = d.caption
     box = after[y0:y1, x0:x1]
@@ -79,7 +79,7 @@ def test_small_pictures_get_small_letters() -> None:
     assert 6 <= d.letters < 11
     assert 0 <= d.caption[0] < d.caption[2] <= 64
     assert 0 <= d.caption[1] < d.caption[3] <= 48
-    captioned(files.read(np.zeros((9, 9, 3), np.uint8)), [face(-4, -4, 40, 40), face(7, 7, 5, 5)])
+    captioned(reading.read(np.zeros((9, 9, 3), np.uint8)), [face(-4, -4, 40, 40), face(7, 7, 5, 5)])
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_small_pictures_get_small_letters() -> None:
     [((200, 300), np.uint8, "RGB"), ((200, 300, 4), np.uint8, "RGBA"), ((200, 300, 3), np.uint16, "RGB")],
 )
 def test_other_modes(shape: tuple[int, ...], kind: type, mode: str, rng: np.random.Generator) -> None:
-    photo = files.read(rng.integers(0, np.iinfo(kind).max, shape).astype(kind))
+    photo = reading.read(rng.integers(0, np.iinfo(kind).max, shape).astype(kind))
     faces = [face(100, 20, 70, 80)]
     after = captioned(photo, faces)
     assert after.mode == mode
@@ -101,4 +101,4 @@ def test_other_modes(shape: tuple[int, ...], kind: type, mode: str, rng: np.rand
 
 
 def test_no_face_no_change(astronaut: np.ndarray) -> None:
-    assert np.array_equal(captioned(files.read(astronaut), []).samples, astronaut)
+    assert np.array_equal(captioned(reading.read(astronaut), []).samples, astronaut)

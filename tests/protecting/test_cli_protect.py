@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from halfmask.photos import photo as photo_module
+from halfmask import storage
 from halfmask.weights import shipped, store
 
 Run = Callable[..., tuple[int, str, str]]
@@ -328,15 +328,16 @@ def test_a_full_disk_stops_the_run_with_its_reason(
 ) -> None:
     for i in range(20):
         shutil.copy(album / "a.jpg", album / f"{i}.jpg")
-    write, room = photo_module._write_whole, [2]
+    flush, room = storage._flush, [2]
 
-    def little_room(path: Path, data: bytes) -> None:
-        if room[0] <= 0:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        room[0] -= 1
-        write(path, data)
+    def little_room(path: Path) -> None:
+        if path.is_file():
+            if room[0] <= 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            room[0] -= 1
+        flush(path)
 
-    monkeypatch.setattr(photo_module, "_write_whole", little_room)
+    monkeypatch.setattr(storage, "_flush", little_room)
     code, said, _ = run("protect", album, "-o", tmp_path / "out", "--gender", "male", "--workers", 1)
     assert code == 3
     assert "No space left on device" in said
@@ -344,7 +345,7 @@ def test_a_full_disk_stops_the_run_with_its_reason(
     assert len(names(tmp_path / "out")) == 2
     for name in names(tmp_path / "out"):
         Image.open(tmp_path / "out" / name).load()
-    monkeypatch.setattr(photo_module, "_write_whole", write)
+    monkeypatch.setattr(storage, "_flush", flush)
     code, said, _ = run("protect", album, "-o", tmp_path / "out", "--gender", "male")
     assert code == 0
     assert "21 photos protected" in said

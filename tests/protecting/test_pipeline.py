@@ -18,7 +18,7 @@ from halfmask.photos.photo import Photo
 from halfmask.protecting import pipeline
 from halfmask.protecting.options import Options
 from halfmask.protecting.plan import Job
-from halfmask.protecting.stages import BATCH, Changed, FaceResult, Found
+from halfmask.protecting.stages import BATCH, Changed, FaceResult, Prepared
 
 FACE = Face((0, 0, 4, 4), np.zeros((5, 2), np.float32), 0.9)
 
@@ -46,7 +46,7 @@ class Pretend:
         if name in self.broken.get(stage, set()):
             raise self.error
 
-    def find(self, source: Path, gender: int | None) -> Found:
+    def find(self, source: Path, gender: int | None) -> Prepared:
         self._enter("find", source.stem)
         with self.lock:
             self.held += 1
@@ -54,19 +54,19 @@ class Pretend:
         faces = int(source.stem) % 3
         crops = {i: np.zeros((224, 224, 3), np.uint8) for i in range(faces)}
         photo = Photo(np.zeros((self.side, self.side, 3), np.uint8), "RGB", "PNG", source.stem)
-        return Found(photo, [FACE] * faces, crops, {}, {})
+        return Prepared(photo, [FACE] * faces, crops, {}, {})
 
-    def change(self, batch: list[Found]) -> list[Changed]:
-        self.batches.append(sum(len(found.crops) for found in batch))
-        for found in batch:
-            self._enter("change", found.photo.name)
+    def change(self, batch: list[Prepared]) -> list[Changed]:
+        self.batches.append(sum(len(prepared.crops) for prepared in batch))
+        for prepared in batch:
+            self._enter("change", prepared.photo.name)
         return [Changed({}, {}) for _ in batch]
 
-    def finish(self, found: Found, changed: Changed) -> tuple[Photo, tuple[FaceResult, ...]]:
+    def finish(self, prepared: Prepared, changed: Changed) -> tuple[Photo, tuple[FaceResult, ...]]:
         with self.lock:
             self.held -= 1
-        self._enter("finish", found.photo.name)
-        return found.photo, tuple(FaceResult(f.box, f.points, f.score, True) for f in found.faces)
+        self._enter("finish", prepared.photo.name)
+        return prepared.photo, tuple(FaceResult(f.box, f.points, f.score, True) for f in prepared.faces)
 
 
 def jobs(tmp_path: Path, count: int) -> list[Job]:

@@ -16,7 +16,7 @@ from torch import nn
 
 from halfmask.datasets.cache import Crops
 from halfmask.datasets.table import Row
-from halfmask.errors import UsageError
+from halfmask.errors import UsageError, WeightsError
 from halfmask.methods.halfmask import Halfmask
 from halfmask.networks.attribute import AttributeNet
 from halfmask.networks.backbones import BACKBONES
@@ -53,29 +53,35 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[recipe.H
     monkeypatch.setattr(recipe, "open_faces", lambda sources, keep, size: made_up())
     monkeypatch.setattr(recipe, "load_matcher", lambda name: Tiny())
     torch.manual_seed(0)
-    backbone = BACKBONES["resnet18"](size=32)
-    width = backbone.out_features
     words = ("0-29", "30-59", "60+")
-    heads = {
-        "gender": Binary(width, ("female", "male")),
-        "age": Coral(width, words),
-        "race": Categorical(width, tuple(RACES)),
-    }
-    AttributeNet(backbone, heads).save(tmp_path / "adapter.safetensors")
+    for k, kind in enumerate(("resnet18", "plain")):
+        backbone = BACKBONES[kind](size=32)
+        width = backbone.out_features
+        heads = {
+            "gender": Binary(width, ("female", "male")),
+            "age": Coral(width, words),
+            "race": Categorical(width, tuple(RACES)),
+        }
+        AttributeNet(backbone, heads).save(tmp_path / f"adapter{k}.safetensors")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     AcceleratorState._reset_state()  # it takes one precision a process
     yield recipe.HalfmaskConfig(
-        train=[],
+        train=[{"layout": "folder", "root": "r", "share": 4, "zoom": [1.0, 1.2]}],
         valid=[],
-        adapters=[str(tmp_path / "adapter.safetensors")],
+        adapters=[str(tmp_path / f"adapter{k}.safetensors") for k in (0, 1)],
+        reads=1,
+        told=[{"backbone": "plain", "size": 32}, {"backbone": "plain", "size": 32, "ring": True}],
+        told_weight=0.2,
+        linear_weight=0.1,
+        fresh_every=2,
+        warm=1,
+        direct=1.0,
+        distance=0.05,
         ages=AGES,
         races=RACES,
         matchers=["tiny"],
-        matcher_shares=[0.5],
-        adapt_from=2,
         steps=4,
-        batch=4,
         watch=6,
         precision="no",
     )
@@ -88,7 +94,7 @@ def test_writes_what_it_promises_and_the_method_runs_it(config: recipe.HalfmaskC
     assert path == tmp_path / "run/halfmask.safetensors"
     assert {"strip.png", "losses.png", "halfmask.onnx", "config.yaml"} <= {p.name for p in path.parent.iterdir()}
     last = loop.read_log(path.parent)[-1]
-    assert {"hide_gender", "hide_age", "hide_race", "keep", "match_tiny", "valid_random_adapter0"} <= set(last)
+    assert {"hide_gender", "hide_age", "hide_race", "keep", "match_tiny", "told", "valid_random_adapter1"} <= set(last)
     net = Masker.load(path)
     assert net.races == {"a": 0.5, "b": 0.5}
     assert any(p.any() for p in net.luma.parameters()), "the generator learned nothing"
@@ -97,27 +103,60 @@ def test_writes_what_it_promises_and_the_method_runs_it(config: recipe.HalfmaskC
     assert method.change(crops, np.zeros(2, np.int64)).any()
 
 
-def test_adapters_wait_and_then_adapt(
-    config: recipe.HalfmaskConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[torch.Tensor] = []
-    original = recipe.draw_targets
-    adapters: list[AttributeNet] = []
-    load = recipe._adapter
+def test_readers_take_turns_wait_and_then_adapt(config: recipe.HalfmaskConfig, tmp_path: Path) -> None:
+    run = recipe._Run(replace(config, adapt_from=2), tmp_path / "run", None, tmp_path / "asked")
+    heads = [learner.net.heads["gender"].linear.weight for learner in run.readers]
+    seen = [[h.detach().clone() for h in heads]]
+    for i in range(4):
+        run.step(i)
+        seen.append([h.detach().clone() for h in heads])
+    learned = [[not torch.equal(a, b) for a, b in zip(*two, strict=True)] for two in pairwise(seen)]
+    assert learned == [[False, False], [False, False], [True, False], [False, True]]
 
-    def kept(*asked: object) -> AttributeNet:
-        adapters.append(load(*asked))  # type: ignore[arg-type]
-        return adapters[-1]
 
-    def look(*asked: object) -> recipe.Targets:
-        seen.append(adapters[0].heads["gender"].linear.weight.detach().clone())  # type: ignore[union-attr]
-        return original(*asked)  # type: ignore[arg-type]
+def test_told_readers_learn_and_one_starts_afresh(config: recipe.HalfmaskConfig, tmp_path: Path) -> None:
+    run = recipe._Run(replace(config, told_lr=0.0), tmp_path / "run", None, tmp_path / "asked")
+    heads = [learner.net.head.weight for learner in run.told]
+    seen = [[h.detach().clone() for h in heads]]
+    for i in range(5):
+        run.step(i)
+        seen.append([h.detach().clone() for h in heads])
+    new = [[not torch.equal(a, b) for a, b in zip(*two, strict=True)] for two in pairwise(seen)]
+    # every two steps one of the two forgets; the first starts at step 0 as it is
+    assert new == [[False, False], [False, False], [False, True], [False, False], [True, False]]
 
-    monkeypatch.setattr(recipe, "_adapter", kept)
-    monkeypatch.setattr(recipe, "draw_targets", look)
+
+def test_threads_do_not_change_the_result(config: recipe.HalfmaskConfig, tmp_path: Path) -> None:
+    one, two = (
+        Masker.load(recipe.train_halfmask(replace(config, threads=n), tmp_path / str(n))).state_dict() for n in (1, 2)
+    )
+    for name, value in one.items():
+        assert torch.equal(value, two[name]), name
+
+
+def test_stages_go_on_from_each_other(config: recipe.HalfmaskConfig, tmp_path: Path) -> None:
+    stages = [{"name": "one", "steps": 2}, {"name": "two", "steps": 1, "lr": 0.0}]
+    path = recipe.train_halfmask(replace(config, stages=stages), tmp_path / "run")
+    first, last = (Masker.load(tmp_path / f"run/{n}/halfmask.safetensors").state_dict() for n in ("one", "two"))
+    for name, value in Masker.load(path).state_dict().items():
+        assert torch.equal(value, last[name])
+        assert torch.allclose(value, first[name], atol=1e-6), "a learning rate of 0 leaves the weights"
+    # a second call finds both done
+    before = (tmp_path / "run/two/log.jsonl").read_bytes()
+    recipe.train_halfmask(replace(config, stages=stages), tmp_path / "run")
+    assert (tmp_path / "run/two/log.jsonl").read_bytes() == before
+
+
+def test_starts_from_an_exported_generator(config: recipe.HalfmaskConfig, tmp_path: Path) -> None:
     recipe.train_halfmask(config, tmp_path / "run")
-    still = [torch.equal(a, b) for a, b in pairwise(seen)]
-    assert still == [True, True, False]  # before steps 1, 2 and 3
+    net = Masker.load(tmp_path / "run/halfmask.safetensors")
+    again = Masker.load(tmp_path / "run/halfmask.onnx")
+    assert (again.ages, again.races, again.widths) == (net.ages, net.races, net.widths)
+    for name, value in net.state_dict().items():
+        assert torch.allclose(value, again.state_dict()[name], atol=1e-3), name
+    (tmp_path / "bad.onnx").write_bytes(b"nothing")
+    with pytest.raises(WeightsError, match="no ONNX file"):
+        Masker.load(tmp_path / "bad.onnx")
 
 
 def test_resumes_to_the_same_weights(config: recipe.HalfmaskConfig, tmp_path: Path) -> None:
@@ -159,36 +198,45 @@ def test_targets(rng: np.random.Generator) -> None:
 def test_refused(config: recipe.HalfmaskConfig, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="at least one adapter"):
         recipe.train_halfmask(replace(config, adapters=[]), tmp_path / "a")
-    with pytest.raises(UsageError, match="one of matcher_shares for each"):
-        recipe.train_halfmask(replace(config, matchers=["tiny", "tiny"]), tmp_path / "b")
+    with pytest.raises(UsageError, match="reads is 3, expected 1 to 2"):
+        recipe.train_halfmask(replace(config, reads=3), tmp_path / "b")
     with pytest.raises(UsageError, match="reads race as"):
         recipe.train_halfmask(replace(config, races={"x": ["a"], "y": ["b"]}), tmp_path / "c")
-    with pytest.raises(UsageError, match=r"sure is 1\.1: the adapters are that sure of no training face"):
+    with pytest.raises(UsageError, match=r"0 women and 0 men whose gender the adapters believe by at least 1\.1"):
         recipe.train_halfmask(replace(config, sure=1.1), tmp_path / "d")
+    with pytest.raises(UsageError, match="a name of its own for each"):
+        recipe.train_halfmask(replace(config, stages=[{"steps": 1}]), tmp_path / "e")
+    with pytest.raises(UsageError, match="stage x sets rate; known:"):
+        recipe.train_halfmask(replace(config, stages=[{"name": "x", "rate": 1}]), tmp_path / "f")
+    with pytest.raises(UsageError, match="backbone 'nothing'; known:"):
+        recipe.train_halfmask(replace(config, told=[{"backbone": "nothing"}]), tmp_path / "g")
 
 
-def test_only_faces_that_can_be_read_are_changed(config: recipe.HalfmaskConfig, tmp_path: Path) -> None:
-    """With half of the faces believed, only those are drawn; every step still has a whole batch."""
-    recipe.train_halfmask(replace(config, steps=1), tmp_path / "all")
-    with np.load(tmp_path / "all/untouched-adapter0.npz") as kept:
-        labels = made_up().labels("gender")
-        believed = kept["gender"][np.arange(len(labels)), labels]
-    drawn: list[int] = []
+def test_only_faces_that_can_be_read_are_drawn_women_and_men_alike(
+    config: recipe.HalfmaskConfig, tmp_path: Path
+) -> None:
+    run = recipe._Run(config, tmp_path / "all", None, tmp_path / "asked")
+    labels = made_up().labels("gender")
+    believed = np.mean([b["gender"][np.arange(len(labels)), labels] for b in run.beliefs], 0)
+    least = min(np.sort(believed[labels == g])[-4] for g in (0, 1))  # four of each, or more
+    AcceleratorState._reset_state()
+    run = recipe._Run(replace(config, sure=float(least)), tmp_path / "sure", None, tmp_path / "asked")
+    for i in range(3):
+        batch = run.draw(i)
+        assert (believed[batch.index] >= least - 1e-6).all()
+        assert batch.truth["gender"].tolist() == [0, 0, 1, 1]
+        assert batch.face.shape == batch.aligned.shape == (4, 3, SIDE, SIDE)
+        assert torch.equal(batch.face, run.draw(i).face)
 
-    class Watched(Faces):
-        def pixels(self, indices: np.ndarray) -> np.ndarray:
-            drawn.extend(int(i) for i in indices)
-            return super().pixels(indices)
 
-    faces = made_up()
-    sources = iter([faces, faces, Watched(faces._parts)])  # train, valid, and the finer crops, asked by steps alone
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recipe, "open_faces", lambda *a, **k: next(sources))
-        middle = float(np.median(believed))
-        AcceleratorState._reset_state()
-        recipe.train_halfmask(replace(config, sure=middle, zoom=[1.0, 1.3]), tmp_path / "sure")
-    assert len(drawn) == 4 * config.steps
-    assert (believed[drawn] >= middle - 1e-6).all()
+def test_a_change_comes_back_to_where_the_aligned_face_is(config: recipe.HalfmaskConfig, tmp_path: Path) -> None:
+    """What the generator draws on an eye of the face brought closer lies on the eye that matchers see."""
+    run = recipe._Run(config, tmp_path / "run", None, tmp_path / "asked")
+    batch = run.draw(0)
+    step = torch.zeros(4, 3, SIDE, SIDE)
+    step[:, :, 40:72, 40:72] = 1
+    inside = batch.back(step)[:, :, 50:62, 50:62]
+    assert (inside > 0.9).all()
 
 
 def test_young_faces_are_left_out(
@@ -203,5 +251,5 @@ def test_young_faces_are_left_out(
         return made_up()
 
     monkeypatch.setattr(recipe, "open_faces", look)
-    recipe.train_halfmask(replace(config, steps=1, youngest=10), tmp_path / "run")
+    recipe._Run(replace(config, youngest=10), tmp_path / "run", None, tmp_path / "asked")
     assert asked[:4] == [False, True, True, True]

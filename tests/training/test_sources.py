@@ -124,7 +124,7 @@ def test_holding_out_of_data_that_have_all_three_is_refused(tmp_path: Path) -> N
     ("lines", "match"),
     [
         (["file", "b.jpg"], "names none of the 110"),
-        (["picture", "1.jpg"], "columns picture, expected one called path or file"),
+        (["picture", "1.jpg"], "columns picture; expected a first line such as file. Known are for file: path, file"),
         (["file", "1.jpg"], "2 pictures are called so"),
         (["path", "train/1.jpg"], "listed as train and.*as test"),
     ],

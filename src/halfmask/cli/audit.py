@@ -171,8 +171,8 @@ def read_budget(path: Path) -> Budget:
     """
     import yaml
 
+    from ..errors import shown
     from ..evaluation.attackers import Budget
-    from ..photos.photo import shown
 
     try:
         values = yaml.safe_load(path.read_text("utf-8"))
@@ -257,8 +257,8 @@ def _dataset(name: str, data: Path, split: str | None) -> tuple[Table, list[str]
 
 def _settled(out: Path, options: Options) -> dict[str, Any]:
     """How the photos are protected, which is written down: a report's folder holds photos of one way only."""
-    from ..evaluation.measuring.parts import ensure_folder, whole
     from ..methods import METHODS
+    from ..storage import ensure_folder, whole
     from ..weights import shipped, store
 
     method: dict[str, Any] = {

@@ -120,15 +120,15 @@ def named(settings: Sequence[str]) -> dict[str, str]:
     >>> named(["weights=runs/mine"])
     {'weights': 'runs/mine'}
     """
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     for setting in settings:
         name, equals, value = setting.partition("=")
         if not (name and equals):
             raise UsageError(f"--set {setting!r} is not NAME=VALUE; see what a method can be set to: halfmask methods")
-        if name in found:
-            raise UsageError(f"--set gives {name} twice: {found[name]!r} and {value!r}; give it once")
-        found[name] = value
-    return found
+        if name in values:
+            raise UsageError(f"--set gives {name} twice: {values[name]!r} and {value!r}; give it once")
+        values[name] = value
+    return values
 
 
 def _say(line: str) -> None:
@@ -145,10 +145,10 @@ def _fetch(options: Options) -> None:
 
 
 def _dry_run(todo: Plan, overwrite: bool) -> int:
-    from ..photos.photo import shown
+    from ..errors import shown
     from ..protecting.plan import already_there
 
-    there = made = 0
+    there = new = 0
     problems = list(todo.problems)
     for job in todo.jobs:
         reason = None if overwrite else already_there(job)
@@ -157,12 +157,12 @@ def _dry_run(todo: Plan, overwrite: bool) -> int:
         elif reason == "":
             there += 1
         else:
-            made += 1
+            new += 1
             click.echo(f"{shown(job.source)} -> {shown(job.output)}")
     for name, reason in problems:
         click.echo(f"{name}: {reason}", err=True)
     click.echo(
-        f"{made} photos would be protected, {there} are there already, "
+        f"{new} photos would be protected, {there} are there already, "
         f"other files ignored: {todo.ignored}; nothing was written"
     )
     return 3 if problems else 0
@@ -181,8 +181,8 @@ def _one_stream(
         )
     if output == "-" and sys.stdout.isatty():
         raise UsageError("the photo would go to the terminal; send it to a file: > protected.jpg, or give -o FILE")
+    from ..errors import shown
     from ..photos.encode import format_of
-    from ..photos.photo import shown
     from ..protecting.plan import Job, output_format
     from ..protecting.report import Summary, describe
 

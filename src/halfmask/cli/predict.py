@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import secrets
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
@@ -71,7 +69,7 @@ def predict(
 
     Exit code: 0 all done, 2 the request made no sense, 3 some failed, 130 interrupted.
     """
-    from ..photos.files import MAX_PIXELS
+    from ..photos.reading import MAX_PIXELS
 
     jobs, problems, ignored, there = _jobs(paths, output, format_, overwrite)
     summary = _Summary(ignored=ignored, there=there)
@@ -100,7 +98,7 @@ class _Summary:
 
     def watch(self, photos: Iterable[Seen]) -> Iterator[Seen]:
         """The same photos, counted on their way."""
-        from ..photos.photo import shown
+        from ..errors import shown
 
         for photo in photos:
             if photo.error is not None:
@@ -136,9 +134,10 @@ def _jobs(
     paths: tuple[Path, ...], output: str | None, format_: str, overwrite: bool
 ) -> tuple[_Jobs, list[tuple[str, str]], int, int]:
     """Photos with the picture that each becomes or None; problems; ignored files; pictures that are there already."""
-    from ..photos.files import is_photo
-    from ..photos.photo import not_replaceable, shown
+    from ..errors import shown
+    from ..photos.listing import is_photo
     from ..protecting import plan
+    from ..storage import not_replaceable
 
     if output == "":
         raise UsageError("-o is empty; expected a file or a folder")
@@ -220,7 +219,7 @@ def _run(
 
 def to_text(photos: Iterable[Seen], network: AttributeNetwork) -> Iterator[str]:
     """A table for people, once all photos are seen; those that failed are not in it."""
-    from ..photos.photo import shown
+    from ..errors import shown
     from ..predicting.api import LEVEL
     from ..predicting.picture import phrase
 
@@ -231,8 +230,8 @@ def to_text(photos: Iterable[Seen], network: AttributeNetwork) -> Iterator[str]:
             rows.append([shown(photo.source), "", "no face found", *("" for _ in network.classes)])
         for number, face in enumerate(photo.faces, 1):
             x, y, w, h = (round(v) for v in face.box)
-            said = (phrase(face, head) for head in network.classes)
-            rows.append([shown(photo.source), str(number), f"{w} x {h} at {x}, {y}", *said])
+            phrases = (phrase(face, head) for head in network.classes)
+            rows.append([shown(photo.source), str(number), f"{w} x {h} at {x}, {y}", *phrases])
     if rows:
         yield table(["file", "face", "pixels", *(titles[head] for head in network.classes)], rows) + "\n"
 
@@ -240,21 +239,13 @@ def to_text(photos: Iterable[Seen], network: AttributeNetwork) -> Iterator[str]:
 @contextlib.contextmanager
 def _sink(output: str | None) -> Generator[Callable[[str], object], None, None]:
     """Where text goes: stdout, or a file that is whole or absent."""
-    from ..photos.photo import PART_SUFFIX, shown
+    from ..storage import whole
 
     if output in (None, "-"):
         yield lambda text: click.echo(text, nl=False)
         return
-    path = Path(str(output))
-    part = path.with_name(f".{secrets.token_hex(8)}{PART_SUFFIX}")
-    try:
-        with open(part, "x", encoding="utf-8", newline="") as stream:
-            yield stream.write
-        os.replace(part, path)
-    except OSError as error:
-        raise HalfmaskError(
-            f"the output {shown(path)} could not be written: {error.strerror or error}. Check that its folder exists, "
-            "can be written to and has room"
-        ) from error
-    finally:
-        part.unlink(missing_ok=True)
+    with (
+        whole(Path(str(output)), error=HalfmaskError) as fresh,
+        open(fresh, "w", encoding="utf-8", newline="") as stream,
+    ):
+        yield stream.write

@@ -43,5 +43,5 @@ def train(recipe: str, config: Path, out: Path, resume: bool) -> None:
     module, kind, function = RECIPES[recipe]
     training = import_module(f"halfmask.training.{module}")
     load_config = import_module("halfmask.training.loop").load_config
-    made = getattr(training, function)(load_config(getattr(training, kind), config), out, resume=resume)
-    click.echo(f"done: {made}")
+    weights = getattr(training, function)(load_config(getattr(training, kind), config), out, resume=resume)
+    click.echo(f"done: {weights}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..errors import DataError
-from .readers.files import parse_ages
+from .labels import parse_ages
 
 #: An open group's middle lies this many years above its lowest one.
 _OPEN = 5

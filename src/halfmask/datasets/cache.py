@@ -10,8 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,8 +22,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ..errors import DataError, HalfmaskError
+from ..photos import reading
 from ..photos.align import CROP, TEMPLATE_VERSION, crop_face
 from ..photos.detect import Detector, Face
+from ..photos.encode import SUFFIXES
+from ..storage import ensure_folder, whole_folder
 from .readers.arface import read_raw
 from .table import Row, Table
 
@@ -94,6 +95,8 @@ def open_crops(
     home = (folder or default_folder()) / f"{table.name}-{size}-{key_of(table, size)}"
     if not (home / "index.json").is_file():
         _build(table, home, size, workers or os.cpu_count() or 1, quiet)
+    if not (home / "index.json").is_file():
+        raise DataError(f"the crop cache {home} is damaged: it holds other things; delete it and run again")
     index = json.loads((home / "index.json").read_text("utf-8"))
     rows: list[int] = index["rows"]
     if (home / "crops.u8").stat().st_size != len(rows) * size * size * 3:
@@ -105,6 +108,8 @@ def open_crops(
 def _decode(path: Path) -> NDArray[np.uint8]:
     if path.suffix.lower() == ".raw":  # AR-face as first published
         return read_raw(path)
+    if SUFFIXES.get(path.suffix.lower()) == "HEIF":  # which OpenCV does not know
+        return reading.read(path).pixels
     data = np.fromfile(path, np.uint8)
     image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     if image is None:
@@ -113,7 +118,7 @@ def _decode(path: Path) -> NDArray[np.uint8]:
 
 
 def _build(table: Table, home: Path, size: int, workers: int, quiet: bool) -> None:
-    home.parent.mkdir(parents=True, exist_ok=True)
+    ensure_folder(home.parent)
     local = threading.local()
 
     def cut(row: Row) -> NDArray[np.uint8] | str:
@@ -128,8 +133,7 @@ def _build(table: Table, home: Path, size: int, workers: int, quiet: bool) -> No
             return f"{row.key}: no face found"
         return crop_face(rgb, face.points, size)[0]
 
-    work = Path(tempfile.mkdtemp(prefix=f".{home.name}-", dir=home.parent))
-    try:
+    with whole_folder(home) as work:
         rows: list[int] = []
         problems: list[str] = []
         with open(work / "crops.u8", "wb") as out, ThreadPoolExecutor(workers) as pool:
@@ -146,10 +150,3 @@ def _build(table: Table, home: Path, size: int, workers: int, quiet: bool) -> No
             raise DataError(f"no face in any of the {len(table)} pictures of {table.name}; first: {problems[0]}")
         index = {"rows": rows, "problems": problems}
         (work / "index.json").write_text(json.dumps(index), "utf-8")
-        try:
-            os.replace(work, home)
-        except OSError:  # another process finished the same cache first
-            if not (home / "index.json").is_file():
-                raise
-    finally:
-        shutil.rmtree(work, ignore_errors=True)

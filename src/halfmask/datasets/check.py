@@ -18,9 +18,10 @@ from tqdm import tqdm
 from halfmask.datasets.pairs import lfw_pairs
 from halfmask.datasets.readers import read, recognise
 from halfmask.datasets.readers.arface import read_raw
-from halfmask.datasets.readers.files import printable
 from halfmask.datasets.table import Row, Table
-from halfmask.errors import DataError
+from halfmask.errors import DataError, shown
+from halfmask.photos import reading
+from halfmask.photos.encode import SUFFIXES
 
 SPLITS = ("train", "valid", "test")
 SHOWN = 20
@@ -74,17 +75,17 @@ class Report:
         ):
             if counts:
                 lines.append(f"  {title}: " + ", ".join(f"{value} {count:,}" for value, count in counts.items()))
-        for title, found in (
+        for title, names in (
             ("problems", self.problems),
             ("broken pictures", self.broken),
             ("people in two splits", self.in_two_splits),
             ("duplicate keys", self.duplicates),
         ):
-            if found:
-                lines.append(f"{len(found):,} {title}:")
-                lines += [f"  {text}" for text in found[:SHOWN]]
-                if len(found) > SHOWN:
-                    lines.append(f"  … and {len(found) - SHOWN:,} more (all are in the JSON)")
+            if names:
+                lines.append(f"{len(names):,} {title}:")
+                lines += [f"  {text}" for text in names[:SHOWN]]
+                if len(names) > SHOWN:
+                    lines.append(f"  … and {len(names) - SHOWN:,} more (all are in the JSON)")
         if self.ok:
             lines.append(
                 "nothing wrong" if self.decoded else "nothing wrong in the labels; the pictures were not opened"
@@ -127,7 +128,7 @@ def check(path: Path | str, layout: str | None = None, decode: bool = True, prog
                 splits_of.setdefault(row.identity, set()).add(row.split)
     keys = Counter(row.key for row in table)
     return Report(
-        root=printable(str(root)),
+        root=shown(root),
         layout=layout,
         pictures=len(table),
         people=len({row.identity for row in table} - {None}),
@@ -137,14 +138,14 @@ def check(path: Path | str, layout: str | None = None, decode: bool = True, prog
         splits=_counts(table, lambda row: row.split, key=SPLITS.index),
         people_by_split={s: len(people_of[s]) for s in (*SPLITS, "unknown") if s in people_of} if splits_of else {},
         pairs=pairs,
-        problems=[printable(text) for text in problems],
+        problems=[shown(text) for text in problems],
         broken=_broken(table, progress) if decode else [],
         in_two_splits=[
-            f"{printable(person)}: {', '.join(sorted(splits))}"
+            f"{shown(person)}: {', '.join(sorted(splits))}"
             for person, splits in sorted(splits_of.items())
             if len(splits) > 1
         ],
-        duplicates=[f"{printable(key)}: {n} rows" for key, n in sorted(keys.items()) if n > 1],
+        duplicates=[f"{shown(key)}: {n} rows" for key, n in sorted(keys.items()) if n > 1],
         decoded=decode,
     )
 
@@ -162,15 +163,15 @@ def _check_pairs(root: Path, problems: list[str]) -> dict[str, int]:
 
 def _counts(table: Table, value_of: Callable[[Row], str | None], key: Callable[[str], Any] = str) -> dict[str, int]:
     """Value → rows with it, by ``key``, then "unknown"; empty when no row has a value."""
-    found: dict[str, int] = {}
+    counts: dict[str, int] = {}
     unknown = 0
     for row in table:
         value = value_of(row)
         if value is None:
             unknown += 1
         else:
-            found[value] = found.get(value, 0) + 1
-    ordered = {printable(value): found[value] for value in sorted(found, key=key)}
+            counts[value] = counts.get(value, 0) + 1
+    ordered = {shown(value): counts[value] for value in sorted(counts, key=key)}
     return {**ordered, "unknown": unknown} if ordered and unknown else ordered
 
 
@@ -208,11 +209,13 @@ def _why_broken(row: Row) -> str | None:
     try:
         if row.path.suffix.lower() == ".raw":
             read_raw(row.path)
+        elif SUFFIXES.get(row.path.suffix.lower()) == "HEIF":  # which Pillow knows with an extra only
+            reading.read(row.path)
         else:
             with Image.open(row.path) as image:
                 image.load()
     except Image.UnidentifiedImageError:
-        return f"{printable(row.key)}: cannot be decoded: not a picture of a known kind"
+        return f"{shown(row.key)}: cannot be decoded: not a picture of a known kind"
     except Exception as error:  # a damaged file makes Pillow's decoders raise nearly anything; none may stop the rest
-        return f"{printable(row.key)}: cannot be decoded: {printable(str(error))}"
+        return f"{shown(row.key)}: cannot be decoded: {shown(str(error))}"
     return None

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from halfmask.datasets.readers.files import csv_rows, printable, text_lines
+from halfmask.datasets.labels import csv_rows, text_lines
 from halfmask.datasets.readers.lfw import read_lfw
 from halfmask.datasets.table import Table
-from halfmask.errors import DataError
+from halfmask.errors import DataError, shown
 
 _SAME_WORDS = {
     "1": True,
@@ -58,12 +58,12 @@ def lfw_pairs(root: Path | str, file: str = "pairs.txt") -> Pairs:
     root = Path(root)
     path = root / file
     if not path.is_file():
-        raise DataError(f"cannot read LFW's pairs: {printable(str(path))} is not there. It comes with LFW as {file}.")
+        raise DataError(f"cannot read LFW's pairs: {shown(path)} is not there. It comes with LFW as {file}.")
     keys = {row.path.stem: row.key for row in read_lfw(root)}
     lines = list(text_lines(path))
     header = lines[0][1].split() if lines else []
     if len(header) not in (1, 2) or not all(word.isdecimal() and int(word) > 0 for word in header):
-        got = printable(" ".join(header)[:60])
+        got = shown(" ".join(header)[:60])
         raise DataError(f"cannot read {file}: its first line is {got!r}, expected folds and pairs a fold, as '10 300'.")
     folds, half = (int(header[0]), int(header[1])) if len(header) == 2 else (1, int(header[0]))
     pairs: list[Pair] = []
@@ -74,9 +74,9 @@ def lfw_pairs(root: Path | str, file: str = "pairs.txt") -> Pairs:
         names = _lfw_names(line)
         absent = [name for name in names if name not in keys]
         if not names:
-            problems.append(f"{file} line {number}: {printable(line[:80])!r} is no pair; skipped")
+            problems.append(f"{file} line {number}: {shown(line[:80])!r} is no pair; skipped")
         elif absent:
-            problems.append(f"{file} line {number}: there is no picture {printable(' and no '.join(absent))}; skipped")
+            problems.append(f"{file} line {number}: there is no picture {shown(' and no '.join(absent))}; skipped")
         else:
             # Sameness is read off the row, not its place, so that a row too few or too many mislabels nothing.
             same = len(line.split()) == 3
@@ -117,11 +117,11 @@ def read_pairs(path: Path | str, table: Table) -> Pairs:
         a, b, same, fold = cells["a"], cells["b"], cells["same"].lower(), cells.get("fold", "")
         absent = [key for key in (a, b) if key not in keys]
         if absent:
-            problems.append(f"{where}: there is no picture {printable(' and no '.join(absent))}; skipped")
+            problems.append(f"{where}: there is no picture {shown(' and no '.join(absent))}; skipped")
         elif same not in _SAME_WORDS:
-            problems.append(f"{where}: same is {printable(same)!r}, expected 1 or 0; skipped")
+            problems.append(f"{where}: same is {shown(same)!r}, expected 1 or 0; skipped")
         elif fold and not fold.isdecimal():
-            problems.append(f"{where}: fold is {printable(fold)!r}, expected a whole number; skipped")
+            problems.append(f"{where}: fold is {shown(fold)!r}, expected a whole number; skipped")
         else:
             pairs.append(Pair(a, b, _SAME_WORDS[same], int(fold) if fold else None))
     return Pairs(pairs, problems)
@@ -130,8 +130,6 @@ def read_pairs(path: Path | str, table: Table) -> Pairs:
 def _checked_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     for number, cells in csv_rows(path):
         if not {"a", "b", "same"} <= cells.keys():
-            got = printable(", ".join(cells))
-            raise DataError(
-                f"cannot read pairs from {printable(path.name)}: its columns are {got}, expected a, b, same."
-            )
-        yield f"{printable(path.name)} line {number}", cells
+            got = shown(", ".join(cells))
+            raise DataError(f"cannot read pairs from {shown(path.name)}: its columns are {got}, expected a, b, same.")
+        yield f"{shown(path.name)} line {number}", cells

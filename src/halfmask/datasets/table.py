@@ -66,11 +66,11 @@ class Table:
 
     def counts(self, column: str) -> dict[object, int]:
         """How many rows carry each value of a column, in the order of the values, None last."""
-        found: dict[object, int] = {}
+        totals: dict[object, int] = {}
         for row in self.rows:
             value = getattr(row, column)
-            found[value] = found.get(value, 0) + 1
-        return dict(sorted(found.items(), key=lambda kv: (kv[0] is None, str(kv[0]))))
+            totals[value] = totals.get(value, 0) + 1
+        return dict(sorted(totals.items(), key=lambda kv: (kv[0] is None, str(kv[0]))))
 
 
 def concat(tables: Iterable[Table], name: str = "combined") -> Table:

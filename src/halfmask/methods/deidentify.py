@@ -137,8 +137,8 @@ class Deidentify:
         if not len(crops):
             return np.zeros_like(crops)
         with _threads_of_torch(self._threads):
-            found = [self._one(torch.from_numpy(np.ascontiguousarray(crop))[None].clamp(0, 1)) for crop in crops]
-        return np.concatenate([one.numpy() for one in found])
+            changes = [self._one(torch.from_numpy(np.ascontiguousarray(crop))[None].clamp(0, 1)) for crop in crops]
+        return np.concatenate([one.numpy() for one in changes])
 
     def _one(self, face: Tensor) -> Tensor:
         """The change of one face (1, 3, 224, 224)."""
@@ -165,7 +165,7 @@ class Deidentify:
 
         with torch.no_grad():
             both = torch.cat([face, face.flip(3)])
-            own = [normalize(found.sum(0), dim=0) for found in seen(both)]
+            own = [normalize(descriptors.sum(0), dim=0) for descriptors in seen(both)]
 
         def pasted(x: Tensor) -> Tensor:
             return face + reach * (x - face)
@@ -182,7 +182,7 @@ class Deidentify:
         def loss(x: Tensor, rows: Tensor) -> Tensor:
             # each view shows x and the original alike
             both = torch.stack([view(torch.cat([pasted(x), face]), rng) for _ in range(self.search.views)])
-            cosines = [(found @ one).mean() for found, one in zip(seen(both[:, 0]), own, strict=True)]
+            cosines = [(descriptors @ one).mean() for descriptors, one in zip(seen(both[:, 0]), own, strict=True)]
             drift = drifted(both[:, 0], both[:, 1]) if self._keepers else 0.0
             return (torch.stack(cosines).mean() + self.keep * drift)[None]
 
@@ -199,11 +199,11 @@ class Deidentify:
                 x = face + (x - face) * (0.99 * (allowed / lost) ** 0.5)
             return x
 
-        made = perturb(
+        perturbed = perturb(
             face, loss, None, step=step, weight=self.search.weight, steps=self.steps,
             momentum=self.search.momentum, transform=transform, project=project,
         )  # fmt: skip
-        return made.images - face
+        return perturbed.images - face
 
 
 def _keeper(name: str) -> AttributeNet:

@@ -90,7 +90,7 @@ def perturb(
     _check(images, rule, step=step, steps=steps, weight=weight, epsilon=epsilon, start=start, momentum=momentum)
     original = images.detach()
     x = (original if start is None else start.detach().to(original)).clone()
-    kept, reached = x.clone(), torch.full((len(x),), steps, device=x.device)
+    nearest_x, reached = x.clone(), torch.full((len(x),), steps, device=x.device)
     nearest = torch.full((len(x),), torch.inf, dtype=x.dtype, device=x.device)
     succeeded = torch.zeros(len(x), dtype=torch.bool, device=x.device)
     velocity = torch.zeros_like(x) if momentum else None
@@ -105,7 +105,7 @@ def perturb(
             distance = (x[hit] - original[hit]).flatten(1).norm(dim=1)
             better = distance < nearest[hit]
             hit, distance = hit[better], distance[better]
-            kept[hit], nearest[hit], reached[hit], succeeded[hit] = x[hit], distance, i, True
+            nearest_x[hit], nearest[hit], reached[hit], succeeded[hit] = x[hit], distance, i, True
             if stop:
                 rows = rows[~done]
         if i == steps or not len(rows):
@@ -121,8 +121,8 @@ def perturb(
         x[rows] = _updated(now.detach(), original[rows], gradient, rule, step, weight, epsilon)
         if project is not None:
             x[rows] = project(x[rows], rows)
-    kept[~succeeded] = x[~succeeded]
-    return Perturbed(kept, succeeded, reached)
+    nearest_x[~succeeded] = x[~succeeded]
+    return Perturbed(nearest_x, succeeded, reached)
 
 
 def gaussian_start(images: Tensor, seed: int = 0, mean: float = 0.5, deviation: float = 0.2) -> Tensor:

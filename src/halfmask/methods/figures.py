@@ -33,9 +33,9 @@ def measured(place: Path | None = None) -> dict[str, Any]:
     if not place.is_file():
         return {"benchmark": None, "halfmask": None, "created": None, "originals": {}, "methods": []}
     try:
-        found: dict[str, Any] = json.loads(place.read_text("utf-8"))
-        if found["format"] != FORMAT:
-            raise ValueError(f"format {found['format']}, expected {FORMAT}")
+        figures: dict[str, Any] = json.loads(place.read_text("utf-8"))
+        if figures["format"] != FORMAT:
+            raise ValueError(f"format {figures['format']}, expected {FORMAT}")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"{place} cannot be read: {error}. Reinstall halfmask.") from error
-    return found
+    return figures

@@ -6,7 +6,8 @@ import os
 import secrets
 from pathlib import Path
 
-from ..errors import UsageError
+from ..errors import DataError, UsageError
+from ..storage import ensure_folder, whole
 
 
 def key_file() -> Path:
@@ -23,20 +24,13 @@ def own_key() -> str:
         return given
     path = key_file()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Written aside and linked: of two processes that come first together, one wins and both read its key.
-        part = path.with_name(f".key.{os.getpid()}.{secrets.token_hex(4)}")
         if not path.exists():
-            part.touch(mode=0o600)
-            part.write_text(secrets.token_hex(32), "ascii")
-            try:
-                os.link(part, path)
-            except FileExistsError:
-                pass
-            finally:
-                part.unlink()
+            ensure_folder(path.parent)
+            # of two processes that come first together, one wins and both read its key
+            with whole(path, exclusive=True, mode=0o600) as fresh:
+                fresh.write_text(secrets.token_hex(32), "ascii")
         key = path.read_text("ascii").strip()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, DataError) as error:
         raise UsageError(
             f"your key {path} can be neither read nor made: {error}. Set HALFMASK_KEY, or give key=TEXT to the method"
         ) from error

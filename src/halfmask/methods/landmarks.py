@@ -106,10 +106,10 @@ class Landmarks:
             [cv2.warpAffine(np.ascontiguousarray(c.transpose(1, 2, 0)), matrix, (SIZE, SIZE)) for c in crops]
         )
         batch = seen.transpose(0, 3, 1, 2) * np.float32(255)
-        found = self._net(np.concatenate([batch, batch[..., ::-1]])).reshape(2, -1, 68, 2)
-        mirrored = found[1][:, MIRROR]
+        both = self._net(np.concatenate([batch, batch[..., ::-1]])).reshape(2, -1, 68, 2)
+        mirrored = both[1][:, MIRROR]
         mirrored[..., 0] = 1 - mirrored[..., 0]
-        mean = (found[0] + mirrored) / 2 * side + np.array([left, top]) - 0.5
+        mean = (both[0] + mirrored) / 2 * side + np.array([left, top]) - 0.5
         return np.stack([_aligned(points.astype(np.float32)) for points in mean])
 
 

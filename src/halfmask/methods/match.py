@@ -40,8 +40,8 @@ class SFace:
         if not len(crops):
             return np.zeros((0, 128), np.float32)
         # One by one: the published file fixes its batch to 1. It takes RGB in [0, 255] and normalises inside.
-        found = np.concatenate([self._net(crop.transpose(2, 0, 1)[None].astype(np.float32)) for crop in crops])
-        return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True), np.float32)
+        descriptors = np.concatenate([self._net(crop.transpose(2, 0, 1)[None].astype(np.float32)) for crop in crops])
+        return np.asarray(descriptors / np.linalg.norm(descriptors, axis=1, keepdims=True), np.float32)
 
     def match(self, before: NDArray[np.uint8], after: NDArray[np.uint8], points: NDArray[np.float32]) -> float:
         """Cosine between the same face in two photos of one size, in [-1, 1], higher = more alike.

@@ -78,8 +78,8 @@ def warps(shape: Points, *sources: Points) -> list[NDArray[np.float32]]:
     # x' = a x + b y + c for each triangle, source and coordinate: (T, 3, 2 S)
     maps = np.linalg.pinv(np.dstack([ends, np.ones(corners.shape)])) @ np.hstack(framed[1:])[corners]
     a, b, c = maps.astype(np.float32).transpose(1, 2, 0)
-    found = [a[k][which] * _X + b[k][which] * _Y + c[k][which] for k in range(len(a))]
-    return [np.dstack(found[k : k + 2]) for k in range(0, len(found), 2)]
+    landmarks = [a[k][which] * _X + b[k][which] * _Y + c[k][which] for k in range(len(a))]
+    return [np.dstack(landmarks[k : k + 2]) for k in range(0, len(landmarks), 2)]
 
 
 def face_mask(points: Points) -> Image:
@@ -208,10 +208,10 @@ class Mixing:
 
     def _ready(self, crops: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], Points]:
         """Landmarks of partners, and of several only the half whose foreheads are freest of hair."""
-        found = np.concatenate([self._find(_floats(crops[i : i + 16])) for i in range(0, len(crops), 16)])
-        order = np.argsort([covered(*both) for both in zip(crops, found, strict=True)], kind="stable")
-        kept = np.sort(order[: (len(crops) + 1) // 2])
-        return crops[kept], found[kept]
+        landmarks = np.concatenate([self._find(_floats(crops[i : i + 16])) for i in range(0, len(crops), 16)])
+        order = np.argsort([covered(*both) for both in zip(crops, landmarks, strict=True)], kind="stable")
+        chosen = np.sort(order[: (len(crops) + 1) // 2])
+        return crops[chosen], landmarks[chosen]
 
     def partner(self, crop: Image, points: Points, gender: int) -> tuple[Image, Points]:
         """The partner of a crop (3, 224, 224) with these landmarks: image (224, 224, 3) in [0, 1], landmarks (68, 2).

@@ -55,8 +55,8 @@ def from_folder(where: str, seed: int = 0, *, quiet: bool = False) -> Pools:
         )
     crops = open_crops(known.where(lambda row: row.key in kept), quiet=quiet)
     women, men = ([i for i, row in enumerate(crops.rows) if row.gender == gender] for gender in (0, 1))
-    for word, found in (("female", women), ("male", men)):
-        if not found:
+    for word, people in (("female", women), ("male", men)):
+        if not people:
             raise DataError(f"partners={where} shows no {word} face; expected faces of both genders")
     return crops.take(women), crops.take(men)
 

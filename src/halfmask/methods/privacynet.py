@@ -99,11 +99,11 @@ class PrivacyNet:
 
         Crops are RGB (N, 3, 224, 224) in [0, 1].
         """
-        found = {"gender": np.asarray(gender, np.int64)}
+        classes = {"gender": np.asarray(gender, np.int64)}
         for name, belongs in self._belongs.items():
-            said = self._reader.probabilities(crops, name) + self._reader.probabilities(crops[..., ::-1], name)
-            found[name] = (said @ belongs).argmax(1)
-        return found
+            probabilities = self._reader.probabilities(crops, name) + self._reader.probabilities(crops[..., ::-1], name)
+            classes[name] = (probabilities @ belongs).argmax(1)
+        return classes
 
     def aim(self, crops: Faces, own: Mapping[str, NDArray[np.integer]]) -> dict[str, NDArray[np.int64]]:
         """The classes to show, (N,) by attribute: of hidden ones the target, of the others the face's ``own``."""

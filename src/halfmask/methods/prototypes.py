@@ -25,12 +25,12 @@ class Prototypes:
     """
 
     def __init__(self, path: Path) -> None:
-        with np.load(path) as kept:
-            everybody = np.stack([kept["female"], kept["male"]])[None]
-            of_groups = [kept["groups"]] if "groups" in kept else []
-            share = float(kept["male_share"])
-            self.reach = float(kept["reach"]) if "reach" in kept else 1.0
-            self._grouped = kept["grouped"].tolist() if "grouped" in kept else [False]
+        with np.load(path) as arrays:
+            everybody = np.stack([arrays["female"], arrays["male"]])[None]
+            of_groups = [arrays["groups"]] if "groups" in arrays else []
+            share = float(arrays["male_share"])
+            self.reach = float(arrays["reach"]) if "reach" in arrays else 1.0
+            self._grouped = arrays["grouped"].tolist() if "grouped" in arrays else [False]
         pixels = np.concatenate([everybody, *of_groups]).transpose(0, 1, 4, 2, 3)
         #: by group (0 is everybody) and gender label, (1 or 5, 2, 3, 224, 224), in [0, 1]
         self.by_group: Faces = pixels.astype(np.float32) / np.float32(255)
@@ -76,9 +76,9 @@ class GroupEstimate:
 
     def __call__(self, crops: Faces) -> NDArray[np.int64]:
         """0..4, (N,), for RGB crops (N, 3, 224, 224) in [0, 1]; 0 for a face of none of the groups."""
-        said = self._net.named(crops)
-        found = []
-        for ages, races in zip(said["age"], said["race"], strict=True):
+        probabilities = self._net.named(crops)
+        groups = []
+        for ages, races in zip(probabilities["age"], probabilities["race"], strict=True):
             years = self._ages[int(np.searchsorted(ages.cumsum(), 0.5).clip(0, len(ages) - 1))]
-            found.append(group(years.low, years.high or 200, self._races[int(races.argmax())]))
-        return np.array(found, np.int64)
+            groups.append(group(years.low, years.high or 200, self._races[int(races.argmax())]))
+        return np.array(groups, np.int64)

@@ -52,9 +52,9 @@ class San:
         self._sans = Sans([network], means, threads)
         #: says which numbers these are: of the two files' sha256, 12 digits each
         self.fingerprint = self._sans.fingerprint
-        kept = self._sans.prototypes
+        prototypes = self._sans.prototypes
         #: mean faces by gender label, (2, 3, 224, 224), and the neutral one
-        self.means, self.neutral = kept.means, kept.neutral
+        self.means, self.neutral = prototypes.means, prototypes.neutral
 
     @property
     def reach(self) -> float:

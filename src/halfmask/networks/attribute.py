@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from .. import __version__
 from ..errors import UsageError
 from .backbones import BACKBONES, Backbone
-from .files import loading, read_weights, write_weights
 from .heads import HEADS, Head
+from .state import loading, read_weights, write_weights
 
 _FORMAT = "1"
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "int8": torch.int8}
@@ -124,8 +124,8 @@ def _across(channels: Tensor, kernel: Tensor) -> Tensor:
 
 
 def _heads(described: Mapping[str, Mapping[str, Iterable[str]]], in_features: int) -> dict[str, Head]:
-    made = {}
+    heads = {}
     for name, given in described.items():
         options = {k: v for k, v in given.items() if k not in ("kind", "classes")}
-        made[name] = HEADS[str(given["kind"])](in_features, tuple(given["classes"]), **options)
-    return made
+        heads[name] = HEADS[str(given["kind"])](in_features, tuple(given["classes"]), **options)
+    return heads

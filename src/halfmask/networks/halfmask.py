@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from .. import __version__
 from ..photos.align import CROP
-from .files import loading, read_weights, write_weights
 from .resize import Resize, triangle
+from .state import loading, read_weights, write_weights
 
 #: The side at which the network works.
 SIDE = 112
@@ -100,15 +100,32 @@ class Masker(nn.Module):
 
     @classmethod
     def load(cls, path: Path) -> Masker:
-        """What :meth:`save` wrote, float32, frozen, in evaluation mode.
+        """What :meth:`save` wrote, or the ONNX file made of it, float32, frozen, in evaluation mode.
 
-        Raises :class:`~halfmask.errors.WeightsError` when the file is damaged or something else's.
+        The kernels of an ONNX file were rounded to float16. Raises
+        :class:`~halfmask.errors.WeightsError` when the file is damaged or something else's.
         """
         with loading(path, "the generator", "Masker.save"):
-            about, state = read_weights(path, _FORMAT)
+            about, state = _exported(path) if path.suffix == ".onnx" else read_weights(path, _FORMAT)
             net = cls(*(json.loads(about[k]) for k in ("ages", "races", "widths")))
             net.load_state_dict({name: v.float() for name, v in state.items()})
         return net.requires_grad_(False).eval()
+
+
+def _exported(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Description and state of what ``training.export.export_masker`` wrote."""
+    import onnx
+    from onnx import numpy_helper
+
+    try:
+        model = onnx.load(path)
+    except Exception as error:  # onnx raises protobuf's own classes, which it does not export
+        raise ValueError(f"it is no ONNX file: {error}") from error
+    arrays = {t.name.removesuffix(".half"): numpy_helper.to_array(t) for t in model.graph.initializer}
+    state = {k.removeprefix("net."): torch.from_numpy(v.copy()) for k, v in arrays.items() if k.startswith("net.")}
+    about = {p.key: p.value for p in model.metadata_props}
+    widths = [len(state[name]) for name in ("stem.weight", "down.0.weight", "down.1.weight")]
+    return about | {"widths": json.dumps(widths)}, state
 
 
 class MaskerForExport(nn.Module):

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from ..errors import UsageError
 from ..photos.align import CROP
 from .facenet import FaceNet
-from .files import loading, read_weights, write_weights
 from .resize import Resize
 from .sface import SFace
+from .state import loading, read_weights, write_weights
 from .vggface import VGGFace
 
 #: Weight of the squares of the regularised weights in the loss, the slides' L2Regularizer(1e-3).

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .files import loading, read_weights, write_weights
 from .gendercnn import to_gray
 from .resize import Resize
+from .state import loading, read_weights, write_weights
 
 _SIDE = 112  # pixels of the ArcFace cut of the template; five poolings leave 4 x 4
 

@@ -150,9 +150,9 @@ def _arrange(file: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
     """The file's arrays under our names, float32, in PyTorch's order: out, in, height, width."""
     state: dict[str, Tensor] = {}
     for name, value in file.items():
-        found = re.search(r"(conv\d_\d|fc[678])[._/]+(weights?|kernel|W|bias(?:es)?|b)(?::0)?$", name)
-        if found and found[1] in _LAYERS:
-            state[f"{found[1]}.{'bias' if found[2].startswith('b') else 'weight'}"] = value.float()
+        match = re.search(r"(conv\d_\d|fc[678])[._/]+(weights?|kernel|W|bias(?:es)?|b)(?::0)?$", name)
+        if match and match[1] in _LAYERS:
+            state[f"{match[1]}.{'bias' if match[2].startswith('b') else 'weight'}"] = value.float()
     if missing := [f"{n}.{k}" for n in _LAYERS for k in ("weight", "bias") if f"{n}.{k}" not in state]:
         raise WeightsError(
             f"{path} is not VGG-Face: it has no {', '.join(missing)}; it holds {', '.join(list(file)[:8])}…"

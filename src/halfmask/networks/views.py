@@ -127,8 +127,8 @@ def mssim(before: Tensor, after: Tensor) -> Tensor:
     """
     from pytorch_msssim import ssim
 
-    found: Tensor = ssim(to_gray(before), to_gray(after), data_range=1.0, size_average=False)
-    return found
+    similarity: Tensor = ssim(to_gray(before), to_gray(after), data_range=1.0, size_average=False)
+    return similarity
 
 
 @lru_cache(maxsize=8)

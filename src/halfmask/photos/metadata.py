@@ -61,22 +61,22 @@ def kept_exif(image: Image.Image, size: tuple[int, int]) -> bytes | None:
     """
     try:
         source = image.getexif()
-        kept = Image.Exif()
+        exif = Image.Exif()
         for tag in _KEPT:
             if tag in source:
-                kept[tag] = source[tag]
+                exif[tag] = source[tag]
         for tag in (_EXIF, _GPS):
             directory = {k: v for k, v in source.get_ifd(tag).items() if k not in (_MAKER_NOTE, _INTEROP)}
             for name, number in zip((_WIDTH, _HEIGHT), size, strict=True):
                 if tag == _EXIF and name in directory:
                     directory[name] = number
             if directory:
-                kept.get_ifd(tag).update(directory)
-                kept[tag] = kept.get_ifd(tag)
-        if not len(kept):
+                exif.get_ifd(tag).update(directory)
+                exif[tag] = exif.get_ifd(tag)
+        if not len(exif):
             return None
-        kept[ORIENTATION] = 1
-        return kept.tobytes()
+        exif[ORIENTATION] = 1
+        return exif.tobytes()
     except Exception:  # as above: metadata that cannot be read is metadata that is not there
         return None
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
-import stat
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,13 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import PhotoError
+from ..storage import whole
 from . import encode, samples
 from .encode import SUFFIXES, Traits, format_of
 from .palette import Palette, recolour
 from .paste import Change, combine
-
-#: Ends the name of a file while it is being written; what is left of it after a power cut may be deleted.
-PART_SUFFIX = ".halfmask-part"
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,62 +151,13 @@ class Photo:
         lossless WebP lossless. ``keep_metadata`` keeps EXIF and XMP, upright and without previews. What a format
         cannot hold is converted: 16 bits to 8, alpha to white paper, a palette to RGB.
 
-        A file is whole or absent: it is written beside the target, flushed to the disk and then renamed over it. A
-        folder, device, pipe or socket is refused.
+        A file is whole or absent (:func:`halfmask.storage.whole`). A folder, device, pipe or socket is refused.
         Raises :class:`~halfmask.errors.PhotoError` when the photo cannot be encoded or written.
         """
         if not isinstance(target, str | os.PathLike):
             target.write(self.encode(format, quality=quality, keep_metadata=keep_metadata))
             return
         path = Path(target)
-        if odd := not_replaceable(path):
-            raise PhotoError(f"cannot write {shown(path)}: it {odd}; expected a file, or a name that is free")
         data = self.encode(format or SUFFIXES.get(path.suffix.lower()), quality=quality, keep_metadata=keep_metadata)
-        try:
-            _write_whole(path, data)
-        except OSError as error:
-            raise PhotoError(
-                f"cannot write {shown(path)} ({len(data)} bytes): {error.strerror or error}; nothing was changed "
-                "there. Check that the folder exists, can be written to and has room."
-            ) from error
-
-
-def shown(path: str | Path) -> str:
-    r"""A name that can be printed anywhere: control characters and bytes that are not UTF-8 are written as escapes.
-
-    >>> shown("a\x1b[31m.jpg")
-    'a\\x1b[31m.jpg'
-    """
-    text = str(path)
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def not_replaceable(path: Path) -> str | None:
-    """Why what stands at a path must not be replaced by a file; None when it is a regular file or nothing.
-
-    Renaming a file over a device or a pipe would succeed, and take it away from everybody else who uses it.
-    """
-    try:
-        mode = path.stat().st_mode
-    except OSError:
-        return None  # absent; what else may be wrong, writing will say
-    if stat.S_ISREG(mode):
-        return None
-    return "is a folder" if stat.S_ISDIR(mode) else "is a device, a pipe or a socket"
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    """Write beside the target, flush, rename: at every moment the target is its old self, or whole."""
-    part = path.with_name(f".{secrets.token_hex(8)}{PART_SUFFIX}")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-    try:
-        with open(descriptor, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(path)
-    except BaseException:  # Ctrl-C as well
-        part.unlink(missing_ok=True)
-        raise
+        with whole(path, error=PhotoError) as fresh:
+            fresh.write_bytes(data)

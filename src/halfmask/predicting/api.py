@@ -15,10 +15,10 @@ from PIL import Image
 
 from ..datasets.ages import AgeClass
 from ..errors import UsageError
-from ..photos import files
+from ..photos import reading
 from ..photos.align import crop_face
 from ..photos.detect import Detector
-from ..photos.files import MAX_PIXELS
+from ..photos.reading import MAX_PIXELS
 from ..weights import store
 from .network import AttributeNetwork
 
@@ -63,21 +63,23 @@ class Predictor:
         """Predictions for the faces of an RGB photo, uint8 (H, W, 3), largest first."""
         if not hasattr(self._local, "detector"):
             self._local.detector = Detector(path=self._yunet)
-        found, crops = [], []
+        faces_seen, crops = [], []
         for face in self._local.detector(pixels):
             try:
                 crops.append(crop_face(pixels, face.points)[0])
             except ValueError:
                 continue  # its five points coincide, so it is no face that could be told from another
-            found.append(face)
+            faces_seen.append(face)
             if faces == "largest":
                 break
-        if not found:
+        if not faces_seen:
             return []
-        said = self.network.probabilities(np.stack(crops).transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255))
+        probabilities = self.network.probabilities(
+            np.stack(crops).transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
+        )
         return [
-            self._prediction(face.box, face.points, face.score, {name: p[i] for name, p in said.items()})
-            for i, face in enumerate(found)
+            self._prediction(face.box, face.points, face.score, {name: p[i] for name, p in probabilities.items()})
+            for i, face in enumerate(faces_seen)
         ]
 
     def _prediction(
@@ -85,19 +87,19 @@ class Predictor:
         box: tuple[float, float, float, float],
         points: NDArray[np.float32],
         score: float,
-        said: Mapping[str, NDArray[np.float64]],
+        by_head: Mapping[str, NDArray[np.float64]],
     ) -> Prediction:
         words = self.network.classes
-        age, interval = age_of(said["age"], self.network.years) if "age" in said else (None, None)
+        age, interval = age_of(by_head["age"], self.network.years) if "age" in by_head else (None, None)
         return Prediction(
             box,
             points,
             score,
-            gender=words["gender"][int(said["gender"].argmax())] if "gender" in said else None,
+            gender=words["gender"][int(by_head["gender"].argmax())] if "gender" in by_head else None,
             age=age,
             age_interval=interval,
-            race=words["race"][int(said["race"].argmax())] if "race" in said else None,
-            probabilities={name: dict(zip(words[name], p.tolist(), strict=True)) for name, p in said.items()},
+            race=words["race"][int(by_head["race"].argmax())] if "race" in by_head else None,
+            probabilities={name: dict(zip(words[name], p.tolist(), strict=True)) for name, p in by_head.items()},
         )
 
 
@@ -154,7 +156,7 @@ def predict(
     path = None if network is None else Path(network)
     stamp = path.stat().st_mtime_ns if path is not None and path.is_file() else 0
     predictor = _predictor(path, stamp, threads)
-    return predictor(files.read(image, max_pixels=max_pixels).pixels, faces)
+    return predictor(reading.read(image, max_pixels=max_pixels).pixels, faces)
 
 
 @lru_cache(maxsize=4)

@@ -93,8 +93,8 @@ class AttributeNetwork(Network):
         return list(self.classes.items())
 
     def _run(self, crops: Faces) -> dict[str, NDArray[np.float64]]:
-        said = self._session.run(list(self.classes), {self._names[0]: np.ascontiguousarray(crops)})
-        return {name: np.asarray(p, np.float64) for name, p in zip(self.classes, said, strict=True)}
+        answers = self._session.run(list(self.classes), {self._names[0]: np.ascontiguousarray(crops)})
+        return {name: np.asarray(p, np.float64) for name, p in zip(self.classes, answers, strict=True)}
 
 
 def shipped_network() -> Path:

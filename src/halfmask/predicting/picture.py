@@ -57,7 +57,7 @@ def drawings(width: int, height: int, faces: Sequence[Prediction]) -> list[Drawi
     it, where it covers the least of the other faces and captions.
     """
     frames = [_frame(face.box, width, height) for face in faces]
-    made: list[Drawing] = []
+    drawings: list[Drawing] = []
     for face, frame in zip(faces, frames, strict=True):
         text = caption(face)
         letters = max(11, round(max(width, height) / 120), min(round(face.box[2] / 9), round(min(width, height) / 20)))
@@ -70,9 +70,11 @@ def drawings(width: int, height: int, faces: Sequence[Prediction]) -> list[Drawi
         inside = [(max(0, min(x, width - wide)), max(0, min(y, height - high))) for x, y in corners]
         boxes = [(x, y, min(x + wide, width), min(y + high, height)) for x, y in inside]
         # of equals min takes the first; its own frame counts too, onto which the picture's edge may have moved it
-        taken = [*frames, *(d.caption for d in made)]
-        made.append(Drawing(text, letters, frame, min(boxes, key=lambda b: sum(_shared(b, other) for other in taken))))
-    return made
+        taken = [*frames, *(d.caption for d in drawings)]
+        drawings.append(
+            Drawing(text, letters, frame, min(boxes, key=lambda b: sum(_shared(b, other) for other in taken)))
+        )
+    return drawings
 
 
 def captioned(photo: Photo, faces: Sequence[Prediction]) -> Photo:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from .. import __version__
-from ..photos.photo import shown
+from ..errors import shown
 from ..tabular import csv_line
 from .api import LEVEL, Prediction
 from .network import AttributeNetwork
@@ -18,7 +18,7 @@ _DIGITS = 4  # of a probability
 
 def as_dict(face: Prediction) -> dict[str, Any]:
     """A prediction in plain values, as it stands in the JSON; what the network does not read is absent."""
-    said = {
+    by_head = {
         head: {word: round(p, _DIGITS) for word, p in probabilities.items()}
         for head, probabilities in face.probabilities.items()
     }
@@ -28,16 +28,16 @@ def as_dict(face: Prediction) -> dict[str, Any]:
         "detection": round(face.detection, _DIGITS),
     }
     if face.gender is not None:
-        entry["gender"] = {"word": face.gender, "probabilities": said["gender"]}
+        entry["gender"] = {"word": face.gender, "probabilities": by_head["gender"]}
     if face.age is not None and face.age_interval is not None:
         entry["age"] = {
             "years": round(face.age, 1),
             "interval": list(face.age_interval),
             "level": LEVEL,
-            "probabilities": said["age"],
+            "probabilities": by_head["age"],
         }
     if face.race is not None:
-        entry["race"] = {"word": face.race, "probabilities": said["race"]}
+        entry["race"] = {"word": face.race, "probabilities": by_head["race"]}
     return entry
 
 
@@ -78,5 +78,8 @@ def _cells(head: str, face: Prediction, heads: Mapping[str, tuple[str, ...]]) ->
     if head == "age":
         low, high = face.age_interval or (None, None)
         return [None if face.age is None else round(face.age, 1), low, high]
-    said = face.probabilities[head]
-    return [face.gender if head == "gender" else face.race, *(round(said[word], _DIGITS) for word in heads[head])]
+    probabilities = face.probabilities[head]
+    return [
+        face.gender if head == "gender" else face.race,
+        *(round(probabilities[word], _DIGITS) for word in heads[head]),
+    ]

@@ -8,10 +8,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import HalfmaskError, PhotoError
-from ..photos import files
-from ..photos.files import MAX_PIXELS
-from ..photos.photo import shown
+from ..errors import HalfmaskError, PhotoError, shown
+from ..photos import reading
+from ..photos.reading import MAX_PIXELS
+from ..storage import ensure_folder
 from .api import Prediction, Predictor
 from .picture import captioned
 
@@ -58,17 +58,12 @@ def run(
 
 def _look(source: Path, picture: Path | None, predictor: Predictor, faces: str, max_pixels: int) -> Seen:
     try:
-        photo = files.read(source, max_pixels=max_pixels)
-        found = tuple(predictor(photo.pixels, faces))
+        photo = reading.read(source, max_pixels=max_pixels)
+        predictions = tuple(predictor(photo.pixels, faces))
         if picture is not None:
-            try:
-                picture.parent.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise PhotoError(
-                    f"the folder {shown(picture.parent)} cannot be made: {error.strerror or error}"
-                ) from error
-            captioned(photo, found).save(picture, format=photo.format)
-        return Seen(source, photo.width, photo.height, found)
+            ensure_folder(picture.parent, error=PhotoError)
+            captioned(photo, predictions).save(picture, format=photo.format)
+        return Seen(source, photo.width, photo.height, predictions)
     except HalfmaskError as error:
         return Seen(source, error=str(error))
     except Exception as error:  # one bad file never stops the rest

@@ -14,8 +14,8 @@ from PIL import Image
 
 from ..errors import UsageError
 from ..methods import DEFAULT
-from ..photos.files import MAX_PIXELS
 from ..photos.photo import Photo
+from ..photos.reading import MAX_PIXELS
 from .options import GENDERS, Options
 from .stages import FaceResult, Networks, Stages, run_one
 
@@ -163,10 +163,10 @@ def _one(image: Any, *, threads: int, **asked: Any) -> Result:
     if isinstance(gender, int | np.integer) and not isinstance(gender, bool) and gender in (0, 1):
         asked["gender"] = GENDERS[int(gender)]
     options = Options(**asked)
-    kept = tuple(sorted(options.asked.items()))
-    stages = Stages(options, _networks(options.method, options.gender is None, options.score, threads, kept))
-    photo, found, seconds = run_one(stages, image)
-    return Result(photo, found, seconds)
+    settings = tuple(sorted(options.asked.items()))
+    stages = Stages(options, _networks(options.method, options.gender is None, options.score, threads, settings))
+    photo, faces, seconds = run_one(stages, image)
+    return Result(photo, faces, seconds)
 
 
 @lru_cache(maxsize=4)

@@ -10,7 +10,7 @@ from ..errors import UsageError
 from ..methods import DEFAULT, METHODS
 from ..methods.choice import ATTRIBUTES, IDENTITY, attributes
 from ..methods.choice import strength as check_strength
-from ..photos.files import MAX_PIXELS
+from ..photos.reading import MAX_PIXELS
 
 GENDERS = ("female", "male")
 PROTOTYPES = ("sm", "nt", "op")

@@ -19,11 +19,12 @@ from typing import Any
 
 import cv2
 
-from ..errors import HalfmaskError, PhotoError
-from ..photos.photo import Photo, shown
+from ..errors import HalfmaskError, PhotoError, shown
+from ..photos.photo import Photo
+from ..storage import ensure_folder
 from .options import Options
 from .plan import Job, already_there
-from .stages import BATCH, Changed, FaceResult, Found, Networks, Stages
+from .stages import BATCH, Changed, FaceResult, Networks, Prepared, Stages
 
 #: Pixels of photos that may be in memory at once, before the ones that are just being decoded.
 PIXELS_HELD = 60_000_000
@@ -61,7 +62,7 @@ class _Task:
 
     stage: str
     jobs: list[Job]
-    found: list[Found]
+    prepared: list[Prepared]
 
 
 def cores() -> int:
@@ -105,7 +106,7 @@ def run(
     waiting = iter(jobs)
     more = True
     running: dict[Future[Any], _Task] = {}
-    ready: list[tuple[Job, Found]] = []  # found, not yet in a batch
+    ready: list[tuple[Job, Prepared]] = []  # found, not yet in a batch
     held = largest = 0  # pixels from found to written; the largest photo so far
     pool = ThreadPoolExecutor(workers, thread_name_prefix="halfmask")
     try:
@@ -128,10 +129,10 @@ def run(
                 future: Future[Any] = pool.submit(stages.find, job.source, labels.get(job.source))
                 running[future] = _Task("find", [job], [])
                 finding, photos = finding + 1, photos + 1
-            faces = sum(len(found.crops) for _, found in ready)
+            faces = sum(len(prepared.crops) for _, prepared in ready)
             if ready and (faces >= BATCH or not finding):
-                task = _Task("change", [job for job, _ in ready], [found for _, found in ready])
-                running[pool.submit(stages.change, task.found)] = task
+                task = _Task("change", [job for job, _ in ready], [prepared for _, prepared in ready])
+                running[pool.submit(stages.change, task.prepared)] = task
                 ready = []
             if not running:
                 if not more:
@@ -140,24 +141,24 @@ def run(
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 task = running.pop(future)
                 if error := future.exception():
-                    held -= sum(_pixels(found.photo) for found in task.found)
+                    held -= sum(_pixels(prepared.photo) for prepared in task.prepared)
                     for job in task.jobs:
                         yield failed(job, error)
                 elif task.stage == "find":
-                    found = future.result()
-                    size = _pixels(found.photo)
+                    prepared = future.result()
+                    size = _pixels(prepared.photo)
                     held, largest = held + size, max(largest, size)
-                    if found.crops:
-                        ready.append((task.jobs[0], found))
+                    if prepared.crops:
+                        ready.append((task.jobs[0], prepared))
                     else:
-                        write = pool.submit(_finish, stages, task.jobs[0], found, Changed({}, {}))
-                        running[write] = _Task("finish", task.jobs, [found])
+                        write = pool.submit(_finish, stages, task.jobs[0], prepared, Changed({}, {}))
+                        running[write] = _Task("finish", task.jobs, [prepared])
                 elif task.stage == "change":
-                    for job, found, changed in zip(task.jobs, task.found, future.result(), strict=True):
-                        write = pool.submit(_finish, stages, job, found, changed)
-                        running[write] = _Task("finish", [job], [found])
+                    for job, prepared, changed in zip(task.jobs, task.prepared, future.result(), strict=True):
+                        write = pool.submit(_finish, stages, job, prepared, changed)
+                        running[write] = _Task("finish", [job], [prepared])
                 else:
-                    held -= _pixels(task.found[0].photo)
+                    held -= _pixels(task.prepared[0].photo)
                     yield future.result()
     finally:
         pool.shutdown(cancel_futures=True)
@@ -167,18 +168,18 @@ def _pixels(photo: Photo) -> int:
     return photo.width * photo.height
 
 
-def _finish(stages: Stages, job: Job, found: Found, changed: Changed) -> Outcome:
+def _finish(stages: Stages, job: Job, prepared: Prepared, changed: Changed) -> Outcome:
     options = stages.options
-    if not found.faces and options.if_no_face == "skip":
+    if not prepared.faces and options.if_no_face == "skip":
         if job.output.exists():
             raise PhotoError(
                 f"no face was found, so nothing was written, but {shown(job.output)} of an earlier run is still there "
                 "and may be an unprotected copy; look at it and remove it"
             )
-        return Outcome(job, SKIPPED, seconds=found.seconds)
-    after, faces = stages.finish(found, changed)
+        return Outcome(job, SKIPPED, seconds=prepared.seconds)
+    after, faces = stages.finish(prepared, changed)
     write(after, job, options, copied=not faces)
-    return written(job, options, faces, found.seconds)
+    return written(job, options, faces, prepared.seconds)
 
 
 def written(job: Job, options: Options, faces: tuple[FaceResult, ...], seconds: dict[str, float]) -> Outcome:
@@ -193,10 +194,7 @@ def write(photo: Photo, job: Job, options: Options, *, copied: bool = False) -> 
 
     An unprotected copy gets the date of its photo, by which later runs know it from a protected one.
     """
-    try:
-        job.output.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise PhotoError(f"the folder {shown(job.output.parent)} cannot be made: {error.strerror or error}") from error
+    ensure_folder(job.output.parent, error=PhotoError)
     photo.save(
         job.output, format=job.format or photo.format, quality=options.quality, keep_metadata=options.keep_metadata
     )

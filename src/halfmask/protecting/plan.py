@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import filecmp
 import os
 import tempfile
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import UsageError
-from ..photos.photo import PART_SUFFIX, not_replaceable, shown
+from ..errors import UsageError, shown
+from ..storage import clear_leftovers, not_replaceable
 
 _NAMED = 10
-_STALE = 60  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +79,7 @@ def plan(inputs: Sequence[Path], output: str | Path, *, format: str | None = Non
     inputs that do not exist, an output inside an input, an output that would replace an input, and two photos that
     would become one file; it names them.
     """
-    from ..photos.files import format_of
+    from ..photos.reading import format_of
 
     out = Path(output)
     wanted = format_of(format) if format else None
@@ -103,12 +100,12 @@ def plan(inputs: Sequence[Path], output: str | Path, *, format: str | None = Non
         _refuse_clashes(jobs)
         return Plan(tuple(jobs), out, 0, ())
 
-    found = _list(inputs, out)
+    listing = _list(inputs, out)
     jobs = [
-        Job(p.source, out / p.place.with_name(_renamed(p.place.name, wanted)), p.name, wanted) for p in found.photos
+        Job(p.source, out / p.place.with_name(_renamed(p.place.name, wanted)), p.name, wanted) for p in listing.photos
     ]
     _refuse_clashes(jobs)
-    return Plan(tuple(jobs), out, found.ignored, found.problems)
+    return Plan(tuple(jobs), out, listing.ignored, listing.problems)
 
 
 def output_format(out: Path, format: str | None = None) -> str:
@@ -117,7 +114,7 @@ def output_format(out: Path, format: str | None = None) -> str:
     Raises :class:`~halfmask.errors.UsageError` when the suffix is no picture's, when ``format`` says otherwise, and
     when a folder, device or pipe is there.
     """
-    from ..photos.files import SUFFIXES, format_of
+    from ..photos.reading import SUFFIXES, format_of
 
     suffix = out.suffix.lower()
     if odd := not_replaceable(out):
@@ -143,19 +140,20 @@ def _checked(inputs: Sequence[Path]) -> list[Path]:
 
 
 def _list(inputs: Sequence[Path], out: Path | None) -> Listing:
-    photos, problems, ignored = [], [], 0
+    from ..photos.listing import list_photos
+
+    photos: list[Listed] = []
+    problems: list[tuple[str, str]] = []
+    ignored = 0
     for path in inputs:
         if path.is_file():
             photos.append(Listed(path, path.name, Path(path.name)))
             continue
         own = path.resolve().name if len(inputs) > 1 else ""
-        for name, reason in _walk(path, out):
-            if reason == "":
-                photos.append(Listed(path / name, name.as_posix(), own / name))
-            elif reason is None:
-                ignored += 1
-            else:
-                problems.append((shown(path / name), reason))
+        inside = list_photos(path, leave_out=out)
+        photos += [Listed(photo, name, Path(own, name)) for name, photo in inside.photos.items()]
+        problems += [(shown(path / name), reason) for name, reason in inside.problems]
+        ignored += inside.others
     return Listing(tuple(photos), ignored, tuple(problems))
 
 
@@ -164,47 +162,14 @@ def _place(path: Path) -> Path:
     return path.resolve() if path.is_dir() else path.parent.resolve() / path.name
 
 
-def _walk(root: Path, out: Path | None) -> Iterator[tuple[Path, str | None]]:
-    """(path within root, reason) of every file: reason "" for a photo, None for what is none, else what is wrong."""
-    from ..photos.files import is_photo
-
-    errors: list[OSError] = []
-    seen = {_identity(root)}
-    if out is not None and out.is_dir():
-        seen.add(_identity(out))  # a link may lead into it
-    for place, folders, files in os.walk(root, followlinks=True, onerror=errors.append):
-        here = Path(place)
-        kept = []
-        for name in sorted(folders):
-            try:
-                identity = _identity(here / name)
-            except OSError as error:
-                errors.append(error)
-                continue
-            if not name.startswith(".") and identity not in seen:
-                seen.add(identity)
-                kept.append(name)
-        folders[:] = kept
-        for name in sorted(files):
-            inside = (here / name).relative_to(root)
-            if name.startswith(".") or not is_photo(name):
-                yield inside, None
-            elif (here / name).is_file():
-                yield inside, ""
-            else:
-                yield inside, "is a link to nothing, or no regular file"
-    for failed in errors:
-        yield Path(failed.filename).relative_to(root), f"cannot be listed: {failed.strerror}"
-
-
 def _identity(path: Path) -> tuple[int, int]:
-    found = path.stat()
-    return found.st_dev, found.st_ino
+    status = path.stat()
+    return status.st_dev, status.st_ino
 
 
 def _renamed(name: str, wanted: str | None) -> str:
     """The file name with the suffix of the wanted format; a suffix that already is one of it stays."""
-    from ..photos.files import SUFFIXES
+    from ..photos.reading import SUFFIXES
 
     suffix = os.path.splitext(name)[1]  # noqa: PTH122  a name, not a path
     if wanted is None or SUFFIXES.get(suffix.lower()) == wanted:
@@ -249,12 +214,8 @@ def prepare(todo: Plan) -> None:
             f"nothing can be written to {shown(todo.out)}: {error.strerror or error}. Check that it is a folder of "
             "yours with room left, or choose another -o"
         ) from error
-    now = time.time()
     for folder in {job.output.parent for job in todo.jobs}:
-        for part in folder.glob(f".*{PART_SUFFIX}"):
-            with contextlib.suppress(OSError):
-                if now - part.stat().st_mtime > _STALE:  # another run may be writing at this moment
-                    part.unlink()
+        clear_leftovers(folder)
 
 
 def already_there(job: Job) -> str | None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import secrets
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -14,12 +12,12 @@ from types import TracebackType
 from typing import IO, Any
 
 from .. import __version__
-from ..errors import HalfmaskError, UsageError
+from ..errors import HalfmaskError, UsageError, shown
 from ..methods import METHODS
 from ..methods.choice import IDENTITY
 from ..methods.match import SAME_PERSON
-from ..photos.files import is_photo
-from ..photos.photo import PART_SUFFIX, not_replaceable, shown
+from ..photos.listing import is_photo
+from ..storage import not_replaceable, whole
 from . import pipeline
 from .options import Options
 from .pipeline import Outcome
@@ -167,7 +165,7 @@ class Report:
 
     def __init__(self, target: str | None, options: Options) -> None:
         self._target = target
-        self._part: Path | None = None
+        self._file: contextlib.AbstractContextManager[Path] | None = None
         self._stream: IO[str] | None = None
         self._first = True
         self._options = options
@@ -184,12 +182,11 @@ class Report:
         if self._target == "-":
             self._stream = sys.stdout
         elif self._target is not None:
-            path = Path(self._target)
-            self._part = path.with_name(f".{secrets.token_hex(8)}{PART_SUFFIX}")
+            self._file = whole(Path(self._target), error=HalfmaskError)
             try:
-                self._stream = open(self._part, "x", encoding="utf-8")
-            except OSError as error:
-                raise UsageError(f"the report {shown(path)} cannot be written: {error.strerror or error}") from error
+                self._stream = open(self._file.__enter__(), "w", encoding="utf-8")
+            except HalfmaskError as error:
+                raise UsageError(f"the report {error}") from error
         head = {"version": __version__, "options": asdict(self._options)}
         self._write(json.dumps(head)[:-1] + ', "photos": [')
         return self
@@ -219,19 +216,20 @@ class Report:
         figures["reasons"] = [f"{name}: {reason}" for name, reason in summary.reasons]
         figures["warned"] = [f"{name}: {what}" for name, what in summary.warned]
         self._write('\n], "summary": ' + json.dumps(figures) + "}\n")
-        if self._stream and self._part and self._target:
+        if self._stream and self._file:
             with self._telling():
                 self._stream.close()
-                os.replace(self._part, self._target)
-            self._part = None
+                file, self._file = self._file, None
+                file.__exit__(None, None, None)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._part and self._stream:  # not finished
+        if self._file and self._stream:  # not finished
             with contextlib.suppress(OSError):  # closing writes what is left, on a disk that may be full
                 self._stream.close()
-            self._part.unlink(missing_ok=True)
+            error = error or GeneratorExit()
+            self._file.__exit__(type(error), error, trace)  # nothing is put in place
 
     def _write(self, text: str) -> None:
         if self._stream:
@@ -242,11 +240,12 @@ class Report:
     def _telling(self) -> Iterator[None]:
         try:
             yield
-        except OSError as error:
+        except (OSError, HalfmaskError) as error:
             where = "to stdout" if self._target == "-" else shown(self._target or "")
+            reason = error.__cause__ if isinstance(error, HalfmaskError) else error
             raise HalfmaskError(
-                f"the report {where} could not be written: {error.strerror or error}. The photos written so far are "
-                "whole; give --json a place with room and run the same line again for the rest"
+                f"the report {where} could not be written: {getattr(reason, 'strerror', None) or reason}. The photos "
+                "written so far are whole; give --json a place with room and run the same line again for the rest"
             ) from error
 
 

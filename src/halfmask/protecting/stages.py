@@ -20,7 +20,7 @@ from .. import methods
 from ..errors import PhotoError, UsageError
 from ..methods.labels import GenderEstimate
 from ..methods.match import SFace
-from ..photos import files, paste
+from ..photos import paste, reading
 from ..photos.align import crop_face
 from ..photos.detect import Detector, Face
 from ..photos.photo import Photo
@@ -66,7 +66,7 @@ class FaceResult:
 
 
 @dataclass(eq=False)
-class Found:
+class Prepared:
     """A photo with its faces, largest first, and the crops of those to change, uint8 (224, 224, 3)."""
 
     photo: Photo
@@ -79,7 +79,7 @@ class Found:
 
 @dataclass(eq=False)
 class Changed:
-    """What :meth:`Stages.change` adds to a :class:`Found`: per face a label and the crop's change (224, 224, 3)."""
+    """What :meth:`Stages.change` adds to a :class:`Prepared`: per face a label and the crop's change (224, 224, 3)."""
 
     labels: dict[int, Label]
     deltas: dict[int, NDArray[np.float32]]
@@ -106,8 +106,8 @@ class Networks:
         """This thread's own detector."""
         if not hasattr(self._local, "detector"):
             self._local.detector = Detector(path=self._yunet)
-        found: Detector = self._local.detector
-        return found
+        detector: Detector = self._local.detector
+        return detector
 
 
 class Stages:
@@ -122,7 +122,7 @@ class Stages:
         self.options = options
         self.networks = networks
 
-    def find(self, source: Any, gender: int | None = None) -> Found:
+    def find(self, source: Any, gender: int | None = None) -> Prepared:
         """Read a photo, find its faces and cut out those to change.
 
         ``gender`` is what a labels file says. It holds for the largest face, the one that such a file means; further
@@ -131,30 +131,30 @@ class Stages:
         """
         seconds: dict[str, float] = {}
         with _timed(seconds, "read"):
-            photo = files.read(source, max_pixels=self.options.max_pixels)
+            photo = reading.read(source, max_pixels=self.options.max_pixels)
             pixels = photo.pixels
         with _timed(seconds, "detect"):
             faces = self.networks.detector(pixels)
         if not faces and self.options.if_no_face == "fail":
             raise PhotoError(f"no face was found in {photo.name} ({photo.width} x {photo.height} pixels)")
-        found = Found(photo, faces, {}, {}, {}, seconds)
+        prepared = Prepared(photo, faces, {}, {}, {}, seconds)
         with _timed(seconds, "align"):
             for i, face in enumerate(faces[:1] if self.options.faces == "largest" else faces):
                 try:
-                    found.crops[i], found.matrices[i] = crop_face(pixels, face.points)
+                    prepared.crops[i], prepared.matrices[i] = crop_face(pixels, face.points)
                 except ValueError:
                     continue  # its five points coincide, so it is no face that could be told from another
         if self.options.gender is not None:
             label = Label(GENDERS.index(self.options.gender), "given")
-            found.given = dict.fromkeys(found.crops, label)
+            prepared.given = dict.fromkeys(prepared.crops, label)
         elif gender is not None:
-            found.given = {0: Label(gender, "labels file")}
-        return found
+            prepared.given = {0: Label(gender, "labels file")}
+        return prepared
 
-    def change(self, batch: Sequence[Found]) -> list[Changed]:
+    def change(self, batch: Sequence[Prepared]) -> list[Changed]:
         """Label and change the crops of several photos together, at most :data:`BATCH` faces at once."""
         result = [Changed({}, {}) for _ in batch]
-        places = [(n, i) for n, found in enumerate(batch) for i in found.crops]
+        places = [(n, i) for n, prepared in enumerate(batch) for i in prepared.crops]
         for start in range(0, len(places), BATCH):
             part = places[start : start + BATCH]
             crops = np.stack([batch[n].crops[i] for n, i in part])
@@ -183,29 +183,29 @@ class Stages:
                 labels[k] = Label(int(p > 0.5), "estimate", p)
         return labels
 
-    def finish(self, found: Found, changed: Changed) -> tuple[Photo, tuple[FaceResult, ...]]:
+    def finish(self, prepared: Prepared, changed: Changed) -> tuple[Photo, tuple[FaceResult, ...]]:
         """Put the changes into the photo and say what became of each face.
 
         Raises :class:`~halfmask.errors.PhotoError` when there were faces to change and none took a change, since the
         photo would pass for a protected one.
         """
-        photo, seconds = found.photo, found.seconds
+        photo, seconds = prepared.photo, prepared.seconds
         with _timed(seconds, "paste"):
             whole = getattr(self.networks.method, "whole", False)
             changes = {
-                i: paste.face_change(delta, found.matrices[i], photo.width, photo.height, whole=whole)
+                i: paste.face_change(delta, prepared.matrices[i], photo.width, photo.height, whole=whole)
                 for i, delta in changed.deltas.items()
             }
             after = photo.with_changes([c for c in changes.values() if c is not None])
             differs = {i: c is not None and _differs(photo, after, c.box) for i, c in changes.items()}
-        if found.faces and not any(differs.values()):
+        if prepared.faces and not any(differs.values()):
             raise PhotoError(
-                f"none of the {len(found.faces)} faces in {photo.name} could be changed: a {photo.mode} picture of "
+                f"none of the {len(prepared.faces)} faces in {photo.name} could be changed: a {photo.mode} picture of "
                 f"{photo.width} x {photo.height} pixels may not hold the change. Convert it to RGB, or make it larger."
             )
         results = []
         with _timed(seconds, "score"):
-            for i, face in enumerate(found.faces):
+            for i, face in enumerate(prepared.faces):
                 label = changed.labels.get(i)
                 p = label.p_male if label else None
                 match = None
@@ -243,6 +243,6 @@ def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
 
 def run_one(stages: Stages, source: Any) -> tuple[Photo, tuple[FaceResult, ...], dict[str, float]]:
     """All stages for one photo in this thread: the photo after, its faces, and seconds by stage."""
-    found = stages.find(source)
-    after, faces = stages.finish(found, stages.change([found])[0])
-    return after, faces, found.seconds
+    prepared = stages.find(source)
+    after, faces = stages.finish(prepared, stages.change([prepared])[0])
+    return after, faces, prepared.seconds

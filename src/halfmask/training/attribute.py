@@ -8,7 +8,6 @@ teaches the other heads only.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +26,7 @@ from ..networks.attribute import AttributeNet
 from ..networks.backbones import BACKBONES
 from ..networks.heads import HEADS, Head
 from ..photos.align import CROP
+from ..storage import save_arrays, whole
 from .data import Faces, augment, open_faces, to_tensor
 from .export import export_attribute
 from .loop import batch_indices, channels_last, fit, make_accelerator, start_run
@@ -211,7 +211,8 @@ def train_attribute(config: AttributeConfig, folder: Path, *, resume: bool = Tru
         # a resumed run must not take an epoch that it is about to repeat for its best
         if old is None or old["step"] >= i or value > old["value"]:
             trained.save(best)
-            mark.write_text(json.dumps({"step": i, "value": value}), "utf-8")
+            with whole(mark) as fresh:
+                fresh.write_text(json.dumps({"step": i, "value": value}), "utf-8")
         return {f"valid_{name}": figure for name, figure in figures.items()}
 
     fit(folder, accelerator, steps, step, evaluate=evaluate, evaluate_every=every, resume=resume, desc="attributes")
@@ -228,11 +229,9 @@ def train_attribute(config: AttributeConfig, folder: Path, *, resume: bool = Tru
         columns = {f"logits/{name}": values for name, values in said.items()}
         ranks = {f"rank/{n}": np.array([r.rank(row) for row in test.rows]) for n, r in readings.items()}
         everything: dict[str, Any] = {"keys": np.array([row.key for row in test.rows]), **columns, **ranks}
-        np.savez(folder / "test.npz", **everything)
-        # last: whoever finds it finds the rest
-        part = folder / ".test.json.part"
-        part.write_text(json.dumps(score(trained, said, test, readings), indent=1), "utf-8")
-        os.replace(part, folder / "test.json")
+        save_arrays(folder / "test.npz", everything)
+        with whole(folder / "test.json") as fresh:  # last: whoever finds it finds the rest
+            fresh.write_text(json.dumps(score(trained, said, test, readings), indent=1), "utf-8")
     return path
 
 

@@ -12,7 +12,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,11 +49,17 @@ def open_composites(
     whose complexion no head has: the seam would show. A composite keeps its face's labels; it is nobody's picture,
     so it has no identity. Raises :class:`~halfmask.errors.DataError` when no face or no head can be used.
     """
-    crops = [tuple(c.rows[i].key for i in chosen) for c, chosen in (faces, heads)]
-    key = hashlib.sha256(json.dumps([_VERSION, size, *crops]).encode()).hexdigest()[:16]
-    home = (folder or default_folder()) / f"composites-{size}-{key}"
+    keys = [[c.rows[i].key for i in chosen] for c, chosen in (faces, heads)]
+    key = hashlib.sha256(json.dumps([_VERSION, *keys]).encode()).hexdigest()[:16]
+    home = (folder or default_folder()) / f"composites-{CROP}-{key}"
     if not (home / "index.json").is_file():
-        _build(faces, heads, size, home)
+        with _whole(home) as work:
+            _build(faces, heads, work)
+    if size != CROP:
+        large, home = home, home.with_name(f"composites-{size}-{key}")
+        if not (home / "index.json").is_file():
+            with _whole(home) as work:
+                _resize(large, size, work)
     index = json.loads((home / "index.json").read_text("utf-8"))
     pixels = np.memmap(home / "crops.u8", np.uint8, "r", shape=(len(index), size, size, 3))
     rows = [replace(faces[0].rows[i], key=f"composite/{faces[0].rows[i].key}", identity=None) for i in index]
@@ -90,33 +97,44 @@ def frontal(faces: Crops, chosen: Sequence[int]) -> list[int]:
     return good
 
 
-def _build(faces: tuple[Crops, Sequence[int]], heads: tuple[Crops, Sequence[int]], size: int, home: Path) -> None:
+@contextmanager
+def _whole(home: Path) -> Iterator[Path]:
+    """A folder that becomes ``home`` when all went well, and is gone otherwise."""
     home.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{home.name}-", dir=home.parent))
+    try:
+        yield work
+        os.replace(work, home)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _resize(large: Path, size: int, work: Path) -> None:
+    index = json.loads((large / "index.json").read_text("utf-8"))
+    pixels = np.memmap(large / "crops.u8", np.uint8, "r", shape=(len(index), CROP, CROP, 3))
+    with open(work / "crops.u8", "wb") as out:
+        for face in pixels:
+            out.write(cv2.resize(face, (size, size), interpolation=cv2.INTER_AREA).tobytes())
+    (work / "index.json").write_text(json.dumps(index), "utf-8")
+
+
+def _build(faces: tuple[Crops, Sequence[int]], heads: tuple[Crops, Sequence[int]], work: Path) -> None:
     fair, inner = faces[0], frontal(*faces)
     port, outer = heads[0], frontal(*heads)
     by_gender = {g: [i for i in outer if port.rows[i].gender == g] for g in (0, 1)}
     tone = {i: complexion(port.pixels[i]) for i in outer}
     rng = np.random.default_rng(_VERSION)
     used: list[int] = []
-    work = Path(tempfile.mkdtemp(prefix=f".{home.name}-", dir=home.parent))
-    try:
-        with open(work / "crops.u8", "wb") as out:
-            for i in tqdm(inner, desc="putting faces into heads", unit="face"):
-                gender, own = fair.rows[i].gender, complexion(fair.pixels[i])
-                pool = by_gender[gender] if gender is not None else []
-                drawn = rng.choice(pool, min(_DRAWN, len(pool)), replace=False) if pool else []
-                apart = {int(k): float(np.linalg.norm(tone[k] - own)) for k in drawn}
-                if np.abs(own[1:] - 128).sum() < _GRAY or not apart or min(apart.values()) > _UNLIKE:
-                    continue
-                head = min(apart, key=lambda k: apart[k])
-                made = composite(fair.pixels[i], port.pixels[head])
-                if size != CROP:
-                    made = np.asarray(cv2.resize(made, (size, size), interpolation=cv2.INTER_AREA), np.uint8)
-                out.write(made.tobytes())
-                used.append(int(i))
-        if not used:
-            raise DataError("no face can be put into a head: none looks at the camera, or no head is like it")
-        (work / "index.json").write_text(json.dumps(used), "utf-8")
-        os.replace(work, home)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    with open(work / "crops.u8", "wb") as out:
+        for i in tqdm(inner, desc="putting faces into heads", unit="face"):
+            gender, own = fair.rows[i].gender, complexion(fair.pixels[i])
+            pool = by_gender[gender] if gender is not None else []
+            drawn = rng.permutation(pool)[:_DRAWN]
+            apart = {int(k): float(np.linalg.norm(tone[k] - own)) for k in drawn}
+            if np.abs(own[1:] - 128).sum() < _GRAY or not apart or min(apart.values()) > _UNLIKE:
+                continue
+            out.write(composite(fair.pixels[i], port.pixels[min(apart, key=lambda k: apart[k])]).tobytes())
+            used.append(int(i))
+    if not used:
+        raise DataError("no face can be put into a head: none looks at the camera, or no head is like it")
+    (work / "index.json").write_text(json.dumps(used), "utf-8")

@@ -18,6 +18,7 @@ from ..datasets.table import Row
 from ..errors import DataError, UsageError
 from ..photos.align import CROP
 from .composites import open_composites
+from .packs import read_pack
 from .sources import source_table
 
 
@@ -66,9 +67,9 @@ def open_faces(
     """Open the data that a config names.
 
     Each source is ``{layout, root, splits}``, see :func:`~halfmask.training.sources.source_table`. With ``heads``,
-    another such source, its faces are put into that source's heads (:mod:`~halfmask.training.composites`). Rows for
-    which ``keep`` is false are left out. ``size`` is the crops' side. Raises :class:`~halfmask.errors.DataError` when a
-    source has no face left.
+    another such source, its faces are put into that source's heads (:mod:`~halfmask.training.composites`); or it is
+    ``{pack, part}``, a part of a file of :mod:`~halfmask.training.packs`. Rows for which ``keep`` is false are left
+    out. ``size`` is the crops' side. Raises :class:`~halfmask.errors.DataError` when a source has no face left.
     """
     if not sources:
         raise UsageError("no data source was given, expected a list of {layout, root, splits}")
@@ -88,6 +89,9 @@ def _part(
     source: Mapping[str, Any], keep: Callable[[Row], bool], cache: Path | None, size: int
 ) -> tuple[Crops, list[int]]:
     """The crops of one source, and which of them may be used."""
+    if "pack" in source:
+        crops = read_pack(Path(source["pack"]), str(source.get("part", "")), size)
+        return crops, [i for i, r in enumerate(crops.rows) if keep(r)]
     crops = open_crops(source_table(source), cache, size=size)
     wanted = source.get("splits")
     chosen = [i for i, r in enumerate(crops.rows) if (not wanted or r.split in wanted) and keep(r)]

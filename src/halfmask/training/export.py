@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from ..networks.halfmask import Masker, MaskerForExport
 from ..networks.privacynet import Generator
 from ..networks.san import SAN, SANForExport
 from ..photos.align import CROP
+from ..storage import whole
 
 
 def export_onnx(net: nn.Module, path: Path, inputs: Mapping[str, Tensor], output: str | Sequence[str]) -> Path:
@@ -29,22 +29,20 @@ def export_onnx(net: nn.Module, path: Path, inputs: Mapping[str, Tensor], output
     The file is whole or absent. Agreement with torch is a test (tests/training/test_san.py).
     """
     outputs = [output] if isinstance(output, str) else list(output)
-    part = path.with_name(f".{path.name}.part")
-    with warnings.catch_warnings():
+    with whole(path) as fresh, warnings.catch_warnings():
         # The newer exporter needs onnxscript and gives the same graph; this one is deprecated, not removed.
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", torch.jit.TracerWarning)
         torch.onnx.export(
             net.eval().cpu().to(memory_format=torch.contiguous_format),  # type: ignore[call-overload]
             tuple(inputs.values()),
-            str(part),
+            str(fresh),
             input_names=list(inputs),
             output_names=outputs,
             dynamic_axes={name: {0: "faces"} for name in (*inputs, *outputs)},
             opset_version=17,
             dynamo=False,
         )
-    os.replace(part, path)
     return path
 
 
@@ -63,9 +61,8 @@ def halve_weights(source: Path, path: Path) -> Path:
 
     model = onnx.load(source)
     _halve(model.graph)
-    part = path.with_name(f".{path.name}.part")
-    onnx.save(model, part)
-    os.replace(part, path)
+    with whole(path) as fresh:
+        onnx.save(model, fresh)
     return path
 
 
@@ -82,12 +79,11 @@ def export_attribute(net: AttributeNet, path: Path) -> Path:
     """
     import onnx
 
-    part = path.with_name(f".{path.name}.half")
-    export_onnx(_Probabilities(copy.deepcopy(net)), part, {"face": torch.rand(2, 3, CROP, CROP)}, list(net.heads))
-    model = onnx.load(part)
-    onnx.helper.set_model_props(model, net.description())
-    onnx.save(model, part)
-    os.replace(part, path)
+    with whole(path) as fresh:
+        export_onnx(_Probabilities(copy.deepcopy(net)), fresh, {"face": torch.rand(2, 3, CROP, CROP)}, list(net.heads))
+        model = onnx.load(fresh)
+        onnx.helper.set_model_props(model, net.description())
+        onnx.save(model, fresh)
     return path
 
 
@@ -108,15 +104,14 @@ def export_masker(net: Masker, path: Path) -> Path:
     """
     import onnx
 
-    part = path.with_name(f".{path.name}.half")
-    wrapped = MaskerForExport(copy.deepcopy(net))
-    code = net.encode(*(torch.tensor([0, -1]) for _ in range(3)))
-    export_onnx(wrapped, part, {"face": torch.rand(2, 3, CROP, CROP), "code": code}, "change")
-    model = onnx.load(part)
-    _halve(model.graph)
-    onnx.helper.set_model_props(model, {"ages": json.dumps(net.ages), "races": json.dumps(net.races)})
-    onnx.save(model, part)
-    os.replace(part, path)
+    with whole(path) as fresh:
+        wrapped = MaskerForExport(copy.deepcopy(net))
+        code = net.encode(*(torch.tensor([0, -1]) for _ in range(3)))
+        export_onnx(wrapped, fresh, {"face": torch.rand(2, 3, CROP, CROP), "code": code}, "change")
+        model = onnx.load(fresh)
+        _halve(model.graph)
+        onnx.helper.set_model_props(model, {"ages": json.dumps(net.ages), "races": json.dumps(net.races)})
+        onnx.save(model, fresh)
     return path
 
 
@@ -129,18 +124,17 @@ def export_privacynet(net: Generator, groups: Mapping[str, Any], path: Path) -> 
     """
     import onnx
 
-    part = path.with_name(f".{path.name}.half")
-    examples = {"face": torch.rand(2, 3, CROP, CROP), "labels": torch.zeros(2, net.classes)}
-    with warnings.catch_warnings():
-        # a face is always normalised by its own statistics, which the exporter takes for training
-        warnings.filterwarnings("ignore", message="ONNX export mode is set to TrainingMode.EVAL")
-        export_onnx(_Change(copy.deepcopy(net)), part, examples, "change")
-    model = onnx.load(part)
-    _halve(model.graph)
-    about = {"format": "1", "size": str(net.size), "groups": json.dumps(groups)}
-    onnx.helper.set_model_props(model, about)
-    onnx.save(model, part)
-    os.replace(part, path)
+    with whole(path) as fresh:
+        examples = {"face": torch.rand(2, 3, CROP, CROP), "labels": torch.zeros(2, net.classes)}
+        with warnings.catch_warnings():
+            # a face is always normalised by its own statistics, which the exporter takes for training
+            warnings.filterwarnings("ignore", message="ONNX export mode is set to TrainingMode.EVAL")
+            export_onnx(_Change(copy.deepcopy(net)), fresh, examples, "change")
+        model = onnx.load(fresh)
+        _halve(model.graph)
+        about = {"format": "1", "size": str(net.size), "groups": json.dumps(groups)}
+        onnx.helper.set_model_props(model, about)
+        onnx.save(model, fresh)
     return path
 
 

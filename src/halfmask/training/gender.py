@@ -18,8 +18,8 @@ from torch.nn import functional as F
 
 from ..errors import WeightsError
 from ..networks.attribute import AttributeNet
-from ..networks.files import read_weights, write_weights
 from ..networks.gendercnn import GenderCNN
+from ..networks.state import read_weights, write_weights
 from ..weights import shipped
 from .data import Faces, augment, gray_pixels, open_faces, to_tensor
 from .export import export_gender

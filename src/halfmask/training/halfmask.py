@@ -1,22 +1,27 @@
-"""Train halfmask's own method: a generator against classifiers that keep adapting (docs/method.md).
+"""Train halfmask's own method: a generator against readers that keep adapting (docs/method.md).
 
-Every step changes a batch of faces toward targets that chance draws; then
+Every step changes a batch of faces toward targets that chance draws, asks everybody who has a say what the change does
+to them, and moves the generator along the sum of the answers:
 
-1. the *adapters*, attribute networks of different architecture that start as good readers of untouched faces, learn
-   to read the true attributes from changed and untouched faces;
-2. a small critic learns to tell changed from untouched patches;
-3. the generator learns: adapters read the target where an attribute is hidden, and what they read before where it is
-   kept; auxiliary matchers see the same person; the structure stays (SSIM); patches look real.
+- *readers* (population A), attribute networks of different architecture that keep learning the true attributes of
+  changed and untouched faces: they are to believe the target where an attribute is hidden, and what they believed
+  before where it is kept;
+- *told readers* (population B), who know the target and learn the truth from changed faces: they are to know nothing;
+- *matchers*, auxiliary ones: they are to see the same person, with the target's gender (e*, ``losses.e_star``);
+- a small *critic*, who learns to tell changed from untouched patches, and budgets of structure and colour.
 
-The target is not the flipped label: it is drawn independently of the truth, with a soft aim (``confidence``), so that
-a face which already looks like its target is drawn toward the same place as one that does not. Then what is left to
-read is nothing, not the opposite.
+The target is drawn independently of the truth, with a soft aim (``confidence``), so that a face which already looks
+like its target is drawn toward the same place as one that does not. Each of them is a job of its own, in turn on as
+many threads as the config says; the sum does not depend on which ends first, so a run can be repeated.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -30,46 +35,61 @@ from torch.optim.swa_utils import AveragedModel
 
 from ..datasets.table import Row
 from ..errors import UsageError
+from ..losses import e_star, hinge, l_aim, l_match, l_told, over, soft
 from ..methods.choice import ATTRIBUTES
 from ..networks.attribute import AttributeNet
 from ..networks.halfmask import SIDE, Critic, Masker
 from ..networks.views import moved
+from .adversaries import Learner, Multipliers, Replay, Told, linear_reader, open_reader
 from .attribute import Reading, reading
-from .data import Faces, open_faces, to_tensor
+from .data import open_faces, to_tensor
 from .export import export_masker
-from .gender import load_gender
 from .loop import batch_indices, channels_last, fit, make_accelerator, start_run
 from .san import load_matcher
-from .views import view
-from .watching import Targets, alike, chroma, draw_targets, measure, preview
+from .views import passing, relit, view
+from .watching import Targets, alike, chroma, draw_targets, load_watcher, measure, preview
 
 #: Side of the crops that faces are brought closer from: sharp up to a zoom of 1.3.
 FINE = 144
+#: Keys of a source that are the recipe's own: how many of a batch come from it, and by how much they come closer.
+OURS = ("share", "zoom")
+#: Linear readers of descriptors are solved anew after so many looks of their matcher.
+_SOLVE_EVERY = 5
 
 
 @dataclass
 class HalfmaskConfig:
-    """What can be set; ``train`` and ``valid`` are lists of ``{layout, root, splits}``.
+    """What can be set; ``train`` and ``valid`` are lists of sources of :func:`~halfmask.training.data.open_faces`.
 
-    ``start`` names the generator of another run to go on from. ``adapters`` are files of ``halfmask train attribute``
-    with the heads gender, age (in ``ages``, the lowest year of each group) and race (``races``, as in an attribute
-    config). ``matchers`` are auxiliaries of :func:`~halfmask.training.san.load_matcher`; each sees its share of the
-    batch (``matcher_shares``, one share after the other), since they cost most. ``watcher`` is a gender classifier that
-    trains nothing: the log says what it reads.
+    A source of ``train`` also has ``share``, how many faces of a batch come from it, as many women as men, and
+    ``zoom``, the range of factors by which they are brought closer, one drawn a face: FairFace's pictures end near the
+    face, so at 1 much of hair and neck is a mirror image, and at 1.3 hardly anything. Matchers see the change where
+    they would, in the aligned face.
+
+    ``stages`` are changes to this config, run one after the other, each from the weights of the one before; each has a
+    ``name``, its folder. ``start`` names weights to begin from: of a run, or an ONNX file.
+
+    ``adapters`` are files of ``halfmask train attribute`` with the heads gender, age (in ``ages``, the lowest year of
+    each group) and race (``races``, as in an attribute config): population A, of whom ``reads`` judge and learn in a
+    step, in turn. ``told`` describes population B (:class:`~halfmask.training.adversaries.Told`); every
+    ``fresh_every`` steps one of them is started afresh, and counts again when it has learned for ``warm`` steps.
+    ``matchers`` are auxiliaries of :func:`~halfmask.training.san.load_matcher`, one a step, in turn. ``watchers`` are
+    gender classifiers that train nothing: the log says what they read.
 
     ``odds`` is how often each attribute is hidden, ``weights`` how much each counts. ``confidence`` is the share of
-    belief that an adapter is to give the target. ``margin`` is the distance (1 - cosine) by which a matcher may see a
-    face move for nothing, ``ssim`` the structural similarity and ``chroma`` the change of a pixel's chroma (of Cb, Cr
-    in [-0.5, 0.5]) that cost nothing: budgets, that are there to be used.
-    ``reach`` is the range of factors, one drawn a face, by which the change is multiplied in training as the method's
-    strength does when it is used; a face's ``margin`` grows with the factor's square, as its distance does.
-    ``zoom`` is the range of factors by which a face is brought closer, one drawn a face: FairFace's pictures end near
-    the face, so at 1 much of hair and neck is a mirror image, and at 1.3 hardly anything. Matchers see the change where
-    they would, in the aligned face. ``youngest`` leaves younger faces out of training, and ``sure`` those whose gender
-    the adapters, before they adapt, believe less than that: wrong labels, and faces that nobody can read.
-    Adapters start to adapt at step ``adapt_from``, when the generator has learned what a target is, and then do so
-    every ``adapt_every`` steps. ``average`` is the decay of the running mean of weights that is kept: a long one
-    averages away what the generator does, since that turns as the adapters follow it.
+    belief that a reader is to give the target. ``told_weight`` and ``linear_weight`` are those of population B and of
+    linear readers of descriptors. ``direct`` is the share of the way to the target's gender that descriptors are to go
+    (0: none). ``margin`` is the distance (1 - cosine) that a matcher may see for nothing, ``match`` its weight to begin
+    with, and ``distance`` the mean distance at which the weight settles (0: it stays); all at a strength of 1, and for
+    a face of another strength times its square, as distances grow. Likewise ``ssim`` is the structural similarity that
+    may be lost for nothing, and ``chroma`` the change of a pixel's chroma (of Cb, Cr in [-0.5, 0.5]): budgets, that
+    are there to be used. ``reach`` is the range of strengths, one drawn a face.
+
+    ``youngest`` leaves younger faces out of training, and ``sure`` those whose gender the readers, before they adapt,
+    believe less than that: wrong labels, and faces that nobody can read. Readers start to adapt at step
+    ``adapt_from``. ``average`` is the decay of the running mean of weights that is kept: a long one averages away what
+    the generator does, since that turns as the readers follow it. ``cool`` is the share of the steps, at the end, in
+    which the learning rate falls to a twentieth. ``threads``: how many jobs at once.
     """
 
     train: list[dict[str, Any]]
@@ -77,229 +97,487 @@ class HalfmaskConfig:
     adapters: list[str]
     ages: list[int]
     races: dict[str, list[str]]
-    watcher: str | None = None
+    told: list[dict[str, Any]] = field(default_factory=list)
+    watchers: list[str] = field(default_factory=list)
     matchers: list[str] = field(default_factory=lambda: ["sface", "facenet"])
-    matcher_shares: list[float] = field(default_factory=lambda: [0.5, 0.5])
-    odds: dict[str, float] = field(default_factory=lambda: {"gender": 0.8, "age": 0.35, "race": 0.35})
-    weights: dict[str, float] = field(default_factory=lambda: {"gender": 1.0, "age": 0.3, "race": 0.3})
+    odds: dict[str, float] = field(default_factory=lambda: {"gender": 0.9, "age": 0.15, "race": 0.15})
+    weights: dict[str, float] = field(default_factory=lambda: {"gender": 2.0, "age": 0.5, "race": 0.5})
     confidence: float = 0.9
     keep: float = 0.5
+    reads: int = 4
+    told_weight: float = 0.0
+    linear_weight: float = 0.0
+    fresh_every: int = 400
+    warm: int = 200
+    direct: float = 0.0
     match: float = 5.0
-    margin: float = 0.09
+    margin: float = 0.03
+    distance: float = 0.0
     reach: list[float] = field(default_factory=lambda: [1.0, 1.0])
-    zoom: list[float] = field(default_factory=lambda: [1.0, 1.0])
     youngest: int = 0
     sure: float = 0.0
     critic: float = 0.05
-    ssim: float = 0.93
+    ssim: float = 0.03
     ssim_weight: float = 8.0
-    chroma: float = 0.025
+    chroma: float = 0.01
     chroma_weight: float = 20.0
     steps: int = 4000
-    batch: int = 16
     lr: float = 1e-3
-    adapter_lr: float = 2e-4
-    adapt_from: int = 200
-    adapt_every: int = 2
+    adapter_lr: float = 4e-4
+    told_lr: float = 1e-3
+    adapt_from: int = 0
     critic_lr: float = 4e-4
     average: float = 0.99
+    cool: float = 0.3
     start: str | None = None
     watch: int = 300
+    watch_at: float = 1.0
     evaluate_every: int = 500
     precision: str = "bf16"
+    threads: int = 2
     seed: int = 1
-
-    @property
-    def watched_reach(self) -> float:
-        """The factor at which validation faces are looked at: the middle of ``reach``."""
-        return (self.reach[0] + self.reach[-1]) / 2
+    name: str = ""
+    stages: list[dict[str, Any]] = field(default_factory=list)
 
 
 def train_halfmask(config: HalfmaskConfig, folder: Path, *, resume: bool = True) -> Path:
-    """Train, log to ``folder``; returns the path of ``halfmask.safetensors``, the generator.
+    """Train, stage by stage, logging to ``folder``; returns the path of ``halfmask.safetensors``, the generator.
 
-    Beside it: ``halfmask.onnx``, ``strip.png`` (validation faces and what becomes of them), ``losses.png``, in
-    ``adapters/`` the adapters as they are now, for a run that goes on from this one, and in ``steps/`` a folder for
-    each look at the validation faces, with the generator as it was. Raises :class:`~halfmask.errors.UsageError` for a
-    config that makes no sense.
+    Beside it, or in each stage's folder: ``halfmask.onnx``, ``strip.png`` (validation faces and what becomes of them),
+    ``losses.png``, in ``adapters/`` and ``told/`` the adversaries as they are now, from which the next stage goes on,
+    and in ``steps/`` a folder for each look at the validation faces, with the generator as it was. Raises
+    :class:`~halfmask.errors.UsageError` for a config that makes no sense.
     """
-    readings = _readings(config)
+    before: Path | None = None
+    for stage in _stages(config):
+        home = folder / stage.name
+        if not (home / "halfmask.onnx").is_file() or not resume:
+            _Run(stage, home, before, folder / "untouched").train(resume)
+        before = home
+    assert before is not None
+    if before != folder:
+        Masker.load(before / "halfmask.safetensors").save(folder / "halfmask.safetensors")
+        export_masker(Masker.load(folder / "halfmask.safetensors"), folder / "halfmask.onnx")
+    return folder / "halfmask.safetensors"
 
-    def known(row: Row) -> bool:
-        return row.gender is not None and (row.age_range is None or row.age_range[0] >= config.youngest)
 
-    train, valid = open_faces(config.train, known, size=SIDE), open_faces(config.valid, known, size=SIDE)
-    fine = open_faces(config.train, known, size=FINE)
-    accelerator = make_accelerator(config.precision, config.seed)
-    device = accelerator.device
-    start_run(folder, config)
-    labels = {name: torch.tensor([r.rank(row) for row in train.rows]) for name, r in readings.items()}
-    pools = {name: ranks[ranks >= 0].numpy() for name, ranks in labels.items()}
-    shares = {
-        name: dict(zip(readings[name].words, (np.bincount(pools[name]) / len(pools[name])).tolist(), strict=True))
-        for name in ("age", "race")
-    }
-    net = channels_last(Masker(shares["age"], shares["race"]), device)
-    if config.start:
-        net.load_state_dict(Masker.load(Path(config.start)).state_dict())
-    averaged = AveragedModel(net, avg_fn=_average(config.average))
-    critic = channels_last(Critic(), device)
-    readers = [channels_last(_adapter(Path(path), readings), device) for path in config.adapters]
-    matchers = [channels_last(load_matcher(name), device) for name in config.matchers]
-    watcher = channels_last(load_gender(Path(config.watcher)), device) if config.watcher else None
-    wanted = _descriptions(matchers, config, train, folder, accelerator)
-    beliefs = _beliefs(readers, train, folder, accelerator)
-    believed_true = np.mean([np.take_along_axis(b["gender"], labels["gender"].numpy()[:, None], 1) for b in beliefs], 0)
-    pool = np.flatnonzero(believed_true[:, 0] >= config.sure)
-    if not len(pool):
-        raise UsageError(f"sure is {config.sure}: the adapters are that sure of no training face; expected 0 to 1")
+def _stages(config: HalfmaskConfig) -> list[HalfmaskConfig]:
+    """The config of each stage, checked."""
+    if not config.adapters:
+        raise UsageError("the config needs at least one adapter")
+    known, names = set(asdict(config)) - {"stages"}, [str(s.get("name", "")) for s in config.stages]
+    if len(set(names)) < len(names) or (names and not all(n and Path(n).name == n for n in names)):
+        raise UsageError(f"the stages are called {names}; expected a name of its own for each")
+    for changes in config.stages:
+        if unknown := sorted(set(changes) - known):
+            raise UsageError(f"stage {changes['name']} sets {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+    if not 0 < config.reads <= len(config.adapters):
+        raise UsageError(f"reads is {config.reads}, expected 1 to {len(config.adapters)}, the number of adapters")
+    plain = replace(config, stages=[])
+    return [replace(plain, **changes) for changes in config.stages] or [plain]
 
-    optimizer = torch.optim.Adam(net.parameters(), config.lr, betas=(0.5, 0.99))
-    adapting = torch.optim.Adam([p for reader in readers for p in reader.parameters()], config.adapter_lr)
-    judging = torch.optim.Adam(critic.parameters(), config.critic_lr, betas=(0.5, 0.99))
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.steps, eta_min=config.lr / 20)
-    net, critic, optimizer, adapting, judging, schedule = accelerator.prepare(
-        net, critic, optimizer, adapting, judging, schedule
-    )
-    adapters: list[Any] = [accelerator.prepare(reader) for reader in readers]
-    accelerator.register_for_checkpointing(averaged)
 
-    def step(i: int) -> Mapping[str, Tensor]:
-        rng = np.random.default_rng([config.seed, 1, i])
-        chosen = pool[batch_indices(config.seed, i, len(pool), config.batch)]
-        aligned, finer = (to_tensor(faces.pixels(chosen)).to(device) for faces in (train, fine))
-        mirror, zoom = rng.random(len(chosen)) < 0.5, rng.uniform(config.zoom[0], config.zoom[-1], len(chosen))
-        x, y = rng.uniform(-0.2, 0.2, (2, len(chosen))) * (1 - 1 / zoom)  # at a zoom of 1 the face is where it will be
-        face = moved(finer, mirror=mirror, zoom=zoom, shift=(x, y), side=SIDE)
-        face = face.contiguous(memory_format=torch.channels_last)
-        truth = {name: ranks[chosen].to(device) for name, ranks in labels.items()}
-        targets = draw_targets(len(chosen), config.odds, pools, rng)
-        code = net_encode(targets).to(device)
-        with accelerator.autocast():
-            delta = net(face, code)
-        reach = torch.from_numpy(rng.uniform(config.reach[0], config.reach[-1], len(chosen)).astype(np.float32)).to(
-            device
+@dataclass(frozen=True)
+class Batch:
+    """What a step works on: N faces as the generator sees them and as matchers do, with what is known and asked.
+
+    ``face`` and ``aligned`` are (N, 3, 112, 112) in [0, 1]; ``back`` brings a change of the former into the latter.
+    ``index`` says which training faces they are, ``truth`` holds ranks by attribute, ``reach`` (N,) the strengths.
+    """
+
+    index: NDArray[np.int64]
+    face: Tensor
+    aligned: Tensor
+    truth: Mapping[str, Tensor]
+    targets: Targets
+    reach: Tensor
+    back: Callable[[Tensor], Tensor]
+
+    def changed(self, change: Tensor) -> Tensor:
+        """The faces with a change, in [0, 1]."""
+        return (self.face + change).clamp(0, 1).contiguous(memory_format=torch.channels_last)
+
+
+#: What a job has to say of a change: terms of the loss, and what else the log keeps.
+Say = tuple[dict[str, Tensor], dict[str, Tensor]]
+
+
+class _Run:
+    """One stage: its data, its networks, and a step."""
+
+    def __init__(self, config: HalfmaskConfig, folder: Path, before: Path | None, asked: Path) -> None:
+        self.config, self.folder = config, folder
+        self.accelerator = make_accelerator(config.precision, config.seed, config.threads)
+        self.device = self.accelerator.device
+        start_run(folder, config)
+        self._open_data()
+        self._open_networks(before)
+        self._ask_untouched(asked)
+        self.pools = self._pools()
+        workers = config.threads if self.device.type == "cpu" and self.accelerator.num_processes == 1 else 1
+        self.pool = ThreadPoolExecutor(workers, initializer=lambda: torch.set_num_threads(1)) if workers > 1 else None
+
+    # --- what it works with ---
+
+    def _open_data(self) -> None:
+        config = self.config
+        self.readings = {
+            name: reading(name, about)
+            for name, about in (
+                ("gender", {}), ("age", {"groups": config.ages}), ("race", {"classes": config.races}),
+            )
+        }  # fmt: skip
+
+        def known(row: Row) -> bool:
+            return row.gender is not None and (row.age_range is None or row.age_range[0] >= config.youngest)
+
+        sources = [{k: v for k, v in source.items() if k not in OURS} for source in config.train]
+        self.zooms = [tuple(source.get("zoom", (1.0, 1.0))) for source in config.train]
+        self.shares = [int(source.get("share", 16)) for source in config.train]
+        parts = [open_faces([source], known, size=SIDE) for source in sources]
+        self.ends = np.cumsum([0, *(len(part) for part in parts)])
+        self.faces = open_faces(sources, known, size=SIDE)
+        self.fine = open_faces(sources, known, size=FINE)
+        self.valid = open_faces(config.valid, known, size=SIDE)
+        self.labels = {n: torch.tensor([r.rank(row) for row in self.faces.rows]) for n, r in self.readings.items()}
+        self.drawn_from = {name: ranks[ranks >= 0].numpy() for name, ranks in self.labels.items()}
+
+    def _open_networks(self, before: Path | None) -> None:
+        config, device = self.config, self.device
+        ages, races = (_frequencies(self.drawn_from[name], self.readings[name]) for name in ("age", "race"))
+        net = Masker(ages, races)
+        start = before / "halfmask.safetensors" if before else Path(config.start) if config.start else None
+        if start:
+            net.load_state_dict(Masker.load(start).state_dict())
+        self.net = channels_last(net, device)
+        self.averaged = AveragedModel(self.net, avg_fn=_average(config.average))
+        self.critic = _learner(channels_last(Critic(), device), config.critic_lr, betas=(0.5, 0.99))
+        self.originals = [open_reader(Path(path), self.readings) for path in config.adapters]
+        self.readers = []
+        for k, path in enumerate(config.adapters):
+            later = before / "adapters" / f"{k}.safetensors" if before else None
+            found = later if later and later.is_file() else Path(path)
+            self.readers.append(_learner(channels_last(open_reader(found, self.readings), device), config.adapter_lr))
+        self.told = []
+        for k, about in enumerate(config.told):
+            told = Told(about)
+            told.start_afresh(about, 1000 * config.seed + k)
+            later = before / "told" / f"{k}.pt" if before else None
+            if later and later.is_file():
+                told.load_state_dict(torch.load(later, weights_only=True))
+            self.told.append(_learner(channels_last(told, device), config.told_lr))
+        self.matchers = [channels_last(load_matcher(name), device) for name in config.matchers]
+        self.watchers = {Path(path).stem: load_watcher(Path(path)).to(device) for path in config.watchers}
+        self.optimizer = torch.optim.Adam(self.net.parameters(), config.lr, betas=(0.5, 0.99), fused=True)
+        first = round(config.steps * (1 - config.cool))
+        self.schedule = torch.optim.lr_scheduler.SequentialLR(
+            self.optimizer,
+            [
+                torch.optim.lr_scheduler.ConstantLR(self.optimizer, 1.0),
+                torch.optim.lr_scheduler.CosineAnnealingLR(
+                    self.optimizer, max(1, config.steps - first), eta_min=config.lr / 20
+                ),
+            ],
+            [first],
         )
-        delta = reach[:, None, None, None] * delta.float()
-        changed = (face + delta).clamp(0, 1)
+        self.multipliers = Multipliers(config.match, len(self.matchers), config.distance, rate=0.02)
+        self.net, self.optimizer, self.schedule = self.accelerator.prepare(self.net, self.optimizer, self.schedule)
+        for learner in (self.critic, *self.readers, *self.told):
+            learner.net, learner.optimizer = self.accelerator.prepare(learner.net, learner.optimizer)
+        self.accelerator.register_for_checkpointing(self.averaged, self.multipliers)
 
-        record: dict[str, Tensor] = {}
-        # on the first step as well, so that the log knows the figure from the start
-        if i == 0 or (i >= config.adapt_from and i % config.adapt_every == 0):
-            record["adapters"] = _adapt(face, changed.detach(), truth, rng, learn=i >= config.adapt_from)
-        record["judge"] = _judge(face, changed.detach())
+    def _ask_untouched(self, folder: Path) -> None:
+        """What readers believe and matchers see of untouched faces, before anybody adapts; kept in ``folder``."""
+        self.beliefs = []
+        for path, reader in zip(self.config.adapters, self.originals, strict=True):
+            reader.to(self.device)
 
-        terms: dict[str, Tensor] = {}
-        seen = view(changed, rng)
-        for reader in readers:
-            reader.eval().requires_grad_(False)
-        hidden: dict[str, list[Tensor]] = {name: [] for name in ATTRIBUTES}
-        kept: list[Tensor] = []
-        for adapter, reader, old in zip(adapters, readers, beliefs, strict=True):
-            with accelerator.autocast():
-                logits = adapter(seen)
-            for name in ATTRIBUTES:
-                believed = reader.heads[name].probabilities(logits[name].float()).clamp_min(1e-6)
-                target = targets.of(name).to(device)
-                aim = soft(target, believed.shape[1], config.confidence)
-                # cross-entropy less the aim's own entropy: 0 when the adapter believes just what it is to believe
-                away = (aim * (aim.log() - believed.log())).sum(1)
-                hidden[name].append((away * (target >= 0)).mean())
-                stays = torch.from_numpy(old[name][chosen]).to(device)
-                kept.append(((stays * (stays.log() - believed.log())).sum(1) * (target < 0)).mean())
-        for reader in readers:
-            reader.requires_grad_(True)
-        for name in ATTRIBUTES:
-            terms[f"hide_{name}"] = config.weights[name] * torch.stack(hidden[name]).mean()
-        terms["keep"] = config.keep * torch.stack(kept).mean() * len(ATTRIBUTES)
+            def believe(face: Tensor, reader: AttributeNet = reader) -> dict[str, Tensor]:
+                return {name: p.float().clamp_min(1e-6) for name, p in reader.eval().probabilities(face).items()}
+
+            self.beliefs.append(self._asked(believe, folder, _digest_of(Path(path))))
+        del self.originals
+        self.untouched: list[Tensor] = []
+        self.axes: list[Tensor] = []
+        for name, matcher in zip(self.config.matchers, self.matchers, strict=True):
+
+            def describe(face: Tensor, matcher: torch.nn.Module = matcher) -> dict[str, Tensor]:
+                return {"descriptor": matcher(face)}
+
+            seen = torch.from_numpy(self._asked(describe, folder, name)["descriptor"]).to(self.device)
+            self.untouched.append(seen)
+            self.axes.append(_gender_axes(seen, self.labels["gender"], self.labels["race"], len(self.config.races)))
+        self.linear: list[dict[int, tuple[Tensor, Tensor]]] = [{} for _ in self.matchers]
+        # only those of B that count are replayed to; descriptors are as wide as their matcher says
+        self.replay = Replay(1024, SIDE, 2048, [table.shape[1] for table in self.untouched])
+        self.accelerator.register_for_checkpointing(self.replay)
+
+    def _asked(
+        self, ask: Callable[[Tensor], Mapping[str, Tensor]], folder: Path, who: str
+    ) -> dict[str, NDArray[np.float32]]:
+        """What a network says of every untouched training face, kept in a file, which is whole or absent."""
+        from tqdm import tqdm
+
+        keys = hashlib.sha256("\n".join(row.key for row in self.faces.rows).encode("utf-8", "surrogateescape"))
+        file = folder / f"{who}-{keys.hexdigest()[:12]}.npz"
+        if not file.is_file():
+            parts: list[Mapping[str, Tensor]] = []
+            for start in tqdm(range(0, len(self.faces), 32), desc=f"asking {who}", unit="batch"):
+                face = self.faces.take(np.arange(start, min(start + 32, len(self.faces)))).to(self.device)
+                with torch.no_grad(), self.accelerator.autocast():
+                    parts.append(ask(face))
+            folder.mkdir(parents=True, exist_ok=True)
+            fresh = file.with_name(f".{file.stem}.part.npz")
+            everything = {name: torch.cat([p[name].float().cpu() for p in parts]).numpy() for name in parts[0]}
+            np.savez(fresh, **everything)  # type: ignore[arg-type]
+            fresh.replace(file)
+        with np.load(file) as stored:
+            return {name: stored[name] for name in stored.files}
+
+    def _pools(self) -> list[list[NDArray[np.int64]]]:
+        """Of each source the women and the men that can be read."""
+        gender = self.labels["gender"].numpy()
+        believed = np.mean([np.take_along_axis(b["gender"], gender[:, None], 1) for b in self.beliefs], 0)[:, 0]
+        pools = []
+        for first, last in zip(self.ends, self.ends[1:], strict=False):
+            place = np.arange(first, last)
+            fits = place[believed[place] >= self.config.sure]
+            pools.append([fits[gender[fits] == g] for g in (0, 1)])
+        for source, pool, share in zip(self.config.train, pools, self.shares, strict=True):
+            if min(map(len, pool)) < (share + 1) // 2:
+                raise UsageError(
+                    f"{source.get('layout')} has {len(pool[0])} women and {len(pool[1])} men whose gender the adapters "
+                    f"believe by at least {self.config.sure}; its share of {share} needs half of that of each: "
+                    "lower 'sure' or 'share'"
+                )
+        return pools
+
+    # --- a step ---
+
+    def draw(self, i: int) -> Batch:
+        """The batch of step ``i``, a function of seed and step."""
+        config, rng = self.config, np.random.default_rng([self.config.seed, 1, i])
+        index, zoom = [], []
+        for k, (pools, share, zooms) in enumerate(zip(self.pools, self.shares, self.zooms, strict=True)):
+            for g, pool in enumerate(pools):
+                count = (share + 1 - g) // 2
+                index.append(pool[batch_indices(config.seed + 100 * (2 * k + g), i, len(pool), count)])
+                zoom.append(rng.uniform(zooms[0], zooms[-1], count))
+        chosen, closer = np.concatenate(index), np.concatenate(zoom)
+        n = len(chosen)
+        mirror = rng.random(n) < 0.5
+        x, y = rng.uniform(-0.2, 0.2, (2, n)) * (1 - 1 / closer)  # at a zoom of 1 the face is where it will be
+        aligned, finer = (to_tensor(faces.pixels(chosen)).to(self.device) for faces in (self.faces, self.fine))
+        face = relit(moved(finer, mirror=mirror, zoom=closer, shift=(x, y), side=SIDE), rng)
+        reach = rng.uniform(config.reach[0], config.reach[-1], n)
         sign = np.where(mirror, -1.0, 1.0)
-        back = moved(delta, mirror=mirror, zoom=1 / zoom, shift=(-zoom * sign * x, -zoom * y), beyond="zeros")
-        unmoved = (aligned + back).clamp(0, 1).contiguous(memory_format=torch.channels_last)
-        first = 0
-        for name, matcher, share, table in zip(config.matchers, matchers, config.matcher_shares, wanted, strict=True):
-            part = np.arange(first, first + max(1, round(share * len(chosen)))) % len(chosen)
-            first = int(part[-1]) + 1
-            with accelerator.autocast():
-                described = matcher(unmoved[part]).float()
-            apart = 1 - F.cosine_similarity(described, torch.from_numpy(table[chosen[part]]).to(device))
-            terms[f"match_{name}"] = config.match * F.relu(apart - config.margin * reach[part].square()).mean()
-            record[f"apart_{name}"] = apart.mean()
-        similar = alike(changed, face)
-        terms["ssim"] = config.ssim_weight * F.relu(config.ssim - similar).mean()
-        terms["chroma"] = config.chroma_weight * F.relu(chroma(changed - face) - config.chroma).mean()
-        with accelerator.autocast():
-            terms["looks"] = -config.critic * critic(changed).float().mean()
-        total = torch.stack(list(terms.values())).sum()
-        optimizer.zero_grad(set_to_none=True)
-        accelerator.backward(total)
-        accelerator.clip_grad_norm_(net.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        averaged.update_parameters(accelerator.unwrap_model(net))
-        record |= {"loss": total, "seen_ssim": similar.mean()} | terms
-        return {name: value.detach() for name, value in record.items()}
+        return Batch(
+            index=chosen,
+            face=face.contiguous(memory_format=torch.channels_last),
+            aligned=aligned,
+            truth={name: ranks[chosen].to(self.device) for name, ranks in self.labels.items()},
+            targets=draw_targets(n, config.odds, self.drawn_from, rng).to(self.device),
+            reach=torch.from_numpy(reach.astype(np.float32)).to(self.device),
+            back=partial(
+                moved, mirror=mirror, zoom=1 / closer, shift=(-closer * sign * x, -closer * y), beyond="zeros"
+            ),
+        )
 
-    def net_encode(targets: Targets) -> Tensor:
-        return accelerator.unwrap_model(net).encode(targets.gender, targets.age, targets.race)
+    def step(self, i: int) -> Mapping[str, Tensor]:
+        """Change a batch, hear everybody, move the generator."""
+        batch = self.draw(i)
+        code = self.accelerator.unwrap_model(self.net).encode(*(batch.targets.of(n) for n in ATTRIBUTES))
+        with self.accelerator.autocast():
+            change = self.net(batch.face, code)
+        change = batch.reach[:, None, None, None] * change.float()
+        said = self._hear([partial(job, batch, i) for job in self._jobs(i)], change.detach(), i)
+        gradient = torch.stack([g for g, _, _ in said if g is not None]).sum(0)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.accelerator.backward(change, gradient=gradient)
+        self.accelerator.clip_grad_norm_(self.net.parameters(), 1.0)
+        self.optimizer.step()
+        self.schedule.step()
+        self.averaged.update_parameters(self.accelerator.unwrap_model(self.net))
+        terms = _sum([t for _, t, _ in said])
+        return terms | _sum([r for _, _, r in said]) | {"loss": torch.stack(list(terms.values())).sum()}
 
-    def _adapt(
-        face: Tensor, changed: Tensor, truth: Mapping[str, Tensor], rng: np.random.Generator, learn: bool
-    ) -> Tensor:
-        """One step of every adapter on untouched and changed faces with their true labels; the mean loss."""
-        both = torch.cat([view(face, rng), view(changed, rng)])
+    def _jobs(self, i: int) -> list[Callable[..., Say]]:
+        """Who is heard in step ``i``, the longest first."""
+        turn = [(i * self.config.reads + j) % len(self.readers) for j in range(self.config.reads)]
+        jobs: list[Callable[..., Say]] = [partial(self._match, i % len(self.matchers))] if self.matchers else []
+        jobs += [partial(self._read, k) for k in sorted(turn)]
+        if self.told:
+            jobs.append(self._told)
+        return [*jobs, self._judge, self._budgets]
+
+    def _hear(
+        self, jobs: Sequence[Callable[..., Say]], change: Tensor, i: int
+    ) -> list[tuple[Tensor | None, dict[str, Tensor], dict[str, Tensor]]]:
+        """What every job says of a change: the gradient of its terms by the change, the terms, the record."""
+
+        def one(k: int) -> tuple[Tensor | None, dict[str, Tensor], dict[str, Tensor]]:
+            leaf = change.detach().requires_grad_()
+            terms, record = jobs[k](leaf, np.random.default_rng([self.config.seed, 2, i, k]))
+            gradient = None
+            if terms:
+                (gradient,) = torch.autograd.grad(torch.stack(list(terms.values())).sum(), leaf)
+            return gradient, {n: v.detach() for n, v in terms.items()}, {n: v.detach() for n, v in record.items()}
+
+        return list(self.pool.map(one, range(len(jobs)))) if self.pool else [one(k) for k in range(len(jobs))]
+
+    def _read(self, k: int, batch: Batch, i: int, change: Tensor, rng: np.random.Generator) -> Say:
+        """Reader ``k`` of A: it believes the target, or what it believed before; then it learns the truth."""
+        config, reader = self.config, self.readers[k]
+        heads = cast(AttributeNet, self.accelerator.unwrap_model(reader.net)).heads
+        changed = batch.changed(change)
+        with self.accelerator.autocast():
+            logits = reader.frozen()(view(changed, rng))
+        hidden, stays = {}, []
+        for name in ATTRIBUTES:
+            believed, target = heads[name].probabilities(logits[name].float()), batch.targets.of(name)
+            aim = soft(target, believed.shape[1], config.confidence)
+            hidden[f"hide_{name}"] = config.weights[name] * l_aim(believed, aim, target >= 0)
+            before = torch.from_numpy(self.beliefs[k][name][batch.index]).to(self.device)
+            stays.append(l_aim(believed, before, target < 0))
+        terms = {n: v / config.reads for n, v in (hidden | {"keep": config.keep * torch.stack(stays).sum()}).items()}
+        if i < config.adapt_from:
+            return terms, {}
+        both = torch.cat([view(batch.face, rng), view(changed.detach(), rng)])
+        with self.accelerator.autocast():
+            logits = reader.open()(both)
+        losses = [
+            config.weights[name] * heads[name].loss(logits[name].float(), batch.truth[name].repeat(2))
+            for name in ATTRIBUTES
+        ]
+        return terms, {"readers": reader.learn(torch.stack(losses).sum()) / config.reads}
+
+    def _told(self, batch: Batch, i: int, change: Tensor, rng: np.random.Generator) -> Say:
+        """Population B: who counts knows nothing; then all of them learn from this batch and earlier ones."""
+        config = self.config
+        truth, target = batch.truth["gender"], batch.targets.gender
+        changed, terms, logits = batch.changed(change), {}, []
+        for k, learner in enumerate(self.told):
+            age = (i - config.fresh_every * k) % (config.fresh_every * len(self.told))
+            if age == 0 and i > 0:
+                told = cast(Told, self.accelerator.unwrap_model(learner.net))
+                told.start_afresh(config.told[k], 1000 * config.seed + k + i)
+                learner.optimizer.state.clear()
+            if config.told_weight and i >= config.warm and age >= config.warm:
+                with self.accelerator.autocast():
+                    logits.append(learner.frozen()(view(changed, rng), target).float())
+        if logits:
+            terms["told"] = config.told_weight * l_told(torch.stack(logits), target >= 0)
+        asked = (target >= 0).nonzero()[:, 0]
+        self.replay.add(changed[asked], truth[asked], target[asked])
+        old = [part.to(self.device) for part in self.replay.draw(len(batch.index), rng)]
+        faces, truths, targets = (
+            torch.cat([one, two])
+            for one, two in zip((changed.detach()[asked], truth[asked], target[asked]), old, strict=True)
+        )
         losses = []
-        for adapter, reader in zip(adapters, readers, strict=True):
-            reader.train(learn)
-            with accelerator.autocast():
-                logits = adapter(both)
-            parts = [
-                config.weights[name] * reader.heads[name].loss(logits[name].float(), truth[name].repeat(2))
-                for name in ATTRIBUTES
-            ]
-            losses.append(torch.stack(parts).sum())
-        total = torch.stack(losses).sum()
-        if learn:
-            adapting.zero_grad(set_to_none=True)
-            accelerator.backward(total)
-            adapting.step()
-        return total / len(losses)
+        for learner in self.told:
+            with self.accelerator.autocast():
+                answer = learner.open()(view(faces, rng), targets).float()
+            losses.append(learner.learn(F.binary_cross_entropy_with_logits(answer, truths.float())))
+        return terms, {"told_readers": torch.stack(losses).mean()}
 
-    def _judge(face: Tensor, changed: Tensor) -> Tensor:
-        with accelerator.autocast():
-            real, made = critic(torch.cat([face, changed])).float().chunk(2)
-        loss = (F.relu(1 - real) + F.relu(1 + made)).mean()
-        judging.zero_grad(set_to_none=True)
-        accelerator.backward(loss)
-        judging.step()
-        return loss
+    def _match(self, k: int, batch: Batch, i: int, change: Tensor, rng: np.random.Generator) -> Say:
+        """Matcher ``k``: near the same person with the target's gender; its linear readers know nothing."""
+        config, turns = self.config, len(self.matchers)
+        truth, target = batch.truth["gender"], batch.targets.gender
+        seen = passing((batch.aligned + batch.back(change)).clamp(0, 1), rng)
+        with self.accelerator.autocast():
+            described = self.matchers[k](seen.contiguous(memory_format=torch.channels_last)).float()
+        untouched = self.untouched[k][torch.from_numpy(batch.index)]
+        aims = e_star(untouched, self.axes[k][batch.truth["race"]], target, truth, config.direct)
+        squares = batch.reach.square()
+        name = config.matchers[k]
+        weight = turns * self.multipliers.weights[k]
+        terms = {f"match_{name}": weight * l_match(described, aims, config.margin * squares)}
+        distance = (1 - F.cosine_similarity(described.detach(), untouched)) / squares
+        self.multipliers.update(k, float(distance.mean()))
+        if config.linear_weight:
+            if (i // turns) % _SOLVE_EVERY == 0:
+                self._solve(k)
+            for t, (w, b) in self.linear[k].items():
+                term = l_told((described @ w + b)[None], target == t)
+                terms[f"linear_{name}"] = terms.get(f"linear_{name}", 0.0) + turns * config.linear_weight * term
+            asked = (target >= 0).nonzero()[:, 0]
+            self.replay.describe(k, described[asked], truth[asked], target[asked])
+        return terms, {f"apart_{name}": distance.mean(), f"weight_{name}": self.multipliers.weights[k]}
 
-    def evaluate(i: int) -> Mapping[str, float]:
-        best = cast(Masker, averaged.module)
-        if accelerator.is_main_process:
+    def _solve(self, k: int) -> None:
+        """Matcher ``k``'s linear readers of the truth, one a target, from what it saw last."""
+        held = min(int(self.replay.seen[1 + k]), len(self.replay.of[k]))
+        kept, of = self.replay.descriptors[k][:held], self.replay.of[k][:held]
+        for t in (0, 1):
+            mine = of[:, 1] == t
+            if solved := linear_reader(kept[mine], of[mine, 0]):
+                self.linear[k][t] = (solved[0].to(self.device), solved[1].to(self.device))
+
+    def _judge(self, batch: Batch, i: int, change: Tensor, rng: np.random.Generator) -> Say:
+        """The critic: patches look untouched; then it learns."""
+        changed = batch.changed(change)
+        with self.accelerator.autocast():
+            looks = self.critic.frozen()(changed).float()
+        terms = {"looks": -self.config.critic * looks.mean()}
+        with self.accelerator.autocast():
+            real, made = self.critic.open()(torch.cat([batch.face, changed.detach()])).float().chunk(2)
+        return terms, {"critic": self.critic.learn(hinge(real, made))}
+
+    def _budgets(self, batch: Batch, i: int, change: Tensor, rng: np.random.Generator) -> Say:
+        """Structure and colour."""
+        config, changed = self.config, batch.changed(change)
+        lost = 1 - alike(changed, batch.face)
+        paint = chroma(changed - batch.face) / batch.reach[:, None, None]
+        terms = {
+            "ssim": config.ssim_weight * over(lost, config.ssim * batch.reach.square()),
+            "chroma": config.chroma_weight * over(paint, config.chroma),
+        }
+        return terms, {"seen_ssim": 1 - lost.mean()}
+
+    # --- looking at it ---
+
+    def evaluate(self, i: int) -> Mapping[str, float]:
+        """Write the generator and the adversaries as they are, and read validation faces."""
+        best = cast(Masker, self.averaged.module)
+        folder = self.folder
+        if self.accelerator.is_main_process:
             best.save(folder / "halfmask.safetensors")
-            (folder / "steps" / str(i)).mkdir(parents=True, exist_ok=True)
-            export_masker(Masker.load(folder / "halfmask.safetensors"), folder / "steps" / str(i) / "halfmask.onnx")
-            (folder / "adapters").mkdir(exist_ok=True)
-            for k, reader in enumerate(readers):
-                reader.save(folder / "adapters" / f"{k}.safetensors")
-            cv2.imwrite(str(folder / "strip.png"), preview(best, valid, strength=config.watched_reach))
-        index = np.arange(min(config.watch, len(valid)))
-        return measure(best, readers, watcher, matchers, valid, index, config)
+            for name in (f"steps/{i}", "adapters", "told"):
+                (folder / name).mkdir(parents=True, exist_ok=True)
+            export_masker(Masker.load(folder / "halfmask.safetensors"), folder / f"steps/{i}/halfmask.onnx")
+            for k, learner in enumerate(self.readers):
+                reader = cast(AttributeNet, self.accelerator.unwrap_model(learner.net))
+                reader.save(folder / f"adapters/{k}.safetensors")
+            for k, learner in enumerate(self.told):
+                torch.save(self.accelerator.unwrap_model(learner.net).state_dict(), folder / f"told/{k}.pt")
+            cv2.imwrite(str(folder / "strip.png"), preview(best, self.valid, strength=self.config.watch_at))
+        index = np.unique(np.linspace(0, len(self.valid) - 1, self.config.watch).round().astype(np.int64))
+        readers = [cast(AttributeNet, learner.frozen()) for learner in self.readers]
+        return measure(best, readers, self.watchers, self.matchers, self.valid, index, self.config)
 
-    fit(
-        folder,
-        accelerator,
-        config.steps,
-        step,
-        evaluate=evaluate,
-        evaluate_every=config.evaluate_every,
-        checkpoint_every=250,
-        resume=resume,
-        desc="halfmask",
-    )
-    path = folder / "halfmask.safetensors"
-    export_masker(Masker.load(path), folder / "halfmask.onnx")
-    return path
+    def train(self, resume: bool) -> None:
+        """All steps, then the weights as ONNX."""
+        fit(
+            self.folder,
+            self.accelerator,
+            self.config.steps,
+            self.step,
+            evaluate=self.evaluate,
+            evaluate_every=self.config.evaluate_every,
+            checkpoint_every=250,
+            resume=resume,
+            desc=f"halfmask {self.config.name}".strip(),
+        )
+        if self.pool:
+            self.pool.shutdown()
+        export_masker(Masker.load(self.folder / "halfmask.safetensors"), self.folder / "halfmask.onnx")
+
+
+def _learner(net: torch.nn.Module, lr: float, betas: tuple[float, float] = (0.9, 0.999)) -> Learner:
+    net.requires_grad_(True)
+    return Learner(net, torch.optim.Adam(net.parameters(), lr, betas=betas, fused=True))
 
 
 def _average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
@@ -311,83 +589,36 @@ def _average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
     return mean
 
 
-def soft(target: Tensor, classes: int, confidence: float) -> Tensor:
-    """Aims (N, ``classes``) of targets (N,): ``confidence`` on the target, the rest spread evenly.
+def _frequencies(ranks: NDArray[np.integer], r: Reading) -> dict[str, float]:
+    shares = np.bincount(ranks, minlength=len(r.words)) / len(ranks)
+    return dict(zip(r.words, shares.tolist(), strict=True))
 
-    A target of -1 gives an even row, which whoever asks leaves out.
 
-    >>> soft(torch.tensor([1, -1]), 2, 0.9).tolist()
-    [[0.1..., 0.8...], [0.5, 0.5]]
+def _gender_axes(descriptors: Tensor, gender: Tensor, race: Tensor, races: int) -> Tensor:
+    """Means of men less those of women, (races + 1, D), by race; the last row, at -1, is everybody's.
+
+    A race with fewer than 50 of either takes everybody's.
     """
-    rest = (1 - confidence) / (classes - 1)
-    aim = torch.full((len(target), classes), rest, device=target.device)
-    aim.scatter_(1, target.clamp_min(0)[:, None], confidence)
-    return torch.where(target[:, None] >= 0, aim, torch.full_like(aim, 1 / classes))
+
+    def axis(mine: Tensor) -> Tensor | None:
+        women, men = (descriptors[(mine & (gender == g)).to(descriptors.device)] for g in (0, 1))
+        return men.mean(0) - women.mean(0) if min(len(women), len(men)) >= 50 else None
+
+    everybody = axis(torch.ones_like(gender, dtype=torch.bool))
+    if everybody is None:
+        everybody = torch.zeros(descriptors.shape[1], device=descriptors.device)
+    own = [axis(race == k) for k in range(races)]
+    return torch.stack([everybody if a is None else a for a in (*own, None)])
 
 
-def _readings(config: HalfmaskConfig) -> dict[str, Reading]:
-    abouts: dict[str, dict[str, Any]] = {
-        "gender": {},
-        "age": {"groups": config.ages},
-        "race": {"classes": config.races},
-    }
-    if not config.adapters or len(config.matchers) != len(config.matcher_shares):
-        raise UsageError("the config needs at least one adapter, and one of matcher_shares for each of matchers")
-    return {name: reading(name, about) for name, about in abouts.items()}
+def _sum(many: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Figures of the same name added up."""
+    total: dict[str, Tensor] = {}
+    for one in many:
+        for name, value in one.items():
+            total[name] = total[name] + value if name in total else value
+    return total
 
 
-def _adapter(path: Path, readings: Mapping[str, Reading]) -> AttributeNet:
-    net = AttributeNet.load(path)
-    for name, r in readings.items():
-        words = tuple(net.heads[name].words) if name in net.heads else None
-        if words != tuple(r.words):
-            raise UsageError(f"adapter {path} reads {name} as {words}, expected {tuple(r.words)}: train it on these")
-    return net.requires_grad_(True)
-
-
-def _descriptions(
-    matchers: Sequence[torch.nn.Module], config: HalfmaskConfig, train: Faces, folder: Path, accelerator: Any
-) -> list[NDArray[np.float32]]:
-    """Every matcher's descriptors of the untouched training faces, (N, D) each; kept in the run's folder."""
-    found = []
-    for name, matcher in zip(config.matchers, matchers, strict=True):
-
-        def ask(face: Tensor, matcher: torch.nn.Module = matcher) -> dict[str, Tensor]:
-            return {"descriptor": matcher(face)}
-
-        found.append(_asked(ask, train, folder / f"untouched-{name}.npz", accelerator)["descriptor"])
-    return found
-
-
-def _beliefs(
-    adapters: Sequence[AttributeNet], train: Faces, folder: Path, accelerator: Any
-) -> list[dict[str, NDArray[np.float32]]]:
-    """What every adapter believes of the untouched training faces before it adapts: by attribute (N, K)."""
-    found = []
-    for k, adapter in enumerate(adapters):
-
-        def ask(face: Tensor, adapter: AttributeNet = adapter) -> dict[str, Tensor]:
-            return {name: p.float().clamp_min(1e-6) for name, p in adapter.eval().probabilities(face).items()}
-
-        found.append(_asked(ask, train, folder / f"untouched-adapter{k}.npz", accelerator))
-    return found
-
-
-def _asked(
-    ask: Callable[[Tensor], Mapping[str, Tensor]], train: Faces, file: Path, accelerator: Any
-) -> dict[str, NDArray[np.float32]]:
-    """What a network says of every untouched training face, kept in ``file``, which is whole or absent."""
-    from tqdm import tqdm
-
-    if not file.is_file():
-        parts: list[Mapping[str, Tensor]] = []
-        for start in tqdm(range(0, len(train), 32), desc=file.stem, unit="batch"):
-            face = train.take(np.arange(start, min(start + 32, len(train)))).to(accelerator.device)
-            with torch.no_grad(), accelerator.autocast():
-                parts.append(ask(face))
-        fresh = file.with_name(f".{file.stem}.part.npz")
-        everything = {name: torch.cat([p[name].float().cpu() for p in parts]).numpy() for name in parts[0]}
-        np.savez(fresh, **everything)  # type: ignore[arg-type]
-        fresh.replace(file)
-    with np.load(file) as kept:
-        return {name: kept[name] for name in kept.files}
+def _digest_of(path: Path) -> str:
+    return f"{path.stem}-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}"

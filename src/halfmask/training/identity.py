@@ -7,7 +7,6 @@ people by name are taken, and each person's photos are split, so that all three 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from ..datasets.cache import open_crops
 from ..datasets.table import Row, Split
 from ..errors import DataError, UsageError
 from ..networks.identity import Identity, ModelA, ModelB
+from ..storage import save_arrays, whole
 from .data import Faces, augment, to_tensor
 from .loop import batch_indices, channels_last, fit, make_accelerator, start_run
 from .sources import source_table
@@ -150,11 +150,11 @@ def train_identity(config: IdentityConfig, folder: Path, *, resume: bool = True)
         for trunk in config.trunks:
             tried[trunk] = _train_b(people, faces, truth, trunk, config, folder / trunk, accelerator, resume)
         best = max(tried, key=lambda name: (tried[name]["valid_accuracy"], -tried[name]["valid_loss"]))
-        shutil.copyfile(folder / best / path.name, path)
+        with whole(path) as fresh:
+            shutil.copyfile(folder / best / path.name, fresh)
         figures |= {"trunk": best, "trunks": tried, **tried[best]}
-    part = folder / ".test.json.part"
-    part.write_text(json.dumps(figures, indent=1), "utf-8")
-    os.replace(part, folder / "test.json")  # last: whoever finds it finds the rest
+    with whole(folder / "test.json") as fresh:  # last: whoever finds it finds the rest
+        fresh.write_text(json.dumps(figures, indent=1), "utf-8")
     return path
 
 
@@ -200,10 +200,7 @@ def _features(net: ModelB, faces: Faces, path: Path, precision: str, batch: int 
         with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16"):
             found.append(torch.stack([net.features(x), net.features(x.flip(3))], 1))
     features = torch.cat(found)
-    part = path.with_name(f".{path.name}.part")
-    with open(part, "wb") as stream:
-        np.savez(stream, keys=keys, features=features.numpy())
-    os.replace(part, path)
+    save_arrays(path, {"keys": keys, "features": features.numpy()})
     return features
 
 

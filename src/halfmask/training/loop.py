@@ -10,10 +10,9 @@ A run folder holds ``config.yaml`` (resolved), ``versions.json``, ``log.jsonl`` 
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import platform
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields, is_dataclass
@@ -24,12 +23,14 @@ import numpy as np
 import torch
 import yaml
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from .. import __version__
 from ..errors import UsageError
 from ..networks.memory import keep_memory
+from ..storage import restore, whole, whole_folder
 
 Config = TypeVar("Config")
 
@@ -107,7 +108,8 @@ def start_run(folder: Path, config: Any) -> None:
     begun = any(folder.glob("checkpoint*")) or any(folder.glob("*/checkpoint*"))  # a first stage has its own folder
     if begun and old.is_file() and _completed(old.read_text("utf-8"), type(config)) != text:
         raise UsageError(f"{folder} holds a run with another config; give another --out, or delete it")
-    old.write_text(text, "utf-8")
+    with whole(old) as fresh:
+        fresh.write_text(text, "utf-8")
     versions = {
         "halfmask": __version__,
         "python": platform.python_version(),
@@ -175,23 +177,16 @@ def fit(
 
 
 def _save(checkpoint: Path, accelerator: Accelerator, done: int) -> None:
-    fresh = checkpoint.with_name("checkpoint.new")
-    shutil.rmtree(fresh, ignore_errors=True)
-    accelerator.save_state(str(fresh))
-    if accelerator.is_main_process:
-        (fresh / "step.json").write_text(json.dumps({"step": done}), "utf-8")
-        old = checkpoint.with_name("checkpoint.old")
-        shutil.rmtree(old, ignore_errors=True)
-        if checkpoint.exists():
-            os.replace(checkpoint, old)
-        os.replace(fresh, checkpoint)
-        shutil.rmtree(old, ignore_errors=True)
+    main = accelerator.is_main_process
+    with whole_folder(checkpoint, replace=True) if main else contextlib.nullcontext(checkpoint) as fresh:
+        accelerator.save_state(broadcast_object_list([str(fresh)])[0])  # all processes write into the main one's folder
+        accelerator.wait_for_everyone()
+        if main:
+            (fresh / "step.json").write_text(json.dumps({"step": done}), "utf-8")
 
 
 def _restore(checkpoint: Path, accelerator: Accelerator) -> int:
-    old = checkpoint.with_name("checkpoint.old")
-    if not checkpoint.exists() and old.exists():  # killed between the two renames of _save
-        os.replace(old, checkpoint)
+    restore(checkpoint)
     if not (checkpoint / "step.json").is_file():
         return 0
     accelerator.load_state(str(checkpoint))
@@ -203,7 +198,8 @@ def _trim_log(path: Path, first: int) -> None:
     if path.is_file():
         lines = [line for line in path.read_text("utf-8").splitlines() if line.endswith("}")]
         kept = [line for line in lines if json.loads(line)["step"] <= first]
-        path.write_text("".join(line + "\n" for line in kept), "utf-8")
+        with whole(path) as fresh:
+            fresh.write_text("".join(line + "\n" for line in kept), "utf-8")
 
 
 def read_log(folder: Path) -> list[dict[str, float]]:

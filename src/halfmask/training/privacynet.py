@@ -30,8 +30,8 @@ from ..errors import UsageError
 from ..losses import j_m, l_attr, l_rec, wgan, wgan_gp
 from ..methods.choice import ATTRIBUTES
 from ..networks.attribute import AttributeNet
-from ..networks.files import write_weights
 from ..networks.privacynet import Critic, Generator, labels_of
+from ..networks.state import write_weights
 from ..photos.paste import mask
 from ..weights import shipped
 from .attribute import Reading, reading

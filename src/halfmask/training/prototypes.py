@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..datasets.groups import GROUPS, group_of
 from ..errors import DataError
+from ..storage import save_arrays
 from .data import Faces, to_tensor
 
 
@@ -62,7 +63,7 @@ class Prototypes:
         arrays |= {"male_share": np.array(self.male_share), "reach": np.array(float(reach))}
         if self.groups is not None:
             arrays |= {"groups": self.groups, "grouped": np.array([True] if grouped is None else list(grouped))}
-        np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
+        save_arrays(path, arrays, compressed=True)
 
 
 def mean_faces(faces: Faces, batch: int = 256, *, groups: bool = False) -> Prototypes:

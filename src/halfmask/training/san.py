@@ -27,9 +27,9 @@ from torch.nn import functional as F
 
 from ..errors import UsageError, WeightsError
 from ..losses import j_d, j_g, j_m
-from ..networks.files import read_weights, write_weights
 from ..networks.gendercnn import to_gray
 from ..networks.san import SAN
+from ..networks.state import read_weights, write_weights
 from ..photos.align import CROP
 from ..photos.paste import mask
 from .data import Faces, gray_pixels, open_faces, to_tensor

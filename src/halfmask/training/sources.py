@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
 from ..datasets import Split, Table, read, subject_disjoint
-from ..datasets.readers.files import csv_rows
+from ..datasets.labels import read_label_file
 from ..errors import DataError, UsageError
 
 _KEYS = ("layout", "root", "splits", "lists", "hold_out")
-#: Header words of a published list's column of pictures; CORAL's lists of MORPH-2 leave it without a word.
-_COLUMNS = ("path", "file", "filename", "")
 
 
 def source_table(source: Mapping[str, Any]) -> Table:
@@ -66,10 +65,9 @@ def _held_out(table: Table, share: object) -> Table:
 def _listed(table: Table, lists: object) -> Table:
     if not isinstance(lists, Mapping) or not lists or any(split not in get_args(Split) for split in lists):
         raise UsageError(f"lists is {lists!r}, expected the CSV files of each of {', '.join(get_args(Split))}")
-    # by file name in small letters: copies differ in .JPG, and in the folders above
     places: dict[str, list[int]] = {}
     for i, row in enumerate(table):
-        places.setdefault(row.key.rpartition("/")[2].casefold(), []).append(i)
+        places.setdefault(_plain(row.key).rpartition("/")[2], []).append(i)
     found: dict[int, Split] = {}
     problems = list(table.problems)
     for split, files in lists.items():
@@ -91,16 +89,15 @@ def _listed(table: Table, lists: object) -> Table:
 
 
 def _same(key: str, name: str) -> bool:
-    return f"/{key.casefold()}".endswith(f"/{name}")
+    return f"/{_plain(key)}".endswith(f"/{name}")
 
 
 def _names(path: Path) -> Sequence[str]:
     if not path.is_file():
         raise DataError(f"there is no list {path}; the config says where it is published, or leave 'lists' out")
-    names = []
-    for _, cells in csv_rows(path):
-        column = next((word for word in _COLUMNS if word in cells), None)
-        if column is None:
-            raise DataError(f"{path} has the columns {', '.join(cells)}, expected one called path or file")
-        names.append(cells[column].removeprefix("./").casefold())
-    return names
+    return [_plain(row.file) for row in read_label_file(path, any_of=("file",)).rows]
+
+
+def _plain(name: str) -> str:
+    """A path as it is compared: copies differ in .JPG, in the folders above and in how accents are written."""
+    return unicodedata.normalize("NFC", name.replace("\\", "/").removeprefix("./")).casefold()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..networks.gendercnn import to_gray
 from ..networks.views import CLOSEST, jpeg, low_resolution, moved
 
 
@@ -38,3 +39,27 @@ def view(faces: Tensor, rng: np.random.Generator) -> Tensor:
         noise = torch.from_numpy(rng.normal(0, rng.uniform(0, 0.06), tuple(out.shape)).astype(np.float32))
         return out + noise.to(out.device)
     return out
+
+
+def passing(faces: Tensor, rng: np.random.Generator) -> Tensor:
+    """One way that aligned faces (N, 3, S, S) in [0, 1] may reach a matcher: a little off, half of them as JPEG.
+
+    Milder than :func:`halfmask.networks.views.view`: what it stands beside are untouched faces, seen plainly.
+    """
+    n = len(faces)
+    zoom, (x, y) = 1 + rng.uniform(-0.03, 0.03, n), rng.uniform(-0.015, 0.015, (2, n))
+    seen = moved(faces, turn=rng.uniform(-2, 2, n), zoom=zoom, shift=(x, y), mirror=rng.random(n) < 0.5)
+    return jpeg(seen, int(rng.integers(75, 96))) if rng.random() < 0.5 else seen
+
+
+def relit(faces: Tensor, rng: np.random.Generator) -> Tensor:
+    """Faces (N, 3, H, W) in [0, 1] in another light, each its own: gamma, white balance, saturation."""
+    n = len(faces)
+
+    def each(low: float, high: float, wide: int = 1) -> Tensor:
+        drawn = rng.uniform(np.log(low), np.log(high), (n, wide, 1, 1))
+        return torch.from_numpy(np.exp(drawn).astype(np.float32)).to(faces.device)
+
+    out = faces.clamp_min(1e-4) ** each(0.8, 1.25) * each(0.93, 1.07, 3)
+    gray = to_gray(out)
+    return (gray + (out - gray) * each(0.6, 1.3)).clamp(0, 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,11 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..errors import WeightsError
 from ..methods.choice import ATTRIBUTES
 from ..networks.attribute import AttributeNet
 from ..networks.gendercnn import to_gray
 from ..networks.halfmask import Masker
 from .data import Faces, to_tensor
+from .gender import load_gender
 
 if TYPE_CHECKING:
     from .halfmask import HalfmaskConfig
@@ -34,6 +37,10 @@ class Targets:
         """The targets of one attribute."""
         found: Tensor = getattr(self, name)
         return found
+
+    def to(self, device: torch.device) -> Targets:
+        """The same on another device."""
+        return Targets(*(self.of(name).to(device) for name in ATTRIBUTES))
 
 
 def draw_targets(
@@ -53,6 +60,29 @@ def draw_targets(
     return Targets(**{name: torch.from_numpy(np.where(hidden[name], drawn[name], -1)) for name in ATTRIBUTES})
 
 
+def load_watcher(path: Path) -> torch.nn.Module:
+    """A gender classifier that only watches: faces (N, 3, 112, 112) to logits (N,) of "male".
+
+    Of ``halfmask train attribute`` or of ``halfmask train gender``.
+    """
+    try:
+        return _Watcher(AttributeNet.load(path))
+    except WeightsError:
+        return _Watcher(load_gender(path))
+
+
+class _Watcher(torch.nn.Module):
+    def __init__(self, net: torch.nn.Module) -> None:
+        super().__init__()
+        self.net = net.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, faces: Tensor) -> Tensor:
+        if isinstance(self.net, AttributeNet):
+            return self.net.heads["gender"].probabilities(self.net(faces)["gender"].float())[:, 1].logit(1e-6)
+        logits = self.net(to_gray(F.interpolate(faces, scale_factor=2.0, mode="bilinear"))).float()
+        return logits[:, 1] - logits[:, 0]
+
+
 @torch.no_grad()
 def protected(
     net: Masker, faces: Faces, index: NDArray[np.integer], targets: Targets, strength: float = 1.0
@@ -68,13 +98,13 @@ def protected(
 def measure(
     net: Masker,
     adapters: Sequence[AttributeNet],
-    watcher: torch.nn.Module | None,
+    watchers: Mapping[str, torch.nn.Module],
     matchers: Sequence[torch.nn.Module],
     faces: Faces,
     index: NDArray[np.integer],
     config: HalfmaskConfig,
 ) -> dict[str, float]:
-    """Gender's AUC on validation faces, targets at random and all flipped, by every adapter and the watcher.
+    """Gender's AUC on validation faces, targets at random and all flipped, by every adapter and every watcher.
 
     And the mean cosine by every matcher (the last on a third of the faces), and the mean SSIM.
     """
@@ -93,15 +123,13 @@ def measure(
         for start in range(0, len(index), 50):
             part = slice(start, start + 50)
             asked = Targets(target[part], none[part], none[part])
-            face, after = protected(net, faces, index[part], asked, config.watched_reach)
+            face, after = protected(net, faces, index[part], asked, config.watch_at)
             with torch.autocast(face.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
                 for k, adapter in enumerate(adapters):
                     said = adapter.heads["gender"].probabilities(adapter(after)["gender"].float())
                     scores.setdefault(f"adapter{k}", []).append(said[:, 1])
-                if watcher is not None:
-                    wide = F.interpolate(after, scale_factor=2.0, mode="bilinear")
-                    logits = watcher(to_gray(wide)).float()
-                    scores.setdefault("watcher", []).append(logits[:, 1] - logits[:, 0])
+                for name, watcher in watchers.items():
+                    scores.setdefault(name, []).append(watcher(after))
                 if way == "random":
                     for name, matcher in zip(config.matchers, matchers, strict=True):
                         if name == config.matchers[0] or start < len(index) // 3:
@@ -135,7 +163,8 @@ def chroma(change: Tensor) -> Tensor:
 def preview(net: Masker, faces: Faces, count: int = 10, strength: float = 1.0) -> NDArray[np.uint8]:
     """Columns of faces, five of each gender; rows: as it was, toward a woman, toward a man, race hidden, age hidden."""
     labels = faces.labels("gender")
-    index = np.concatenate([np.flatnonzero(labels == g)[: count // 2] for g in (0, 1)])
+    by_gender = [np.flatnonzero(labels == g) for g in (0, 1)]
+    index = np.concatenate([g[np.linspace(0, len(g) - 1, count // 2).round().astype(int)] for g in by_gender])
     none = torch.full((len(index),), -1)
     rng = np.random.default_rng(0)
     ways = [

@@ -20,10 +20,10 @@ def manifest() -> dict[str, dict[str, str]]:
     """File name → ``{"sha256": …, "card": …}`` of everything that is shipped."""
     path = DATA / "manifest.json"
     try:
-        found: dict[str, dict[str, str]] = json.loads(path.read_text("utf-8"))
+        entries: dict[str, dict[str, str]] = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise WeightsError(f"{path} cannot be read: {error}. Reinstall halfmask.") from error
-    return found
+    return entries
 
 
 @cache

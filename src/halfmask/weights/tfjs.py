@@ -31,7 +31,7 @@ def read_weights(groups: Sequence[dict[str, Any]], data: bytes) -> dict[str, NDA
     >>> read_weights([{"weights": [quantised]}], bytes([0, 4]))["w"].tolist()
     [-1.0, 1.0]
     """
-    found: dict[str, NDArray[Any]] = {}
+    arrays: dict[str, NDArray[Any]] = {}
     offset = 0
     for group in groups:
         for spec in group["weights"]:
@@ -44,10 +44,10 @@ def read_weights(groups: Sequence[dict[str, Any]], data: bytes) -> dict[str, NDA
             offset += count * stored.itemsize
             if quantised and stored.kind == "u":
                 raw = raw.astype(np.float64) * quantised["scale"] + quantised["min"]
-            found[spec["name"]] = raw.astype(spec["dtype"]).reshape(spec["shape"])
+            arrays[spec["name"]] = raw.astype(spec["dtype"]).reshape(spec["shape"])
     if offset != len(data):
         raise WeightsError(f"the weight file holds {len(data)} bytes, its manifest speaks of {offset}")
-    return found
+    return arrays
 
 
 class Graph:

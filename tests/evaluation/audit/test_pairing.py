@@ -185,10 +185,10 @@ def test_labels_beat_what_was_known(tmp_path: Path, table: Table) -> None:
 
 
 def test_all_odd_labels_stand_in_one_message(tmp_path: Path, table: Table) -> None:
-    path = labels(tmp_path, "file,gender,age\na.jpg,mail,\nc.jpg,f,-4\nsub/b.jpg,?,old\nc.jpg,m,\n")
+    path = labels(tmp_path, "file,gender,age\na.jpg,mail,\nc.jpg,f,-4\nsub/b.jpg,x,old\nc.jpg,m,\n")
     with pytest.raises(UsageError) as error:
         pairing.read_labels(path, table)
-    for part in ("gender mail (line 2)", "age -4 (line 3)", "gender ? (line 4)", "age old (line 4)"):
+    for part in ("gender mail (line 2)", "age -4 (line 3)", "gender x (line 4)", "age old (line 4)"):
         assert part in str(error.value)
     assert "expected female or male, and ages from 0 to 120 years" in str(error.value)
     assert "two things about one photo: gender of c.jpg (line 5)" in str(error.value)

@@ -15,8 +15,8 @@ from halfmask.datasets.readers.arface import read_arface
 from halfmask.datasets.readers.cacd import read_cacd
 from halfmask.datasets.readers.celeba import read_celeba
 from halfmask.datasets.readers.fairface import read_fairface
-from halfmask.datasets.readers.files import NOT_NAMED
 from halfmask.datasets.readers.folder import read_folder
+from halfmask.datasets.readers.layout import NOT_NAMED
 from halfmask.datasets.readers.lfw import read_lfw
 from halfmask.datasets.readers.morph2 import read_morph2
 from halfmask.datasets.readers.muct import read_muct

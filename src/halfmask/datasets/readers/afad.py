@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from halfmask.datasets.readers.files import OLDEST, key_of, list_folders, list_pictures, nothing_found, printable
+from halfmask.datasets.labels import OLDEST
+from halfmask.datasets.readers.layout import key_of, nothing_found
 from halfmask.datasets.table import Row, Table
+from halfmask.errors import shown
+from halfmask.photos.listing import list_folders, list_pictures
 
 _FOLDERS = ("AFAD-Full", "AFAD-Lite", "tarball/AFAD-Full", "tarball-lite/AFAD-Lite", ".")
 _GENDERS = {"111": 1, "112": 0}
@@ -28,11 +31,11 @@ def read_afad(root: Path) -> Table:
     for place in _FOLDERS:
         for ages in list_folders(root / place) if not rows else ():
             if not (ages.name.isascii() and ages.name.isdigit() and int(ages.name) <= OLDEST):
-                problems.append(f"{printable(key_of(root, ages))}: this folder is no age; skipped")
+                problems.append(f"{shown(key_of(root, ages))}: this folder is no age; skipped")
                 continue
             for kind in list_folders(ages):
                 if kind.name not in _GENDERS:
-                    problems.append(f"{printable(key_of(root, kind))}: neither 111 (male) nor 112 (female); skipped")
+                    problems.append(f"{shown(key_of(root, kind))}: neither 111 (male) nor 112 (female); skipped")
                     continue
                 for path in list_pictures(kind).values():
                     rows.append(Row(key_of(root, path), path, None, _GENDERS[kind.name], float(ages.name)))

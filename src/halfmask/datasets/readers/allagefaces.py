@@ -10,16 +10,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from halfmask.datasets.readers.files import (
-    first_existing,
-    key_of,
-    list_pictures,
-    match_names,
-    nothing_found,
-    printable,
-    text_lines,
-)
+from halfmask.datasets.labels import text_lines
+from halfmask.datasets.readers.layout import first_existing, key_of, match_names, nothing_found
 from halfmask.datasets.table import Row, Split, Table
+from halfmask.errors import shown
+from halfmask.photos.listing import list_pictures
 
 # "aglined faces" is how the download spells it.
 _PICTURES = ("original images", "aglined faces", "aligned faces")
@@ -52,19 +47,19 @@ def read_allagefaces(root: Path) -> Table:
 
 def _lists(base: Path, names: set[str], problems: list[str]) -> dict[str, tuple[int, Split | None]]:
     """Picture name → gender and split, as the two lists say."""
-    found: dict[str, tuple[int, Split | None]] = {}
+    labels: dict[str, tuple[int, Split | None]] = {}
     for stem, split in _SPLITS.items():
         path = first_existing(base, [f"image sets/{stem}.txt"])
         for number, line in text_lines(path) if path else ():
             name, _, gender = line.partition(" ")
             name = name if "." in name else f"{name}.jpg"
-            where = f"image sets/{stem}.txt line {number} ({printable(line[:60])})"
+            where = f"image sets/{stem}.txt line {number} ({shown(line[:60])})"
             if gender not in ("0", "1"):
                 problems.append(f"{where}: not a name and 0 or 1; skipped")
             elif name not in names:
                 problems.append(f"{where}: there is no such picture; skipped")
-            elif name in found:
+            elif name in labels:
                 problems.append(f"{where}: names a picture a second time; the first row counts")
             else:
-                found[name] = int(gender), split
-    return found
+                labels[name] = int(gender), split
+    return labels

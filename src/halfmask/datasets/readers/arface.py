@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from halfmask.datasets.readers.files import match_names, nothing_found, printable, walk_pictures
+from halfmask.datasets.readers.layout import match_names, nothing_found, walk_pictures
 from halfmask.datasets.table import Row, Table
-from halfmask.errors import DataError
+from halfmask.errors import DataError, shown
 
 _NAME = re.compile(r"([mfw])-(\d{2,3})-(\d{1,2})\.\w+$", re.IGNORECASE)
 RAW_SHAPE = (3, 576, 768)
@@ -50,10 +50,8 @@ def read_raw(path: Path) -> NDArray[np.uint8]:
     try:
         data = np.fromfile(path, np.uint8)
     except OSError as error:
-        raise DataError(f"cannot read {printable(str(path))}: {error.strerror}.") from error
+        raise DataError(f"cannot read {shown(path)}: {error.strerror}.") from error
     size = int(np.prod(RAW_SHAPE))
     if data.size != size:
-        raise DataError(
-            f"{printable(path.name)} is no AR picture: it has {data.size} bytes, expected {size} (576·768·3)."
-        )
+        raise DataError(f"{shown(path.name)} is no AR picture: it has {data.size} bytes, expected {size} (576·768·3).")
     return np.ascontiguousarray(data.reshape(RAW_SHAPE).transpose(1, 2, 0))

@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from halfmask.datasets.readers.files import key_of, list_pictures, match_names, nothing_found
+from halfmask.datasets.readers.layout import key_of, match_names, nothing_found
 from halfmask.datasets.table import Row, Table
+from halfmask.photos.listing import list_pictures
 
 _FOLDERS = ("CACD2000", "CACD2000/CACD2000", "CACD", ".")
 _NAME = re.compile(r"(\d{1,3})_(\D.*)_(\d{4})\.\w+$")

@@ -8,20 +8,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from halfmask.datasets.readers.files import (
-    csv_rows,
-    first_existing,
-    key_of,
-    list_pictures,
-    nothing_found,
-    parse_ages,
-    printable,
-)
+from halfmask.datasets.labels import about_dates, is_lost_date, parse_ages, parse_gender, read_label_file
+from halfmask.datasets.readers.layout import first_existing, key_of, nothing_found
 from halfmask.datasets.table import Row, Split, Table
+from halfmask.errors import DataError, shown
+from halfmask.photos.listing import list_pictures
 
 _PICTURES = (".", "fairface-img-margin025-trainval", "fairface-img-margin125-trainval")
 _SPLITS: dict[str, Split] = {"train": "train", "val": "valid"}
-_GENDERS = {"Female": 0, "Male": 1}
 
 
 def read_fairface(root: Path) -> Table:
@@ -29,7 +23,9 @@ def read_fairface(root: Path) -> Table:
 
     Expects ``train/N.jpg``, ``val/N.jpg``, ``fairface_label_train.csv`` and ``fairface_label_val.csv``; the pictures
     may also stand in the folder that the zip unpacks to. ``"50-59"`` becomes the range (50, 59), ``"more than 70"``
-    the range (70, 120). A picture that no row names is kept, unlabelled.
+    the range (70, 120); dates that a spreadsheet made of ranges are what they were
+    (:func:`halfmask.datasets.labels.was_a_range`). A picture that no row names is kept, unlabelled, and so are all when
+    the CSV's columns are not known.
 
     Raises DataError when there are no pictures in ``train`` or ``val``.
     """
@@ -50,31 +46,33 @@ def read_fairface(root: Path) -> Table:
         path = csvs[part]
         if path is None:
             problems.append(f"fairface_label_{part}.csv: not there, so the pictures in {part}/ have no labels")
-        for number, cells in csv_rows(path) if path else ():
-            file = cells.get("file", "")
-            name = file.rpartition("/")[2]
-            where = f"fairface_label_{part}.csv line {number} ({printable(file)})"
+        try:
+            label_rows = read_label_file(path, any_of=("gender", "age", "race")).rows if path else []
+        except DataError as error:
+            problems.append(f"fairface_label_{part}.csv: {error}")
+            label_rows = []
+        problems += about_dates(f"fairface_label_{part}.csv", [row.cells.get("age", "") for row in label_rows])
+        for row in label_rows:
+            name = row.file.rpartition("/")[2]
+            where = f"fairface_label_{part}.csv line {row.line} ({shown(row.file)})"
             if name not in pictures[part]:
                 problems.append(f"{where}: there is no such picture; skipped")
                 continue
             if name in labels:
                 problems.append(f"{where}: names a picture a second time; the first row counts")
                 continue
-            gender, ages = _GENDERS.get(cells.get("gender", "")), parse_ages(cells.get("age", ""))
+            gender_word, age = row.cells.get("gender", ""), row.cells.get("age", "")
+            gender, ages = parse_gender(gender_word), parse_ages(age)
             if gender is None:
-                problems.append(
-                    f"{where}: gender {printable(cells.get('gender', ''))!r} is neither Female nor Male; unknown"
-                )
-            if ages is None:
-                problems.append(f"{where}: age {printable(cells.get('age', ''))!r} is no range of years; unknown")
+                problems.append(f"{where}: gender {shown(gender_word)!r} is neither Female nor Male; unknown")
+            if ages is None and not is_lost_date(age):
+                problems.append(f"{where}: age {shown(age)!r} is no range of years; unknown")
             picture = pictures[part][name]
-            race = cells.get("race") or None
+            race = row.cells.get("race") or None
             labels[name] = Row(key_of(root, picture), picture, None, gender, None, ages, race, split)
         without = [name for name in pictures[part] if name not in labels]
         if path and without:
-            problems.append(
-                f"{path.name}: has no row for {len(without)} pictures, the first is {printable(without[0])}"
-            )
+            problems.append(f"{path.name}: has no row for {len(without)} pictures, the first is {shown(without[0])}")
         for name, picture in pictures[part].items():
             rows.append(labels.get(name) or Row(key_of(root, picture), picture, split=split))
     return Table("fairface", root, rows, problems)

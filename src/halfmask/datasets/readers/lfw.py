@@ -9,18 +9,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from halfmask.datasets.readers.files import (
-    first_existing,
-    is_picture,
-    key_of,
-    list_folders,
-    list_pictures,
-    match_names,
-    nothing_found,
-    printable,
-    text_lines,
-)
+from halfmask.datasets.labels import text_lines
+from halfmask.datasets.readers.layout import first_existing, key_of, match_names, nothing_found
 from halfmask.datasets.table import Row, Table
+from halfmask.errors import shown
+from halfmask.photos.listing import is_picture, list_folders, list_pictures
 
 # The first that is there counts: deep funneled, funneled, original, the people in the root.
 _FOLDERS = (
@@ -49,7 +42,7 @@ def read_lfw(root: Path) -> Table:
         raise nothing_found("lfw", root, "lfw-deepfunneled/NAME/NAME_0001.jpg, one folder a person")
     female, male = (_names(root, word, pictures, problems) for word in ("female", "male"))
     for name in sorted(female & male):
-        problems.append(f"{printable(name)}: in both gender lists; its gender is unknown")
+        problems.append(f"{shown(name)}: in both gender lists; its gender is unknown")
     rows = []
     for name, path in pictures.items():
         gender = None if (name in female) == (name in male) else int(name in male)
@@ -59,13 +52,13 @@ def read_lfw(root: Path) -> Table:
 
 def _pictures(root: Path, problems: list[str]) -> dict[str, Path]:
     """File name → path of the pictures named ``NAME_NNNN`` in a folder ``NAME``."""
-    found = {}
+    pictures_by_name = {}
     for person in list_folders(first_existing(root, _FOLDERS) or root):
         pictures = {key_of(root, path): path for path in list_pictures(person).values()}
         pattern = re.compile(re.escape(person.name) + r"_\d{4}\.\w+$")
-        for _, path, _ in match_names(pictures, pattern, f"{printable(person.name)}_0001.jpg", problems):
-            found[path.name] = path
-    return found
+        for _, path, _ in match_names(pictures, pattern, f"{shown(person.name)}_0001.jpg", problems):
+            pictures_by_name[path.name] = path
+    return pictures_by_name
 
 
 def _names(root: Path, word: str, pictures: dict[str, Path], problems: list[str]) -> set[str]:
@@ -77,5 +70,5 @@ def _names(root: Path, word: str, pictures: dict[str, Path], problems: list[str]
             names.add(line)
         else:
             why = "there is no such picture" if is_picture(line) else "not the name of a picture"
-            problems.append(f"{word}_names.txt line {number} ({printable(line[:80])}): {why}; skipped")
+            problems.append(f"{word}_names.txt line {number} ({shown(line[:80])}): {why}; skipped")
     return names

@@ -11,17 +11,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from halfmask.datasets.readers.files import (
-    NOT_NAMED,
-    OLDEST,
-    csv_rows,
-    first_existing,
-    key_of,
-    list_pictures,
-    nothing_found,
-    printable,
-)
+from halfmask.datasets.labels import OLDEST, csv_rows
+from halfmask.datasets.readers.layout import NOT_NAMED, first_existing, key_of, nothing_found
 from halfmask.datasets.table import Row, Table
+from halfmask.errors import shown
+from halfmask.photos.listing import list_pictures
 
 _NAME = re.compile(r"(\d+)_(\d+)([MF])(\d{1,3})\.\w+$", re.IGNORECASE)
 _GENDERS = {"F": 0, "M": 1}
@@ -45,7 +39,7 @@ def read_morph2(root: Path) -> Table:
     for name, path in pictures.items():
         row = labels.get(name) or _from_name(root, path)
         if row is None:
-            problems.append(f"{printable(key_of(root, path))}: {NOT_NAMED} 009055_1M54.JPG; skipped")
+            problems.append(f"{shown(key_of(root, path))}: {NOT_NAMED} 009055_1M54.JPG; skipped")
         else:
             rows.append(row)
     if not rows:
@@ -62,7 +56,7 @@ def _from_name(root: Path, path: Path) -> Row | None:
 
 def _labels(root: Path, pictures: dict[str, Path], problems: list[str]) -> dict[str, Row]:
     """Name in capitals → row, of each picture that the release's CSV lists."""
-    found: dict[str, Row] = {}
+    rows: dict[str, Row] = {}
     csvs = sorted(p for p in root.glob("*.csv") if p.name.lower().startswith("morph_"))
     if not csvs and pictures:
         problems.append(
@@ -70,18 +64,18 @@ def _labels(root: Path, pictures: dict[str, Path], problems: list[str]) -> dict[
         )
     for number, cells in csv_rows(csvs[0]) if csvs else ():
         name = cells.get("photo", "").replace("\\", "/").rpartition("/")[2].upper()
-        where = f"{csvs[0].name} line {number} ({printable(name) or 'no photo'})"
+        where = f"{csvs[0].name} line {number} ({shown(name) or 'no photo'})"
         gender, race, age = cells.get("gender", "").upper(), cells.get("race", "").upper(), cells.get("age", "")
         if name not in pictures:
             problems.append(f"{where}: there is no such picture; skipped")
-        elif name in found:
+        elif name in rows:
             problems.append(f"{where}: names a picture a second time; the first row counts")
         elif gender not in _GENDERS or race not in _RACES or not age.isdecimal() or int(age) > OLDEST:
-            got = printable(f"gender {gender!r}, race {race!r}, age {age!r}")
+            got = shown(f"gender {gender!r}, race {race!r}, age {age!r}")
             problems.append(f"{where}: {got} is not a row of MORPH-2; the file name counts instead")
         else:
             path = pictures[name]
             match = _NAME.match(path.name)
             identity = (match[1] if match else cells.get("id_num", "")).zfill(6)
-            found[name] = Row(key_of(root, path), path, identity, _GENDERS[gender], float(age), race=_RACES[race])
-    return found
+            rows[name] = Row(key_of(root, path), path, identity, _GENDERS[gender], float(age), race=_RACES[race])
+    return rows

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from halfmask.datasets.readers.files import match_names, nothing_found, walk_pictures
+from halfmask.datasets.readers.layout import match_names, nothing_found, walk_pictures
 from halfmask.datasets.table import Row, Table
 
 _NAME = re.compile(r"i(\d{3})[q-z][a-e]-([fm])[gn]\.\w+$", re.IGNORECASE)

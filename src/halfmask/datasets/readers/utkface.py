@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from halfmask.datasets.readers.files import key_of, list_pictures, match_names, nothing_found
+from halfmask.datasets.readers.layout import key_of, match_names, nothing_found
 from halfmask.datasets.table import Row, Table
+from halfmask.photos.listing import list_pictures
 
 _FOLDERS = ("UTKFace", "utkface_aligned_cropped/UTKFace", "crop_part1", "part1", "part2", "part3", ".")
 _NAME = re.compile(r"(\d{1,3})_([01])_([0-4])_(?=\d)")

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import UsageError
-from ..measuring.parts import ensure_folder, whole
+from ...storage import ensure_folder, whole
 from ..measuring.protocol import Measured
 from ..referees import Referees
 from .asking import Case

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from ...errors import DataError, HalfmaskError
 from ...photos.detect import Face
-from ..measuring.parts import save_arrays
+from ...storage import save_arrays
 from ..measuring.protocol import BEFORE, Measured, read_rgb
 from ..referees import Referees
 from .budget import Budget

@@ -23,7 +23,8 @@ from ...datasets.table import Row, Table
 from ...errors import DataError, HalfmaskError
 from ...photos.align import TEMPLATE_VERSION, crop_face, similarity, template, warp
 from ...photos.detect import Detector, Face
-from ..measuring.parts import digest_of, ensure_folder, save_arrays
+from ...storage import ensure_folder, save_arrays
+from ..measuring.parts import digest_of
 from ..measuring.protocol import BEFORE, Measured, read_rgb, same_face
 
 Pixels = NDArray[np.uint8]

@@ -15,14 +15,21 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
+from ...datasets.labels import (
+    OLDEST,
+    UNKNOWN,
+    Names,
+    about_dates,
+    parse_age,
+    parse_ages,
+    parse_gender,
+    read_label_file,
+)
 from ...datasets.pairs import Pair, lfw_pairs, read_pairs
 from ...datasets.readers import read, recognise
-from ...datasets.readers.files import OLDEST, csv_rows, parse_ages
-from ...datasets.readers.folder import COLUMNS, GENDER_WORDS, parse_age
 from ...datasets.table import Row, Table
-from ...errors import DataError, UsageError
-from ...photos.files import is_photo
-from ...photos.photo import shown
+from ...errors import DataError, UsageError, shown
+from ...photos.listing import list_photos
 
 _NAMED = 10
 _LABELS = ("gender", "identity", "age", "race")
@@ -74,24 +81,13 @@ def originals_of(path: Path | str, *, leave_out: Path | None = None) -> tuple[Ta
 def photos_in(root: Path, *, leave_out: Path | None = None) -> dict[str, Path]:
     """Key (path within the folder, with "/") → path of every photo in a folder, in order of the keys.
 
-    As ``halfmask protect`` walks: links to folders are followed, each real folder once; hidden names are left out.
+    As ``halfmask protect`` walks (:func:`halfmask.photos.listing.list_photos`). Raises
+    :class:`~halfmask.errors.UsageError` when a folder cannot be listed.
     """
-    unwanted = None if leave_out is None else leave_out.resolve()
-    seen = {root.resolve()}
-    found = {}
-    for place, folders, files in os.walk(root, followlinks=True):
-        kept = []
-        for name in sorted(folders):
-            real = Path(place, name).resolve()
-            if not name.startswith(".") and real not in seen and real != unwanted:
-                seen.add(real)
-                kept.append(name)
-        folders[:] = kept
-        for name in files:
-            file = Path(place, name)
-            if not name.startswith(".") and is_photo(name) and file.is_file():
-                found[file.relative_to(root).as_posix()] = file
-    return dict(sorted(found.items()))
+    photos = list_photos(root, leave_out=leave_out)
+    if unlisted := [f"{shown(root / name)} {reason}" for name, reason in photos.problems if "listed" in reason]:
+        raise UsageError(f"{some(unlisted)}; check that it may be read")
+    return dict(sorted(photos.photos.items()))
 
 
 def pair_up(originals: Path | str | Table, protected: Path | str | Mapping[str, Path]) -> Sets:
@@ -250,7 +246,7 @@ def read_labels(path: Path | str, table: Table) -> tuple[Table, list[str]]:
     """The table with what a CSV says of its photos, which beats what the table knew; and notes.
 
     The CSV's header needs ``file`` and one or more of ``gender``, ``identity``, ``age`` and ``race``
-    (:data:`halfmask.datasets.readers.folder.COLUMNS` has further words for each). A file is named by its path within
+    (:data:`halfmask.datasets.labels.COLUMNS` has further words for each). A file is named by its path within
     ORIGINALS, by its bare name when only one photo has it, or by its whole path. Genders are female, f, 0, male, m, 1
     in any case, ages years or a range such as 50-59; an empty cell is unknown. Rows of photos that are not there are
     left out, and a note names them.
@@ -261,33 +257,36 @@ def read_labels(path: Path | str, table: Table) -> tuple[Table, list[str]]:
     """
     path = Path(path)
     place = shown(path)
-    names = _names(table)
+    names: Names[str] = Names()
+    for row in table:
+        names.add(row.key, row.key, row.path, os.path.abspath(row.path))  # noqa: PTH100  links stay as they are
     rows = {row.key: row for row in table}
     said: dict[tuple[str, str], object] = {}
     absent: list[str] = []
     ambiguous: list[str] = []
     odd, clashing = [], []
     try:
-        lines = list(csv_rows(path))
+        lines = read_label_file(path, any_of=_LABELS).rows
     except DataError as error:
-        raise UsageError(f"the labels file {place} cannot be used: {error}") from error
-    header = _header(lines[0][1] if lines else {}, place)
-    for line, cells in lines:
-        file = cells[header["file"]].replace("\\", "/").removeprefix("./")
-        keys = names.get(file) or names.get(os.path.abspath(file)) or set()  # noqa: PTH100  links stay as they are
+        raise UsageError(f"the labels cannot be used: {error}") from error
+    if not lines:
+        raise UsageError(f"the labels file {place} has a first line and no rows below it; expected a row a photo")
+    for line in lines:
+        keys = names.find(line.file)
         if len(keys) != 1:
-            (ambiguous if keys else absent).append(f"{shown(file)} (line {line})")
+            (ambiguous if keys else absent).append(f"{shown(line.file)} (line {line.line})")
             continue
         key = min(keys)
         for column in _LABELS:
-            text = cells[header[column]] if column in header else ""
-            if not text:
+            text = line.cells.get(column, "")
+            if text.lower() in UNKNOWN:
                 continue
             value = _value(column, text)
             if value is None:
-                odd.append(f"{column} {shown(text)} (line {line})")
+                odd.append(f"{column} {shown(text)} (line {line.line})")
             elif said.setdefault((key, column), value) != value:
-                clashing.append(f"{column} of {shown(file)} (line {line})")
+                clashing.append(f"{column} of {shown(line.file)} (line {line.line})")
+    notes = about_dates(shown(path.name), [line.cells.get("age", "") for line in lines])
     problems = []
     if ambiguous:
         problems.append(f"uses names that several photos go by: {some(ambiguous)}")
@@ -307,42 +306,15 @@ def read_labels(path: Path | str, table: Table) -> tuple[Table, list[str]]:
             rows[key] = replace(rows[key], age=age, age_range=ages)  # type: ignore[arg-type]
         else:
             rows[key] = replace(rows[key], **{column: value})  # type: ignore[arg-type]
-    notes = []
     if absent:
         notes.append(f"{shown(path.name)} names {len(absent)} photos that are not among the originals: {some(absent)}.")
     return replace(table, rows=list(rows.values())), notes
 
 
-def _header(cells: Mapping[str, str], place: str) -> dict[str, str]:
-    header = {
-        column: next(word for word in words if word in cells)
-        for column, words in COLUMNS.items()
-        if any(word in cells for word in words)
-    }
-    if "file" not in header or not set(_LABELS) & set(header):
-        got = ", ".join(shown(name) for name in cells) or "nothing"
-        raise UsageError(
-            f"the labels file {place} has the columns {got}; expected a first line such as "
-            "file,gender,identity,age,race, of which file and one other are needed, and rows below it"
-        )
-    return header
-
-
-def _names(table: Table) -> dict[str, set[str]]:
-    """Every name that a photo goes by → keys."""
-    names: dict[str, set[str]] = {}
-    for row in table:
-        for name in {row.key, PurePosixPath(row.key).name, str(row.path), os.path.abspath(row.path)}:  # noqa: PTH100
-            names.setdefault(name, set()).add(row.key)
-    for row in table:  # a photo in the folder itself is meant by its bare name, whatever lies further down
-        names[row.key] = {row.key}
-    return names
-
-
 def _value(column: str, text: str) -> object | None:
     """What a cell says: 0 or 1, years, a range of years or a word; None when it is none."""
     if column == "gender":
-        return GENDER_WORDS.get(text.lower())
+        return parse_gender(text)
     if column == "age":
         age = parse_age(text)
         return parse_ages(text) if age is None else age

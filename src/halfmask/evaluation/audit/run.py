@@ -22,9 +22,8 @@ from ... import __version__
 from ...datasets.pairs import Pair
 from ...datasets.splits import most_people
 from ...datasets.table import Table
-from ...errors import DataError, ExtraMissingError, UsageError
-from ...photos.photo import shown
-from ..measuring.parts import ensure_folder
+from ...errors import DataError, ExtraMissingError, UsageError, shown
+from ...storage import ensure_folder
 from ..measuring.protocol import BEFORE, Measured, measure, read_rgb
 from . import pairing
 from .figures import PROTECTED, attacks_for, direction_of, figures, remarks

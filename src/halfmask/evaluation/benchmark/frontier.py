@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from ...errors import MetricError, extra
+from ...storage import ensure_folder, whole
 from ..measuring.figure import figures_in, tmr
-from ..measuring.parts import ensure_folder, whole
 from ..measuring.protocol import BEFORE
 
 #: What can be read of the gender: measure → how an axis calls it, and what chance is.

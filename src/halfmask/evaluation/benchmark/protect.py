@@ -10,8 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ...datasets.table import Table
-from ...errors import DataError
-from ...photos.photo import shown
+from ...errors import DataError, shown
 from ...protecting import pipeline
 from ...protecting.plan import Job, already_there
 from ...protecting.stages import Stages

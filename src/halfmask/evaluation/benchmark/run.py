@@ -25,9 +25,9 @@ from ...photos.align import crop_face
 from ...photos.detect import Face
 from ...protecting import pipeline
 from ...protecting.options import Options
+from ...storage import ensure_folder, whole
 from ..measuring import protocol, summary
 from ..measuring.figure import Row
-from ..measuring.parts import ensure_folder, whole
 from ..measuring.protocol import BEFORE, Measured
 from ..referees import AGE, GENDER, MATCHERS, RACE, Referees, load
 from . import cost, overview

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ...storage import ensure_folder, whole
 from ...tabular import NONE, csv_text, markdown
 from ..measuring.figure import (
     Figure,
@@ -21,7 +22,6 @@ from ..measuring.figure import (
     measure,
     side_by_side,
 )
-from ..measuring.parts import ensure_folder, whole
 from ..measuring.protocol import BEFORE
 from . import frontier
 from .overview import DETAILS

@@ -28,11 +28,12 @@ from ...datasets.table import Table
 from ...errors import DataError, HalfmaskError
 from ...photos.align import CROP, TEMPLATE_VERSION, crop_face, warp
 from ...photos.detect import Detector, Face
-from ...photos.files import read
+from ...photos.reading import read
 from ...photos.samples import LUMA
 from ...protecting.pipeline import cores
+from ...storage import ensure_folder, save_arrays
 from ..referees import DescriptorReferee, GenderAgeReferee, Referees, load
-from .parts import digest_of, ensure_folder, save_arrays
+from .parts import digest_of
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]

@@ -4,9 +4,9 @@
 Needs ``halfmask[train]`` (jinja2, matplotlib), which is imported when a page is made.
 """
 
-from .files import write
 from .images import Picture
 from .page import render
 from .verdict import Finding, findings
+from .writing import write
 
 __all__ = ["Finding", "Picture", "findings", "render", "write"]

@@ -7,14 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ....errors import DataError, ExtraMissingError
-from ....photos.photo import shown
+from ....errors import DataError, ExtraMissingError, shown
 from ...measuring.figure import figure_of, tmr
 from . import plots, tables, wording
-from .files import plain
 from .images import Picture, amplification, difference, file_uri, png_uri
 from .scale import by_name, gap, is_detector
 from .verdict import findings, headline, limits
+from .writing import plain
 
 #: How many file names of a kind the page lists; ``results.json`` has all.
 LISTED = 20

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import secrets
 from collections.abc import Mapping, Sequence
 from math import isfinite
 from pathlib import Path
@@ -14,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ....errors import HalfmaskError
-from ....photos.photo import shown
+from ....storage import ensure_folder, whole
 from ....tabular import csv_text
 
 if TYPE_CHECKING:
@@ -56,26 +54,12 @@ def write(
     texts = {"results.json": json.dumps(results, indent=1, allow_nan=False) + "\n"}
     texts |= {f"{name}.csv": csv_text(_rows(results, name), columns) for name, columns in CSV_COLUMNS.items()}
     texts[page.name] = render(results, pictures, inverse=inverse)  # last in place: where it is, the rest is
-    parts: dict[Path, Path] = {}
-    at = folder
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            at = folder / name
-            parts[at] = folder / f".{name}.{secrets.token_hex(4)}.part"
+    ensure_folder(folder, error=HalfmaskError)
+    with contextlib.ExitStack() as places:  # nothing is put in place before all is written; the page, first in, is last
+        for name, text in reversed(texts.items()):
+            fresh = places.enter_context(whole(folder / name, error=HalfmaskError))
             # a file name that is not UTF-8 cannot be written as it is
-            parts[at].write_bytes(text.encode("utf-8", "backslashreplace"))
-        for at, part in parts.items():
-            os.replace(part, at)
-    except OSError as error:
-        raise HalfmaskError(
-            f"the report {shown(at)} could not be written: {error.strerror or error}; "
-            "give a folder with room that may be written to, and run the same line again"
-        ) from error
-    finally:
-        for part in parts.values():
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)
+            fresh.write_bytes(text.encode("utf-8", "backslashreplace"))
     return page
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,15 +9,15 @@ from pathlib import Path
 from torch import Tensor
 
 from ..errors import UsageError, WeightsError
+from ..storage import whole
 
 
 def write_weights(path: Path, state: Mapping[str, Tensor], about: Mapping[str, str]) -> None:
     """Write a state and its description; the file is whole or absent."""
     from safetensors.torch import save_file
 
-    part = path.with_name(f".{path.name}.part")
-    save_file({name: v.detach().cpu().contiguous().clone() for name, v in state.items()}, part, dict(about))
-    os.replace(part, path)
+    with whole(path, error=WeightsError) as fresh:
+        save_file({name: v.detach().cpu().contiguous().clone() for name, v in state.items()}, fresh, dict(about))
 
 
 def read_weights(path: Path, form: str | None = None) -> tuple[dict[str, str], dict[str, Tensor]]:

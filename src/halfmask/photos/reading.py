@@ -24,12 +24,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin
 
-from ..errors import ExtraMissingError, PhotoError
+from ..errors import ExtraMissingError, PhotoError, shown
 from . import encode, metadata, png, samples
 from .encode import SUFFIXES, Traits, format_of
+from .listing import is_photo
 from .palette import Palette
 from .paste import Change
-from .photo import Photo, shown
+from .photo import Photo
 
 __all__ = ["MAX_PIXELS", "SUFFIXES", "Change", "Photo", "format_of", "is_photo", "read"]
 
@@ -37,15 +38,6 @@ __all__ = ["MAX_PIXELS", "SUFFIXES", "Change", "Photo", "format_of", "is_photo",
 MAX_PIXELS = 178_956_970
 
 _KNOWN = "JPEG, PNG, TIFF, BMP, WebP, GIF or HEIC"
-
-
-def is_photo(path: str | Path) -> bool:
-    """Whether a file's name ends like a picture's (:data:`SUFFIXES`); the file is not opened.
-
-    >>> is_photo("holiday/IMG_0001.JPG"), is_photo("labels.csv")
-    (True, False)
-    """
-    return Path(path).suffix.lower() in SUFFIXES
 
 
 def read(source: str | Path | bytes | Image.Image | NDArray[Any], *, max_pixels: int = MAX_PIXELS) -> Photo:
