@@ -67,7 +67,8 @@ class HalfmaskConfig:
     they would, in the aligned face.
 
     ``stages`` are changes to this config, run one after the other, each from the weights of the one before; each has a
-    ``name``, its folder. ``start`` names weights to begin from: of a run, or an ONNX file.
+    ``name``, its folder. ``start`` names weights to begin from, safetensors or ONNX, or the folder of a run (or of a
+    stage of it), whose adversaries are taken over as well.
 
     ``adapters`` are files of ``halfmask train attribute`` with the heads gender, age (in ``ages``, the lowest year of
     each group) and race (``races``, as in an attribute config): population A, of whom ``reads`` judge and learn in a
@@ -148,7 +149,7 @@ def train_halfmask(config: HalfmaskConfig, folder: Path, *, resume: bool = True)
     and in ``steps/`` a folder for each look at the validation faces, with the generator as it was. Raises
     :class:`~halfmask.errors.UsageError` for a config that makes no sense.
     """
-    before: Path | None = None
+    before = Path(config.start) if config.start and Path(config.start).is_dir() else None
     for stage in _stages(config):
         home = folder / stage.name
         if not (home / "halfmask.onnx").is_file() or not resume:
@@ -315,15 +316,24 @@ class _Run:
     def _asked(
         self, ask: Callable[[Tensor], Mapping[str, Tensor]], folder: Path, who: str
     ) -> dict[str, NDArray[np.float32]]:
-        """What a network says of every untouched training face, kept in a file, which is whole or absent."""
+        """What a network says of every untouched training face, kept in a file a source, which is whole or absent."""
+        sources = [
+            self._asked_of(ask, folder, who, range(int(first), int(last)))
+            for first, last in zip(self.ends, self.ends[1:], strict=False)
+        ]
+        return {name: np.concatenate([part[name] for part in sources]) for name in sources[0]}
+
+    def _asked_of(
+        self, ask: Callable[[Tensor], Mapping[str, Tensor]], folder: Path, who: str, places: range
+    ) -> dict[str, NDArray[np.float32]]:
         from tqdm import tqdm
 
-        keys = hashlib.sha256("\n".join(row.key for row in self.faces.rows).encode("utf-8", "surrogateescape"))
-        file = folder / f"{who}-{keys.hexdigest()[:12]}.npz"
+        keys = "\n".join(self.faces.rows[i].key for i in places).encode("utf-8", "surrogateescape")
+        file = folder / f"{who}-{hashlib.sha256(keys).hexdigest()[:12]}.npz"
         if not file.is_file():
             parts: list[Mapping[str, Tensor]] = []
-            for start in tqdm(range(0, len(self.faces), 32), desc=f"asking {who}", unit="batch"):
-                face = self.faces.take(np.arange(start, min(start + 32, len(self.faces)))).to(self.device)
+            for start in tqdm(range(places.start, places.stop, 32), desc=f"asking {who}", unit="batch"):
+                face = self.faces.take(np.arange(start, min(start + 32, places.stop))).to(self.device)
                 with torch.no_grad(), self.accelerator.autocast():
                     parts.append(ask(face))
             folder.mkdir(parents=True, exist_ok=True)
