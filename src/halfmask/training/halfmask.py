@@ -39,7 +39,7 @@ from ..losses import e_star, hinge, l_aim, l_match, l_told, over, soft
 from ..methods.choice import ATTRIBUTES
 from ..networks.attribute import AttributeNet
 from ..networks.halfmask import SIDE, Critic, Masker
-from ..networks.views import moved
+from ..networks.views import moved, ssim_map
 from .adversaries import Learner, Multipliers, Replay, Told, linear_reader, open_reader
 from .attribute import Reading, reading
 from .data import open_faces, to_tensor
@@ -47,7 +47,7 @@ from .export import export_masker
 from .loop import batch_indices, channels_last, fit, make_accelerator, start_run
 from .san import load_matcher
 from .views import passing, relit, view
-from .watching import Targets, alike, chroma, draw_targets, load_watcher, measure, preview
+from .watching import Targets, chroma, draw_targets, load_watcher, measure, preview
 
 #: Side of the crops that faces are brought closer from: sharp up to a zoom of 1.3.
 FINE = 144
@@ -83,8 +83,8 @@ class HalfmaskConfig:
     (0: none). ``margin`` is the distance (1 - cosine) that a matcher may see for nothing, ``match`` its weight to begin
     with, and ``distance`` the mean distance at which the weight settles (0: it stays); all at a strength of 1, and for
     a face of another strength times its square, as distances grow. Likewise ``ssim`` is the structural similarity that
-    may be lost for nothing, and ``chroma`` the change of a pixel's chroma (of Cb, Cr in [-0.5, 0.5]): budgets, that
-    are there to be used. ``reach`` is the range of strengths, one drawn a face.
+    may be lost for nothing by a face, ``blotch`` by any place of it, and ``chroma`` the change of a pixel's chroma (of
+    Cb, Cr in [-0.5, 0.5]): budgets, that are there to be used. ``reach`` is the range of strengths, one drawn a face.
 
     ``youngest`` leaves younger faces out of training, and ``sure`` those whose gender the readers, before they adapt,
     believe less than that: wrong labels, and faces that nobody can read. Readers start to adapt at step
@@ -120,6 +120,8 @@ class HalfmaskConfig:
     critic: float = 0.05
     ssim: float = 0.03
     ssim_weight: float = 8.0
+    blotch: float = 0.1
+    blotch_weight: float = 0.0
     chroma: float = 0.01
     chroma_weight: float = 20.0
     steps: int = 4000
@@ -538,10 +540,12 @@ class _Run:
     def _budgets(self, batch: Batch, i: int, change: Tensor, rng: np.random.Generator) -> Say:
         """Structure and colour."""
         config, changed = self.config, batch.changed(change)
-        lost = 1 - alike(changed, batch.face)
+        places = 1 - ssim_map(changed, batch.face)
+        lost, squares = places.mean((1, 2)), batch.reach.square()
         paint = chroma(changed - batch.face) / batch.reach[:, None, None]
         terms = {
-            "ssim": config.ssim_weight * over(lost, config.ssim * batch.reach.square()),
+            "ssim": config.ssim_weight * over(lost, config.ssim * squares),
+            "blotch": config.blotch_weight * over(places, config.blotch * squares[:, None, None]),
             "chroma": config.chroma_weight * over(paint, config.chroma),
         }
         return terms, {"seen_ssim": 1 - lost.mean()}
