@@ -98,3 +98,15 @@ def test_a_side_of_ones_own(faces: torch.Tensor) -> None:
     assert views.moved(faces, zoom=1.2, side=40).shape == (2, 3, 40, 40)
     expected = torch.nn.functional.interpolate(faces, (48, 48), mode="bilinear", align_corners=False)
     assert torch.allclose(views.moved(faces, side=48), expected, atol=1e-5)
+
+
+def test_the_map_of_ssim_has_the_mean_of_pytorch_msssim(faces: torch.Tensor) -> None:
+    from pytorch_msssim import ssim
+
+    noisy = (faces + 0.1 * torch.randn_like(faces)).clamp(0, 1).requires_grad_(True)
+    seen = views.ssim_map(faces, noisy)
+    reference = ssim(faces, noisy, data_range=1.0, size_average=False, win_size=7)
+    assert torch.allclose(seen.mean((1, 2)), reference, atol=1e-5)
+    seen.sum().backward()
+    assert noisy.grad is not None
+    assert torch.isfinite(noisy.grad).all()

@@ -39,7 +39,7 @@ from ..losses import e_star, hinge, l_aim, l_match, l_told, over, soft
 from ..methods.choice import ATTRIBUTES
 from ..networks.attribute import AttributeNet
 from ..networks.halfmask import SIDE, Critic, Masker
-from ..networks.views import moved
+from ..networks.views import moved, ssim_map
 from .adversaries import Learner, Multipliers, Replay, Told, linear_reader, open_reader
 from .attribute import Reading, reading
 from .data import open_faces, to_tensor
@@ -47,7 +47,7 @@ from .export import export_masker
 from .loop import batch_indices, channels_last, fit, make_accelerator, start_run
 from .san import load_matcher
 from .views import passing, relit, view
-from .watching import Targets, alike, chroma, draw_targets, load_watcher, measure, preview
+from .watching import Targets, chroma, draw_targets, load_watcher, measure, preview
 
 #: Side of the crops that faces are brought closer from: sharp up to a zoom of 1.3.
 FINE = 144
@@ -67,7 +67,8 @@ class HalfmaskConfig:
     they would, in the aligned face.
 
     ``stages`` are changes to this config, run one after the other, each from the weights of the one before; each has a
-    ``name``, its folder. ``start`` names weights to begin from: of a run, or an ONNX file.
+    ``name``, its folder. ``start`` names weights to begin from, safetensors or ONNX, or the folder of a run (or of a
+    stage of it), whose adversaries are taken over as well.
 
     ``adapters`` are files of ``halfmask train attribute`` with the heads gender, age (in ``ages``, the lowest year of
     each group) and race (``races``, as in an attribute config): population A, of whom ``reads`` judge and learn in a
@@ -82,8 +83,8 @@ class HalfmaskConfig:
     (0: none). ``margin`` is the distance (1 - cosine) that a matcher may see for nothing, ``match`` its weight to begin
     with, and ``distance`` the mean distance at which the weight settles (0: it stays); all at a strength of 1, and for
     a face of another strength times its square, as distances grow. Likewise ``ssim`` is the structural similarity that
-    may be lost for nothing, and ``chroma`` the change of a pixel's chroma (of Cb, Cr in [-0.5, 0.5]): budgets, that
-    are there to be used. ``reach`` is the range of strengths, one drawn a face.
+    may be lost for nothing by a face, ``blotch`` by any place of it, and ``chroma`` the change of a pixel's chroma (of
+    Cb, Cr in [-0.5, 0.5]): budgets, that are there to be used. ``reach`` is the range of strengths, one drawn a face.
 
     ``youngest`` leaves younger faces out of training, and ``sure`` those whose gender the readers, before they adapt,
     believe less than that: wrong labels, and faces that nobody can read. Readers start to adapt at step
@@ -119,6 +120,8 @@ class HalfmaskConfig:
     critic: float = 0.05
     ssim: float = 0.03
     ssim_weight: float = 8.0
+    blotch: float = 0.1
+    blotch_weight: float = 0.0
     chroma: float = 0.01
     chroma_weight: float = 20.0
     steps: int = 4000
@@ -148,7 +151,7 @@ def train_halfmask(config: HalfmaskConfig, folder: Path, *, resume: bool = True)
     and in ``steps/`` a folder for each look at the validation faces, with the generator as it was. Raises
     :class:`~halfmask.errors.UsageError` for a config that makes no sense.
     """
-    before: Path | None = None
+    before = Path(config.start) if config.start and Path(config.start).is_dir() else None
     for stage in _stages(config):
         home = folder / stage.name
         if not (home / "halfmask.onnx").is_file() or not resume:
@@ -315,15 +318,24 @@ class _Run:
     def _asked(
         self, ask: Callable[[Tensor], Mapping[str, Tensor]], folder: Path, who: str
     ) -> dict[str, NDArray[np.float32]]:
-        """What a network says of every untouched training face, kept in a file, which is whole or absent."""
+        """What a network says of every untouched training face, kept in a file a source, which is whole or absent."""
+        sources = [
+            self._asked_of(ask, folder, who, range(int(first), int(last)))
+            for first, last in zip(self.ends, self.ends[1:], strict=False)
+        ]
+        return {name: np.concatenate([part[name] for part in sources]) for name in sources[0]}
+
+    def _asked_of(
+        self, ask: Callable[[Tensor], Mapping[str, Tensor]], folder: Path, who: str, places: range
+    ) -> dict[str, NDArray[np.float32]]:
         from tqdm import tqdm
 
-        keys = hashlib.sha256("\n".join(row.key for row in self.faces.rows).encode("utf-8", "surrogateescape"))
-        file = folder / f"{who}-{keys.hexdigest()[:12]}.npz"
+        keys = "\n".join(self.faces.rows[i].key for i in places).encode("utf-8", "surrogateescape")
+        file = folder / f"{who}-{hashlib.sha256(keys).hexdigest()[:12]}.npz"
         if not file.is_file():
             parts: list[Mapping[str, Tensor]] = []
-            for start in tqdm(range(0, len(self.faces), 32), desc=f"asking {who}", unit="batch"):
-                face = self.faces.take(np.arange(start, min(start + 32, len(self.faces)))).to(self.device)
+            for start in tqdm(range(places.start, places.stop, 32), desc=f"asking {who}", unit="batch"):
+                face = self.faces.take(np.arange(start, min(start + 32, places.stop))).to(self.device)
                 with torch.no_grad(), self.accelerator.autocast():
                     parts.append(ask(face))
             folder.mkdir(parents=True, exist_ok=True)
@@ -528,10 +540,12 @@ class _Run:
     def _budgets(self, batch: Batch, i: int, change: Tensor, rng: np.random.Generator) -> Say:
         """Structure and colour."""
         config, changed = self.config, batch.changed(change)
-        lost = 1 - alike(changed, batch.face)
+        places = 1 - ssim_map(changed, batch.face)
+        lost, squares = places.mean((1, 2)), batch.reach.square()
         paint = chroma(changed - batch.face) / batch.reach[:, None, None]
         terms = {
-            "ssim": config.ssim_weight * over(lost, config.ssim * batch.reach.square()),
+            "ssim": config.ssim_weight * over(lost, config.ssim * squares),
+            "blotch": config.blotch_weight * over(places, config.blotch * squares[:, None, None]),
             "chroma": config.chroma_weight * over(paint, config.chroma),
         }
         return terms, {"seen_ssim": 1 - lost.mean()}

@@ -18,6 +18,7 @@ from ..methods.choice import ATTRIBUTES
 from ..networks.attribute import AttributeNet
 from ..networks.gendercnn import to_gray
 from ..networks.halfmask import Masker
+from ..networks.views import ssim_map
 from .data import Faces, to_tensor
 from .gender import load_gender
 
@@ -136,21 +137,13 @@ def measure(
                             cosine = F.cosine_similarity(matcher(face).float(), matcher(after).float())
                             scores.setdefault(f"cosine_{name}", []).append(cosine)
             if way == "random":  # outside of autocast: variances drown in bfloat16
-                scores.setdefault("ssim", []).append(alike(after, face))
+                scores.setdefault("ssim", []).append(ssim_map(after, face).mean((1, 2)))
         for name, parts in scores.items():
             values = torch.cat(parts).cpu()
             if name.startswith(("cosine", "ssim")):
                 found[f"valid_{name}"] = float(values.mean())
             else:
                 found[f"valid_{way}_{name}"] = float(roc_auc_score(true.numpy(), values.numpy()))
-    return found
-
-
-def alike(one: Tensor, two: Tensor) -> Tensor:
-    """Structural similarity (N,) of images (N, 3, H, W) in [0, 1], differentiable."""
-    from pytorch_msssim import ssim
-
-    found: Tensor = ssim(one, two, data_range=1.0, size_average=False, win_size=7)
     return found
 
 
