@@ -15,6 +15,7 @@ from halfmask.datasets.table import Row, Table
 from halfmask.errors import DataError, UsageError
 from halfmask.evaluation.attackers import ATTACKS, Budget, Evidence, asking, attack, attacks, judging
 from halfmask.evaluation.attackers import evidence as evidence_module
+from halfmask.evaluation.attackers.learning import probed
 from halfmask.evaluation.measuring import metrics
 from halfmask.evaluation.measuring.bootstrap import bootstrap
 from halfmask.evaluation.referees import Referees
@@ -172,20 +173,38 @@ def test_nothing_is_found_in_black_faces(
     only = [name for name in ATTACKS if name != "detector"]
     rows = attack(evidence_of(black), judges, folder=tmp_path, budget=quick, only=only, quiet=True)
     assert {row["attack"].partition(":")[0] for row in rows} == {
-        "inverted", "retrained CNN", "linear probe", "recovery", "inverse",
+        "inverted", "retrained CNN", "linear probe", "nearest neighbours", "RBF kernel", "recovery", "inverse",
     }  # fmt: skip
     for row in rows:
         assert row["balanced_accuracy"] == 0.5, row["attack"]
         assert row["auc"] == 0.5
 
 
-def test_a_probe_reads_what_is_in_the_descriptor(
-    evidence_of: Callable[[Method], Evidence], judges: Referees, tmp_path: Path
+@pytest.mark.parametrize("kind", ["probe", "neighbours", "kernel"])
+def test_a_reader_of_descriptors_reads_what_is_in_them(
+    evidence_of: Callable[[Method], Evidence], judges: Referees, tmp_path: Path, kind: str
 ) -> None:
-    (row,) = attack(evidence_of(turned), judges, folder=tmp_path, budget=QUICK, only=["probe"], quiet=True)
+    (row,) = attack(evidence_of(turned), judges, folder=tmp_path, budget=QUICK, only=[kind], quiet=True)
     assert row["reader"] == "thumb"
     assert row["balanced_accuracy"] > 0.9
     assert row["unattacked_balanced_accuracy"] < 0.1  # trained on originals, it is fooled as the referee is
+
+
+def test_a_curved_reader_sees_what_a_line_does_not(rng: np.random.Generator) -> None:
+    """Men in the middle of women: no line tells them apart; neighbours and kernel do, on people they never saw."""
+    x = rng.normal(0, 1, (400, 3)).astype(np.float32)
+    radius = np.linalg.norm(x, axis=1, keepdims=True)
+    gender = rng.integers(0, 2, 400)
+    around = np.where(gender[:, None] == 1, 0.5, 3.0) * x / radius
+    x = np.concatenate([around, np.ones((400, 1))], 1).astype(np.float32)  # so that cosines tell, too
+    persons = np.array([f"p{i}" for i in range(400)])
+    right = {}
+    for kind in ("linear", "neighbours", "kernel"):
+        rule = probed(x[:200], gender[:200], persons[:200], 0, kind)
+        right[kind] = float(((rule(x[200:]) > 0) == (gender[200:] == 1)).mean())
+    assert right["linear"] < 0.75
+    assert right["neighbours"] > 0.95
+    assert right["kernel"] > 0.95
 
 
 def test_averages_take_out_what_is_random(

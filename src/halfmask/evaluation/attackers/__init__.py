@@ -7,6 +7,7 @@ originals, of its own people (:class:`Evidence`), and is judged on protected pho
 * ``inverted``: each gender referee with sign and threshold chosen anew;
 * ``retrained``: a fresh CNN trained on protected faces;
 * ``probe``: a linear classifier on a matcher's descriptors, which protection leaves useful on purpose;
+* ``neighbours`` and ``kernel``: the nearest faces' vote, and an RBF support vector machine, on the same descriptors;
 * ``recovery``: JPEG, blur, denoising, resizing, or averaging first, then the unchanged referees;
 * ``inverse``: a U-Net that learned to undo the change, then the unchanged referees;
 * ``detector``: a CNN that tells protected photos from originals.

@@ -164,6 +164,20 @@ def retrained(case: Case) -> list[Row]:
 
 def probe(case: Case) -> list[Row]:
     """A linear classifier on each matcher's descriptors of protected faces; its twin learned from originals."""
+    return _of_descriptors(case, "linear probe", "linear")
+
+
+def neighbours(case: Case) -> list[Row]:
+    """The nearest protected faces by each matcher's cosine vote; their twin asks the nearest originals."""
+    return _of_descriptors(case, "nearest neighbours", "neighbours")
+
+
+def kernel(case: Case) -> list[Row]:
+    """A support vector machine with an RBF kernel on each matcher's descriptors; its twin learned from originals."""
+    return _of_descriptors(case, "RBF kernel", "kernel")
+
+
+def _of_descriptors(case: Case, attack: str, kind: str) -> list[Row]:
     from .learning import probed
 
     evidence, y = case.evidence, case.gender(case.judge)
@@ -176,16 +190,16 @@ def probe(case: Case) -> list[Row]:
         rules = {}
         for side in (False, True):
             known = case.embedded(learn, name, before=side)
-            rules[side] = probed(known, case.gender(learn), evidence.persons[learn], case.budget.seed)
+            rules[side] = probed(known, case.gender(learn), evidence.persons[learn], case.budget.seed, kind)
         after, before = (case.embedded(case.judge, name, before=b) for b in (False, True))
-        note = "unattacked: the same probe trained on originals"
+        note = "unattacked: the same reader trained on originals"
         if len(learn) < len(case.learn):
             note += f"; learned from {len(learn)} of {len(case.learn)} photos"
         if skipped:
             note += f"; not probed, to save time: {', '.join(skipped)}"
         rows.append(
             row(
-                "linear probe", name, n_train=len(learn), labels=y, says=rules[False](after),
+                attack, name, n_train=len(learn), labels=y, says=rules[False](after),
                 persons=evidence.persons[case.judge],
                 unattacked=_rate(y, rules[True](after)), originals=_rate(y, rules[True](before)), note=note,
                 resamples=case.budget.resamples,
@@ -271,6 +285,8 @@ ATTACKS: dict[str, Callable[[Case], list[Row]]] = {
     "inverted": inverted,
     "retrained": retrained,
     "probe": probe,
+    "neighbours": neighbours,
+    "kernel": kernel,
     "recovery": recovery,
     "inverse": inverse,
     "detector": detector,

@@ -34,6 +34,18 @@ ATTACKS = (
         "Linear probe",
         "A simple classifier is fitted to what a face matcher says of labelled protected pictures.",
     ),
+    (
+        ("neighbour",),
+        "Nearest neighbours",
+        "The labelled protected pictures that a face matcher finds most alike vote. No change that keeps the match "
+        "defeats this: people who look alike to a matcher mostly share their gender.",
+    ),
+    (
+        ("rbf", "kernel"),
+        "RBF kernel",
+        "A curved boundary is fitted to what a face matcher says of labelled protected pictures. What holds for the "
+        "nearest neighbours holds for it.",
+    ),
     (("cnn", "retrain"), "Retrained CNN", "A fresh network is trained from nothing on labelled protected pictures."),
     (
         ("jpeg", "blur", "noise", "resiz", "resize", "averag", "recover", "median", "smooth"),
