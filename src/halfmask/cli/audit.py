@@ -258,12 +258,11 @@ def _dataset(name: str, data: Path, split: str | None) -> tuple[Table, list[str]
 def _settled(out: Path, options: Options) -> dict[str, Any]:
     """How the photos are protected, which is written down: a report's folder holds photos of one way only."""
     from ..evaluation.kept import made, whole
-    from ..methods import METHODS
     from ..weights import shipped, store
 
     method: dict[str, Any] = {
         "name": options.method,
-        "prototype": options.prototype if METHODS[options.method].made.prototypes else None,
+        "prototype": options.asked.get("prototype"),
         "strength": options.strength,
         "hide": options.hide,
         "settings": {name: str(value) for name, value in options.settings.items()},

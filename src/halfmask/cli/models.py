@@ -81,7 +81,7 @@ def methods(as_json: bool) -> None:
                 "name": name,
                 "default": name == DEFAULT,
                 "hides": sorted(made.hides),
-                "prototypes": list(made.prototypes),
+                "prototypes": list(made.choices.get("prototype", ())),
                 "needs_label": made.needs_label,
                 "settings": dict(made.settings),
                 "weights_bytes": _weights(name, made.models),
@@ -94,7 +94,7 @@ def methods(as_json: bool) -> None:
     head = ("method", "hides", "prototypes", "gender label", "weights", "ms a face")
     click.echo(table(head, [_about(entry) for entry in entries]))
     settings = [
-        (e["name"], f"--{k}" if k in ("hide", "strength") else f"--set {k}=", text)
+        (e["name"], f"--{k}" if k in ("hide", "strength", "prototype") else f"--set {k}=", text)
         for e in entries
         for k, text in e["settings"].items()
     ]

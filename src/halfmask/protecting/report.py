@@ -15,7 +15,6 @@ from typing import IO, Any
 
 from .. import __version__
 from ..errors import HalfmaskError, UsageError
-from ..methods import METHODS
 from ..methods.choice import IDENTITY
 from ..methods.match import SAME_PERSON
 from ..photos.files import is_photo
@@ -91,10 +90,7 @@ def describe(
     )
     lines = []
     if not quiet:
-        how = options.method
-        if METHODS[options.method].made.prototypes:
-            how += f", {options.prototype} prototype"
-        how += "".join(f", {name} {shown(str(value))}" for name, value in options.asked.items())
+        how = options.method + "".join(f", {name} {shown(str(value))}" for name, value in options.asked.items())
         where = "stdout" if out == "-" else shown(out)
         lines.append(
             f"{count(protected, 'photo')} protected, {count(summary.faces, 'face')} changed ({how}) in {seconds:.1f} s "
