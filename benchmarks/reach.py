@@ -23,9 +23,9 @@ from halfmask.evaluation.tables import markdown
 from halfmask.methods import Subject
 from halfmask.methods.labels import GenderEstimate
 from halfmask.methods.san import San
+from halfmask.networks.matchers import load_matcher
 from halfmask.photos.paste import mask
 from halfmask.training.data import open_faces
-from halfmask.training.san import load_matcher
 
 
 def main() -> None:

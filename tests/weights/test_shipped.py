@@ -18,10 +18,10 @@ from halfmask.methods.labels import GenderEstimate
 from halfmask.methods.runtime import Network, gray
 from halfmask.methods.san import San
 from halfmask.networks.attribute import AttributeNet
+from halfmask.networks.gendercnn import load_gender
 from halfmask.networks.san import SAN
 from halfmask.photos.align import crop_face, template
 from halfmask.predicting.network import AttributeNetwork
-from halfmask.training.gender import load_gender
 from halfmask.weights import shipped
 
 

@@ -32,14 +32,14 @@ from ..datasets.table import Row
 from ..errors import UsageError
 from ..methods.choice import ATTRIBUTES
 from ..networks.attribute import AttributeNet
+from ..networks.gendercnn import load_gender
 from ..networks.halfmask import SIDE, Critic, Masker
+from ..networks.matchers import load_matcher
+from ..networks.readings import Reading, reading
 from ..networks.views import moved
-from .attribute import Reading, reading
 from .data import Faces, open_faces, to_tensor
 from .export import export_masker
-from .gender import load_gender
 from .loop import batch_indices, channels_last, fit, make_accelerator, start_run
-from .san import load_matcher
 from .views import view
 from .watching import Targets, alike, chroma, draw_targets, measure, preview
 
@@ -53,7 +53,7 @@ class HalfmaskConfig:
 
     ``start`` names the generator of another run to go on from. ``adapters`` are files of ``halfmask train attribute``
     with the heads gender, age (in ``ages``, the lowest year of each group) and race (``races``, as in an attribute
-    config). ``matchers`` are auxiliaries of :func:`~halfmask.training.san.load_matcher`; each sees its share of the
+    config). ``matchers`` are auxiliaries of :func:`load_matcher`; each sees its share of the
     batch (``matcher_shares``, one share after the other), since they cost most. ``watcher`` is a gender classifier that
     trains nothing: the log says what it reads.
 
