@@ -84,6 +84,7 @@ _SPLITS = ("train", "valid", "test")
 @click.pass_context
 def audit(
     context: click.Context,
+    /,
     paths: tuple[Path, ...],
     out: Path,
     budget: Path | None,

@@ -112,7 +112,8 @@ def covered(crop: NDArray[np.uint8], points: Points) -> float:
 
 def _hairline(points: Points) -> Points:
     brows = points[17:27]
-    return brows + 0.4 * (brows.mean(0) - points[30])
+    line: Points = brows + 0.4 * (brows.mean(0) - points[30])
+    return line
 
 
 def _filled(points: Points) -> NDArray[np.uint8]:

@@ -78,7 +78,8 @@ class GenderCNN(nn.Module):
 
     def forward(self, faces: Tensor) -> Tensor:
         gray = (to_gray(faces) - 0.5) * 4.0
-        return self.head(self.features(gray))
+        out: Tensor = self.head(self.features(gray))
+        return out
 
 
 def load_gender(path: Path) -> GenderCNN:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .files import loading, read_weights, write_weights
+from .files import frozen, loading, read_weights, write_weights
 from .gendercnn import to_gray
 from .resize import Resize
 
@@ -57,5 +56,4 @@ class MatcherCNN(nn.Module):
             widths = tuple(int(w) for w in about["widths"].split(","))
             net = cls(widths, int(about["size"]), gray=about["gray"] == "True")
             net.load_state_dict(state)
-        net.requires_grad_(False)
-        return net.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return frozen(net)

@@ -48,4 +48,5 @@ class _Several(nn.Module):
         self.matchers = nn.ModuleList(matchers)
 
     def forward(self, faces: Tensor) -> Tensor:
-        return torch.cat([m(faces).float() for m in self.matchers], 1) / len(self.matchers) ** 0.5
+        out: Tensor = torch.cat([m(faces).float() for m in self.matchers], 1) / len(self.matchers) ** 0.5
+        return out

@@ -95,7 +95,7 @@ def fold(weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
 def unfold_phases(x: Tensor) -> Tensor:
     """Put the four groups of a folded convolution's output together: (N, 4 C, h + 1, w + 1) to (N, C, 2 h, 2 w)."""
     n, c, h, w = x.shape[0], x.shape[1] // 4, x.shape[2] - 1, x.shape[3] - 1
-    a, b, d, e = x.split(c, 1)
+    a, b, d, e = torch.split(x, c, 1)
     parts = torch.stack([a[:, :, :h, :w], b[:, :, :h, 1:], d[:, :, 1:, :w], e[:, :, 1:, 1:]], 2)
     return F.pixel_shuffle(parts.reshape(n, 4 * c, h, w), 2)
 

@@ -107,7 +107,8 @@ class Photo:
                 return np.dstack([self.palette.colours[index], self.samples[..., 1]])
             if self.palette.alpha is not None:
                 return np.dstack([self.palette.colours[index], self.palette.alpha[index]])
-            return self.palette.colours[index]
+            colours: NDArray[Any] = self.palette.colours[index]
+            return colours
         if self.mode == "CMYK":
             return samples.to_rgb8(self.samples, self.mode, None)
         return samples.to8(self.samples) if self.mode == "1" else self.samples.copy()
@@ -173,6 +174,15 @@ class Photo:
                 f"cannot write {shown(path)} ({len(data)} bytes): {error.strerror or error}; nothing was changed "
                 "there. Check that the folder exists, can be written to and has room."
             ) from error
+
+
+def count(n: int, what: str) -> str:
+    """How many of what.
+
+    >>> count(1, "photo"), count(2, "face")
+    ('1 photo', '2 faces')
+    """
+    return f"{n} {what}{'' if n == 1 else 's'}"
 
 
 def shown(path: str | Path) -> str:

@@ -18,7 +18,7 @@ from ..errors import HalfmaskError, UsageError
 from ..methods.choice import IDENTITY
 from ..methods.match import SAME_PERSON
 from ..photos.files import is_photo
-from ..photos.photo import PART_SUFFIX, not_replaceable, shown
+from ..photos.photo import PART_SUFFIX, count, not_replaceable, shown
 from . import pipeline
 from .options import Options
 from .pipeline import Outcome
@@ -84,7 +84,6 @@ def describe(
     summary: Summary, options: Options, out: str, seconds: float, *, quiet: bool = False, stopped: str | None = None
 ) -> str:
     """The summary as lines of text; when quiet, only warnings and what failed."""
-    count = lambda n, what: f"{n} {what}{'' if n == 1 else 's'}"  # noqa: E731
     protected, copied, skipped, there = (
         summary.photos.get(s, 0) for s in (pipeline.PROTECTED, pipeline.COPIED, pipeline.SKIPPED, pipeline.THERE)
     )

@@ -195,7 +195,8 @@ def train_privacynet(config: PrivacyNetConfig, folder: Path, *, resume: bool = T
 
     def redraw(face: Tensor, classes: Mapping[str, Tensor]) -> Tensor:
         with accelerator.autocast():
-            return face + oval * (draw(face, labels_of(classes, groups)).float() - face)
+            out: Tensor = face + oval * (draw(face, labels_of(classes, groups)).float() - face)
+            return out
 
     def warm_up(i: int) -> Mapping[str, Tensor]:
         chosen = batch_indices(config.seed, i, len(train), config.warmup_batch)
