@@ -35,8 +35,11 @@ class _PReLU(nn.PReLU):
 
 
 class _Depthwise(nn.Conv2d):
-    """A 3 x 3 depthwise convolution. Stride 2 is stride 1 with every second pixel kept: the same numbers, but the
-    gradient of a strided depthwise convolution takes torch ten times as long on a CPU."""
+    """A 3 x 3 depthwise convolution.
+
+    Stride 2 is stride 1 with every second pixel kept: the same numbers, but the gradient of a strided depthwise
+    convolution takes torch ten times as long on a CPU.
+    """
 
     def __init__(self, width: int, stride: int):
         super().__init__(width, width, 3, 1, 1, groups=width)

@@ -71,11 +71,11 @@ class Photo:
         return pixels
 
     def with_changes(self, changes: Iterable[Change]) -> Photo:
-        """A photo with these changes added; where they overlap, :func:`~halfmask.photos.paste.combine` says what
-        happens.
+        """A photo with these changes added.
 
-        Same size, mode and depth. Outside the boxes, and where a delta is 0, every sample is bit-identical, and alpha
-        is so everywhere. Raises ``ValueError`` for a box that reaches out of the photo.
+        Where they overlap, :func:`~halfmask.photos.paste.combine` says what happens. Same size, mode and depth. Outside
+        the boxes, and where a delta is 0, every sample is bit-identical, and alpha is so everywhere. Raises
+        ``ValueError`` for a box that reaches out of the photo.
         """
         disjoint = combine(changes)
         for x0, y0, x1, y1 in (change.box for change in disjoint):
