@@ -88,6 +88,7 @@ def attack(seen: list[Any]) -> Any:
 # ------------------------------------------------------------------ from pictures to rows
 
 
+@pytest.mark.slow
 def test_one_row_a_set_and_method(
     data: Path, tmp_path: Path, referees: Referees, monkeypatch: pytest.MonkeyPatch
 ) -> None:

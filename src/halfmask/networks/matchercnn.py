@@ -20,6 +20,7 @@ class MatcherCNN(nn.Module):
     Takes faces (N, 3 or 1, S, S) in [0, 1], crops of ``template(S)``, and gives (N, ``size``) float32. With ``gray``
     it looks at luma only, which is what a SAN matches.
 
+    >>> import torch
     >>> MatcherCNN()(torch.rand(2, 3, 224, 224)).shape
     torch.Size([2, 128])
     """
