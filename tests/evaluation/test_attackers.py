@@ -153,6 +153,7 @@ def test_an_inverted_answer_is_turned_back(
     assert row["note"].startswith("inverted")
 
 
+@pytest.mark.slow
 def test_who_learns_finds_what_referees_do_not_see(
     evidence_of: Callable[[Method], Evidence], judges: Referees, tmp_path: Path
 ) -> None:
@@ -165,6 +166,7 @@ def test_who_learns_finds_what_referees_do_not_see(
     assert found["retrained CNN"]["originals_balanced_accuracy"] > 0.9
 
 
+@pytest.mark.slow
 def test_nothing_is_found_in_black_faces(
     evidence_of: Callable[[Method], Evidence], judges: Referees, tmp_path: Path
 ) -> None:
@@ -188,6 +190,7 @@ def test_a_probe_reads_what_is_in_the_descriptor(
     assert row["unattacked_balanced_accuracy"] < 0.1  # trained on originals, it is fooled as the referee is
 
 
+@pytest.mark.slow
 def test_averages_take_out_what_is_random(
     evidence_of: Callable[[Method], Evidence], judges: Referees, tmp_path: Path
 ) -> None:
@@ -217,6 +220,7 @@ def test_averages_take_out_what_is_random(
         )
 
 
+@pytest.mark.slow
 def test_an_inverse_is_learned_and_shown(
     evidence_of: Callable[[Method], Evidence], judges: Referees, tmp_path: Path
 ) -> None:
@@ -235,6 +239,7 @@ def test_an_inverse_is_learned_and_shown(
     assert len(list(tmp_path.glob("asked-inverse-*"))) == 4
 
 
+@pytest.mark.slow
 def test_a_detector_sees_a_change_and_only_a_change(
     evidence_of: Callable[[Method], Evidence], judges: Referees, tmp_path: Path
 ) -> None:

@@ -24,7 +24,8 @@ from ..datasets.table import Table
 from ..errors import DataError, ExtraMissingError, UsageError, shown
 from ..storage import ensure_folder
 from . import sets
-from .audit_figures import PROTECTED, attacks_for, direction_of, figures, remarks
+from .audit_figures import PROTECTED, attacks_for, figures, remarks
+from .audit_figures import direction_of as direction_of  # which the command line asks, too
 from .protocol import BEFORE, Measured, measure, read_rgb
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import roc_curve
 
 from ...errors import MetricError
-from ..bootstrap import auc_of, balanced_of, interval
+from ..bootstrap import Weighted, auc_of, balanced_of, interval
 from ..metrics import auc, balanced_accuracy
 
 Row = dict[str, Any]
@@ -76,7 +76,7 @@ def row(
     y, s = np.asarray(labels, np.int64), np.asarray(says, np.float64)
     found: Row = {"attack": attack, "reader": reader, "n_train": int(n_train), "n_test": len(y)}
     who = np.asarray(persons)
-    figures = (
+    figures: tuple[tuple[str, str, Callable[[], float], Weighted], ...] = (
         ("balanced_accuracy", "balanced", lambda: balanced_accuracy(y, s, 0.0), balanced_of((s >= 0) == (y == 1), y)),
         ("auc", "auc", lambda: auc(y, s), auc_of(y, s)),
     )

@@ -7,6 +7,7 @@ Needs ``halfmask[train]`` (jinja2, matplotlib), which is imported when a page is
 from .files import write
 from .images import Picture
 from .page import render
-from .verdict import Finding, findings
+from .scale import Finding
+from .verdict import findings
 
 __all__ = ["Finding", "Picture", "findings", "render", "write"]
