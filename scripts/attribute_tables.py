@@ -273,7 +273,9 @@ def _spans(pictures: Sequence[Picture]) -> tuple[Floats, Floats]:
 
 
 def _years(a: Answers) -> Floats:
-    return a.probabilities["age"] @ np.array([age_class(word).middle for word in a.classes["age"]])
+    return np.asarray(
+        a.probabilities["age"] @ np.array([age_class(word).middle for word in a.classes["age"]]), np.float64
+    )
 
 
 def _group_steps(a: Answers, low: Floats, high: Floats) -> tuple[NDArray[np.int64], Mask]:

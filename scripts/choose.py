@@ -34,9 +34,9 @@ from tqdm import tqdm
 
 from halfmask.methods.halfmask import Halfmask
 from halfmask.networks.backbones import BACKBONES
+from halfmask.networks.matchers import load_matcher
 from halfmask.training.data import Faces, open_faces, to_tensor
 from halfmask.training.loop import channels_last
-from halfmask.training.san import load_matcher
 from halfmask.training.watching import load_watcher
 
 FMRS = (0.01, 0.001)
@@ -66,7 +66,7 @@ def protected(method: Halfmask | None, pixels: NDArray[np.uint8]) -> NDArray[np.
     out = np.empty_like(pixels)
     for i in range(0, len(pixels), 16):
         crops = (pixels[i : i + 16].astype(np.float32) / 255).transpose(0, 3, 1, 2)
-        change = method.change(crops, np.zeros(len(crops), np.int64))
+        change = method.change(crops)
         out[i : i + 16] = ((crops + change).clip(0, 1) * 255 + 0.5).transpose(0, 2, 3, 1)
     return out
 

@@ -19,7 +19,7 @@ def rank_inconsistencies(exceedance: ArrayLike, tolerance: float = 1e-5) -> NDAr
     p = np.asarray(exceedance, np.float64)
     if p.ndim != 2 or np.isnan(p).any():
         raise MetricError(f"expected one row of probabilities a face and none missing, got shape {p.shape}")
-    return (np.diff(p, axis=1) > tolerance).sum(1)
+    return np.asarray((np.diff(p, axis=1) > tolerance).sum(1), np.int64)
 
 
 def biases_ordered(biases: ArrayLike) -> bool:

@@ -19,12 +19,13 @@ from tqdm import tqdm
 
 from halfmask.evaluation.measuring.matching import all_pairs
 from halfmask.evaluation.measuring.metrics import match_rate
+from halfmask.methods import Subject
 from halfmask.methods.labels import GenderEstimate
 from halfmask.methods.san import San
+from halfmask.networks.matchers import load_matcher
 from halfmask.photos.paste import mask
 from halfmask.tabular import markdown
 from halfmask.training.data import open_faces
-from halfmask.training.san import load_matcher
 
 
 def main() -> None:
@@ -54,12 +55,13 @@ def main() -> None:
     who = np.unique(people, return_inverse=True)[1]
     mates = (who[:, None] == who[None]) & ~np.eye(len(who), dtype=bool)
     fixed = {n: all_pairs(e, people, lambda a, b: a @ b.T, fmr=0.01) for n, e in originals.items()}
+    subjects = [Subject(int(g)) for g in gender]
     rows = []
     for reach in tqdm([0.0, *map(float, asked.reach.split(","))], desc="reach"):
         shown = crops
         if reach:
             san.reach = reach
-            parts = [san.change(crops[i : i + 8], gender[i : i + 8], "op") for i in range(0, len(crops), 8)]
+            parts = [san.change(crops[i : i + 8], subjects[i : i + 8]) for i in range(0, len(crops), 8)]
             shown = np.clip(crops + np.concatenate(parts) * oval, 0, 1)
         p = np.concatenate([classifier.p_male(shown[i : i + 16]) for i in range(0, len(shown), 16)])
         row = {"reach": f"{reach:g}" if reach else "originals", "error": float(((p > 0.5) != gender).mean())}

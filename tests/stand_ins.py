@@ -7,7 +7,13 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from halfmask.methods import Subject
 from halfmask.photos.detect import Face
+
+
+def subjects(genders: np.ndarray | Sequence[int]) -> list[Subject]:
+    """Nameless people of these genders (N,)."""
+    return [Subject(int(gender)) for gender in genders]
 
 
 class Brightness:

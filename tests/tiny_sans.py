@@ -14,7 +14,7 @@ from halfmask.datasets.cache import Crops
 from halfmask.datasets.table import Row
 from halfmask.networks.san import SAN
 from halfmask.photos.align import crop_face, template
-from halfmask.training import san
+from halfmask.training import sans
 from halfmask.training.data import Faces
 from halfmask.training.export import export_san
 from halfmask.training.prototypes import Prototypes
@@ -48,9 +48,9 @@ class Tiny(nn.Module):
 
 def tiny(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What tiny SANs have in common: two steps, on made-up faces, against a matcher and classifiers of 4 x 4 means."""
-    monkeypatch.setattr(san, "open_faces", lambda sources, keep: made_up())
-    monkeypatch.setattr(san, "load_matcher", lambda *_: Tiny())
-    monkeypatch.setattr(san, "load_classifier", lambda where: Tiny(2))
+    monkeypatch.setattr(sans, "open_faces", lambda sources, keep: made_up())
+    monkeypatch.setattr(sans, "load_matcher", lambda *_: Tiny())
+    monkeypatch.setattr(sans, "load_classifier", lambda where: Tiny(2))
     return {"train": [], "valid": [], "pretrain_steps": 0, "steps": 2, "batch": 4, "precision": "no", "preview": 2}
 
 

@@ -63,3 +63,12 @@ def shown(path: object) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def count(n: int, what: str) -> str:
+    """How many of what.
+
+    >>> count(1, "photo"), count(2, "face")
+    ('1 photo', '2 faces')
+    """
+    return f"{n} {what}{'' if n == 1 else 's'}"

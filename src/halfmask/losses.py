@@ -92,7 +92,8 @@ def wgan_gp(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, shar
     """
     between = torch.lerp(fake.detach(), real, share.view(-1, 1, 1, 1)).requires_grad_()
     (gradient,) = torch.autograd.grad(critic(between).float().sum(), between, create_graph=True)
-    return (gradient.float().flatten(1).norm(dim=1) - 1).square().mean()
+    out: Tensor = (gradient.float().flatten(1).norm(dim=1) - 1).square().mean()
+    return out
 
 
 def l_rec(face: Tensor, back: Tensor) -> Tensor:

@@ -89,7 +89,7 @@ def test_models_get_names_what_it_does_not_know(capsys: pytest.CaptureFixture[st
 
 
 def test_methods(capsys: pytest.CaptureFixture[str]) -> None:
-    code, said, _ = call(capsys, "methods")
+    code, said, _ = call(capsys, "methods", "--figures")
     assert code == 0
     assert "halfmask (default)" in said
     assert "sm, nt, op" in said

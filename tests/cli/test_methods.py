@@ -81,7 +81,7 @@ def test_lists_what_was_measured(
     path = script(monkeypatch, tmp_path, result())
     monkeypatch.setattr(figures, "PLACE", path)
     capsys.readouterr()
-    code, said = call(capsys)
+    code, said = call(capsys, "--figures")
     assert code == 0
     lines = [" ".join(line.split()) for line in said.splitlines()]
     size = sum(shipped.path(f"san.{kind}").stat().st_size for kind in ("onnx", "npz"))
@@ -111,10 +111,37 @@ def test_what_was_not_measured_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(figures, "PLACE", tmp_path / "absent.json")
-    code, said = call(capsys)
+    code, said = call(capsys, "--figures")
     assert code == 0
     assert f"not measured: {', '.join(METHODS)}" in said
     assert "Measured by" not in said
+
+
+def test_which_one_to_use_is_answered_in_five_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    code, said = call(capsys)
+    assert code == 0
+    head, *advice = said.split("\n\n")[0].splitlines()
+    assert len(advice) == 5
+    assert "halfmask (default)" in advice[0]
+    at = head.index("take"), head.index("note")
+    named = [name for line in advice for name in line[slice(*at)].replace("(default)", "").split(",")]
+    assert sorted(map(str.strip, named)) == sorted(METHODS)
+    assert max(map(len, said.splitlines())) <= 130
+    assert "halfmask methods --figures" in said
+
+
+def test_settings_of_one(capsys: pytest.CaptureFixture[str]) -> None:
+    code, said = call(capsys, "flowsan")
+    assert code == 0
+    given = [line.split("  ")[0] for line in said.splitlines()]
+    assert given == ["setting", "--prototype", "--set steps=", "--set weights="]
+    with pytest.raises(SystemExit) as end:
+        main(["methods", "nonsense"])
+    assert end.value.code == 2
+    assert "no method is called 'nonsense'; known: deidentify," in capsys.readouterr().err
+    with pytest.raises(SystemExit) as end:
+        main(["methods", "san", "--figures"])
+    assert end.value.code == 2
 
 
 def test_a_damaged_file_is_refused(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from halfmask.datasets.ages import AgeClass, age_class
 from halfmask.errors import DataError
-from halfmask.training.attribute import reading
+from halfmask.networks.readings import reading
 
 
 def test_words_of_fairface() -> None:

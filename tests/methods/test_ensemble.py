@@ -8,8 +8,10 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
+from stand_ins import subjects
 
 from halfmask.errors import UsageError
+from halfmask.methods import Subject
 from halfmask.methods import prototypes as shown
 from halfmask.methods.ensemble import Ensemble
 from halfmask.methods.labels import GenderEstimate
@@ -20,6 +22,7 @@ torch = pytest.importorskip("torch", reason="the stand-in networks are written b
 tiny_sans = pytest.importorskip("tiny_sans", reason="needs halfmask[train]")
 
 GENDER = np.array([0, 1, 1])
+PEOPLE = subjects(GENDER)
 
 
 @pytest.fixture(scope="module")
@@ -36,13 +39,13 @@ def crops(rng: np.random.Generator) -> Faces:
 
 def test_the_average_is_that_of_the_members(run: Path, crops: Faces) -> None:
     for prototype in ("sm", "op"):
-        one = [Ensemble(1, member=str(k), weights=run).change(crops, GENDER, prototype) for k in (1, 2, 3)]
+        own = [Ensemble(1, member=str(k), weights=run, prototype=prototype) for k in (1, 2, 3)]
+        one = [method.change(crops, PEOPLE) for method in own]
         assert min(np.abs(a - b).max() for a, b in pairwise(one)) > 0.01
-        average = Ensemble(1, weights=run)
-        np.testing.assert_allclose(average.change(crops, GENDER, prototype), np.mean(one, 0), atol=1e-6)
+        average = Ensemble(1, weights=run, prototype=prototype)
+        np.testing.assert_allclose(average.change(crops, PEOPLE), np.mean(one, 0), atol=1e-6)
     assert average.members(crops).tolist() == [-1, -1, -1]
     assert len(average) == 3
-    assert average.change(crops[:0], GENDER[:0]).shape == (0, 3, 224, 224)
     np.testing.assert_array_equal(one[0][:, 0], one[0][:, 2])
 
 
@@ -64,10 +67,10 @@ def test_gibbs_draws_by_key_and_face(run: Path, rng: np.random.Generator) -> Non
     assert np.array_equal(which, again.members(crops))
     assert np.array_equal(which[[5, 2]], mine.members(crops[[5, 2]])), "the draw is the face's, not the batch's"
     assert not np.array_equal(which, yours.members(crops))
-    few, gender = crops[:4], np.array([0, 1, 0, 1])
-    got = mine.change(few, gender)
+    few, people = crops[:4], subjects([0, 1, 0, 1])
+    got = mine.change(few, people)
     for i, k in enumerate(which[:4]):
-        alone = Ensemble(1, member=int(k) + 1, weights=run).change(few[[i]], gender[[i]])
+        alone = Ensemble(1, member=int(k) + 1, weights=run).change(few[[i]], [people[i]])
         np.testing.assert_allclose(got[[i]], alone, atol=1e-6)
 
 
@@ -88,8 +91,8 @@ def test_bad_settings_say_what_is_expected(run: Path, tmp_path: Path) -> None:
     ):
         with pytest.raises(UsageError, match=message):
             Ensemble(1, **({"weights": run} | settings))  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="prototype 'xx' is unknown"):
-        Ensemble(1, weights=run).change(np.zeros((1, 3, 224, 224), np.float32), np.array([0]), "xx")
+    with pytest.raises(UsageError, match="prototype is 'xx'; expected one of: sm, nt, op"):
+        Ensemble(1, weights=run, prototype="xx")
 
 
 def test_members_of_groups_get_the_prototypes_of_each_faces_group(
@@ -100,7 +103,7 @@ def test_members_of_groups_get_the_prototypes_of_each_faces_group(
     monkeypatch.setattr(shown.GroupEstimate, "__call__", lambda self, faces: groups[: len(faces)])
     kept = Prototypes(tmp_path / "run" / "ensemble.npz")
     for number, used in ((0, np.zeros(3, int)), (1, groups)):
-        got = Ensemble(1, member=number + 1, weights=tmp_path / "run").protected_gray(crops, GENDER, "sm")
+        got = Ensemble(1, member=number + 1, weights=tmp_path / "run", prototype="sm").protected_gray(crops, GENDER)
         same = torch.from_numpy(kept.by_group[used, GENDER])
         with torch.no_grad():
             (expected,) = sans[number].layer_by_layer(torch.from_numpy(gray(crops)), same, [same])
@@ -133,7 +136,7 @@ def test_the_estimate_of_a_group_is_what_the_network_says(crops: Faces, monkeypa
 
 def test_three_ship_and_make_a_woman_look_more_male(astronaut: np.ndarray) -> None:
     face = tiny_sans.portrait(astronaut)
-    estimate, woman = GenderEstimate(1), np.array([0])
+    estimate, woman = GenderEstimate(1), [Subject(0)]
     outputs = {k: Ensemble(1, member=k) for k in (1, 2, 3)} | {"average": Ensemble(1)}
     assert len(outputs["average"]) == 3
     before = float(estimate.p_male(face)[0])
@@ -141,5 +144,6 @@ def test_three_ship_and_make_a_woman_look_more_male(astronaut: np.ndarray) -> No
     for name, method in outputs.items():
         changes[name] = method.change(face, woman)
         assert float(estimate.p_male(np.clip(face + changes[name], 0, 1))[0]) > before, name
-        assert np.abs(changes[name] - method.change(face, woman, "sm")).max() > 0.05
+        method.prototype = "sm"
+        assert np.abs(changes[name] - method.change(face, woman)).max() > 0.05
     assert min(np.abs(changes[k] - changes["average"]).mean() for k in (1, 2, 3)) > 0.005

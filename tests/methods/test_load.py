@@ -11,20 +11,7 @@ import pytest
 from halfmask import methods
 from halfmask.errors import UsageError
 from halfmask.methods.san import San
-from halfmask.weights import shipped, store
-
-
-@pytest.mark.parametrize("name", sorted(methods.METHODS))
-def test_what_a_method_says_of_itself_before_it_is_loaded(name: str) -> None:
-    made = methods.METHODS[name].made
-    assert made.hides
-    assert set(made.models) <= set(store.MODELS)
-    assert all(text and "\n" not in text for text in made.settings.values())
-    with pytest.raises(UsageError, match=f"method '{name}' has no setting 'flavour'; its settings are: "):
-        methods.load(name, flavour="sour")
-    first = next(iter(made.settings))
-    with pytest.raises(UsageError, match=rf"setting {first} is \[1\]; expected text, a number or a path"):
-        methods.load(name, **{first: [1]})
+from halfmask.weights import shipped
 
 
 def test_unknown_method() -> None:
@@ -41,11 +28,12 @@ def test_san_takes_the_weights_of_a_run(tmp_path: Path, rng: np.random.Generator
     with np.load(shipped.path("san.npz")) as kept:
         np.savez(tmp_path / "san.npz", **dict(kept) | {"female": kept["male"], "male": kept["female"]})
     crops = rng.random((1, 3, 224, 224), np.float32)
-    other, ours = methods.load("san", threads=1, weights=str(tmp_path)), San(threads=1)
+    other = methods.load("san", threads=1, weights=str(tmp_path), prototype="sm")
+    ours = San(threads=1, prototype="sm")
     assert isinstance(other, San)
     assert other.fingerprint != ours.fingerprint
     np.testing.assert_array_equal(other.means, ours.means[::-1])
     # with the prototypes of the genders changed over, a woman is treated as a man was
     np.testing.assert_allclose(
-        other.protected_gray(crops, np.array([0]), "sm"), ours.protected_gray(crops, np.array([1]), "sm"), atol=1e-6
+        other.protected_gray(crops, np.array([0])), ours.protected_gray(crops, np.array([1])), atol=1e-6
     )

@@ -48,7 +48,7 @@ def face(crop: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(crop[0].transpose(1, 2, 0))
 
 
-WOMAN = np.array([0])
+WOMAN = [methods.Subject(0)]
 
 
 @pytest.mark.parametrize(("given", "alpha"), [("low", 0.25), ("mid", 0.5), ("high", 0.75), (0, 0.0), ("0.9", 0.9)])
@@ -80,7 +80,7 @@ def test_an_alpha_of_nothing_changes_nothing(middle: Mixing, crop: np.ndarray) -
     none = load(strength=0)
     assert np.abs(none.change(crop, WOMAN)).max() < 1e-5
     assert np.abs(middle.change(crop, WOMAN)).max() > 0.1
-    assert middle.change(crop[:0], WOMAN[:0]).shape == (0, 3, 224, 224)
+    assert middle.change(crop[:0]).shape == (0, 3, 224, 224)
 
 
 def test_a_face_mixed_with_itself_is_itself(middle: Mixing, crop: np.ndarray, face: np.ndarray) -> None:

@@ -141,7 +141,7 @@ def test_unknown_options(portrait: np.ndarray, option: str, value: object, messa
 def test_a_photo_that_takes_no_change_does_not_pass_as_protected(
     portrait: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Halfmask, "change", lambda self, crops, gender, prototype: np.zeros_like(crops))
+    monkeypatch.setattr(Halfmask, "change", lambda self, crops, subjects: np.zeros_like(crops))
     with pytest.raises(PhotoError, match="none of the 1 faces in the array could be changed"):
         halfmask.protect(portrait, gender="female", score=False)
 

@@ -32,7 +32,7 @@ def test_one_photo(run: Run, tmp_path: Path, jpeg: bytes) -> None:
     source.write_bytes(jpeg)
     code, said, _ = run("protect", source, "-o", out, "--method", "san")
     assert code == 0
-    assert "1 photo protected, 1 face changed (san, op prototype)" in said
+    assert "1 photo protected, 1 face changed (san, prototype op)" in said
     assert "gender of 1 face ESTIMATED by halfmask's own classifier" in said
     before, after = Image.open(source), Image.open(out)
     assert (after.format, after.size, after.mode) == ("JPEG", before.size, "RGB")

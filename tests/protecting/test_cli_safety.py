@@ -7,13 +7,14 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from halfmask.methods import Subject
 from halfmask.methods.halfmask import Halfmask
 from halfmask.protecting import report as report_module
 from halfmask.weights import store
@@ -140,8 +141,8 @@ def test_faces_that_take_no_change_are_warned_of(
     Image.fromarray(np.hstack([portrait, portrait])).save(tmp_path / "two.png")
     change = Halfmask.change
 
-    def first_only(self: Halfmask, crops: np.ndarray, gender: np.ndarray, prototype: str) -> np.ndarray:
-        delta = change(self, crops, gender, prototype).copy()
+    def first_only(self: Halfmask, crops: np.ndarray, subjects: Sequence[Subject]) -> np.ndarray:
+        delta = change(self, crops, subjects).copy()
         delta[1:] = 0
         return delta
 

@@ -43,14 +43,14 @@ def test_the_weights_of_a_run(run: Run, run_folder: Path, portrait: np.ndarray, 
         "protect", source, "-o", tmp_path / "b.jpg", "--method", "san", "--set", f"weights={run_folder}"
     )
     assert code == 0, error
-    assert f"(san, op prototype, weights {run_folder})" in said
+    assert f"(san, weights {run_folder}, prototype op)" in said
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
         (("--strength", "mid"), "san has no strength to set"),
-        (("--set", "colour=blue"), "method 'san' has no setting 'colour'; its settings are: weights"),
+        (("--set", "colour=blue"), "method 'san' has no setting 'colour'; its settings are: prototype, weights"),
         (("--set", "weights"), "--set 'weights' is not NAME=VALUE"),
         (("--set", "weights=a", "--set", "weights=b"), "--set gives weights twice: 'a' and 'b'"),
         (("--set", "weights=nowhere"), "weights=nowhere holds no san.onnx"),

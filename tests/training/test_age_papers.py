@@ -17,9 +17,10 @@ from accelerate.state import AcceleratorState
 
 from halfmask.datasets import cache
 from halfmask.networks.attribute import AttributeNet
+from halfmask.networks.readings import reading
 from halfmask.photos.align import template
 from halfmask.photos.detect import Face
-from halfmask.training.attribute import AttributeConfig, reading, train_attribute
+from halfmask.training.attribute import AttributeConfig, train_attribute
 from halfmask.training.data import open_faces
 from halfmask.training.loop import load_config
 

@@ -11,6 +11,7 @@ import torch
 
 from halfmask.datasets.table import Row
 from halfmask.errors import UsageError
+from halfmask.networks.readings import reading
 from halfmask.training import attribute as recipe
 
 #: Two data sets' words for three classes.
@@ -18,23 +19,23 @@ CLASSES = {"White": ["White"], "Black": ["Black"], "Asian": ["Asian", "East Asia
 
 
 def test_ranks_of_ages() -> None:
-    years = recipe.reading("age", {"kind": "corn", "years": [21, 60]})
+    years = reading("age", {"kind": "corn", "years": [21, 60]})
     row = Row("a", Path("a"))
     assert [years.rank(replace(row, age=a)) for a in (20.9, 21.0, 60.9, 61.0)] == [-1, 0, 39, -1]
     assert years.rank(replace(row, age_range=(30, 30))) == -1  # a range is not a year
-    groups = recipe.reading("age", {"kind": "coral", "groups": [0, 3, 10, 70]})
+    groups = reading("age", {"kind": "coral", "groups": [0, 3, 10, 70]})
     assert groups.words == ("0-2", "3-9", "10-69", "70+")
     assert groups.years == (1.5, 6.5, 40.0, 75.0)
     ranges = [(0, 2), (3, 9), (2, 3), (20, 29), (70, 120), (60, 80)]
     assert [groups.rank(replace(row, age_range=r)) for r in ranges] == [0, 1, -1, 2, 3, -1]
     assert [groups.rank(replace(row, age=a)) for a in (2.9, 3.0, 99.0)] == [0, 1, 3]
     assert groups.rank(row) == -1
-    late = recipe.reading("age", {"groups": [18, 40]})
+    late = reading("age", {"groups": [18, 40]})
     assert [late.rank(replace(row, age=a)) for a in (17.0, 18.0)] == [-1, 0]
 
 
 def test_races_go_by_the_words_of_several_data_sets() -> None:
-    race = recipe.reading("race", {"kind": "categorical", "classes": {"White": "White", **CLASSES}})
+    race = reading("race", {"kind": "categorical", "classes": {"White": "White", **CLASSES}})
     row = Row("a", Path("a"))
     words = ("White", "Southeast Asian", "Asian", "Martian", None)
     assert [race.rank(replace(row, race=w)) for w in words] == [0, 2, 2, -1, -1]
@@ -57,7 +58,7 @@ def test_races_go_by_the_words_of_several_data_sets() -> None:
 )
 def test_heads_that_make_no_sense_are_refused(name: str, about: Any, match: str) -> None:
     with pytest.raises(UsageError, match=match):
-        recipe.reading(name, about)
+        reading(name, about)
 
 
 @pytest.mark.parametrize("kind", ["categorical", "or", "coral", "corn"])

@@ -18,16 +18,18 @@ from halfmask.errors import DataError, UsageError, WeightsError
 from halfmask.methods.runtime import Network
 from halfmask.networks.attribute import AttributeNet
 from halfmask.networks.backbones import BACKBONES
+from halfmask.networks.classifiers import load_classifier
+from halfmask.networks.gendercnn import load_gender
 from halfmask.networks.heads import Binary, Categorical
-from halfmask.networks.san import SAN
+from halfmask.networks.san import SAN, load_san
 from halfmask.training import ensemble as recipe
-from halfmask.training import loop, san
+from halfmask.training import loop, sans
 from halfmask.training.data import Faces
 from halfmask.training.export import export_san, halve_weights
 from halfmask.training.flowsan import FlowSanConfig
-from halfmask.training.gender import load_classifier, load_gender
 from halfmask.training.prototypes import mean_faces
 from halfmask.training.resample import oversampled
+from halfmask.training.san import train_san
 from halfmask.weights import shipped
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -58,9 +60,9 @@ def test_members_differ_and_share_prototypes(shared: dict[str, Any], tmp_path: P
         assert float(kept["reach"]) == 1.5
     with np.load(tmp_path / "run" / "member-1" / "san.npz") as kept:
         assert "groups" not in kept
-    nets = [san.load_san(tmp_path / "run" / f"member-{k}" / "san.safetensors") for k in (1, 2, 3)]
+    nets = [load_san(tmp_path / "run" / f"member-{k}" / "san.safetensors") for k in (1, 2, 3)]
     weights = [net.enc1.weight.detach() for net in nets]
-    begun = san.load_san(start).enc1.weight.detach()
+    begun = load_san(start).enc1.weight.detach()
     for k, one in enumerate(weights):
         assert 0 < (one - begun).abs().max() < 0.01, "each begins with the given weights and goes on"
         assert not any(torch.equal(one, other) for other in weights[:k])
@@ -85,15 +87,15 @@ def test_a_start_with_other_prototype_weights_keeps_its_mean(tmp_path: Path, sha
         net.combine.weight[:, 128:] = 3.0
     save_file(net.state_dict(), tmp_path / "start.safetensors")
     about = {"gender_classifier": "a", "start": str(tmp_path / "start.safetensors"), "prototype_init": 1.5, "lr": 0.0}
-    config = san.SanConfig(**(shared | about | {"steps": 1}))  # type: ignore[arg-type]
-    made = san.load_san(san.train_san(config, tmp_path / "run"))
+    config = sans.SanConfig(**(shared | about | {"steps": 1}))  # type: ignore[arg-type]
+    made = load_san(train_san(config, tmp_path / "run"))
     neutral = mean_faces(made_up()).neutral().mean((1, 2))
     assert made.combine.bias is not None
     assert net.combine.bias is not None
     assert torch.allclose(made.combine.weight[0, 128:, 0, 0], torch.full((3,), 1.5))
     assert torch.allclose(made.combine.bias, net.combine.bias + 1.5 * neutral.sum(), atol=1e-5)
     with pytest.raises(WeightsError, match=r"the SAN .*run.* cannot be loaded"):
-        san.load_san(tmp_path / "run")
+        load_san(tmp_path / "run")
 
 
 def test_what_members_may_not_say(shared: dict[str, Any], tmp_path: Path) -> None:
@@ -114,7 +116,7 @@ def test_what_members_may_not_say(shared: dict[str, Any], tmp_path: Path) -> Non
 def test_the_committed_configs_are_complete() -> None:
     for name, kind, own in (("ensemble", recipe.EnsembleConfig, "members"), ("flowsan", FlowSanConfig, "stages")):
         config = loop.load_config(kind, CONFIGS / f"{name}.yaml")
-        made = recipe.san_configs(config.san, getattr(config, own), own)
+        made = sans.san_configs(config.san, getattr(config, own), own)
         assert len({m.gender_classifier for m in made}) == len(made) == 3
         assert {source["layout"] for m in made for source in m.train} == {"fairface"}
         for one in made:
@@ -152,10 +154,10 @@ def test_over_sampled_faces_are_seen_as_often_as_asked(shared: dict[str, Any], t
 
     faces = made_up(12)
     faces.__class__ = Spy
-    material = san.Material(faces, made_up(4), mean_faces(faces))
+    material = sans.Material(faces, made_up(4), mean_faces(faces))
     rule = {"race": ["Indian"], "factor": 3}  # 4 of the 12: an epoch has 20
-    config = san.SanConfig(**(shared | {"gender_classifier": "a", "oversample": [rule], "steps": 5}))  # type: ignore[arg-type]
-    san.train_san(config, tmp_path / "run", material=material)
+    config = sans.SanConfig(**(shared | {"gender_classifier": "a", "oversample": [rule], "steps": 5}))  # type: ignore[arg-type]
+    sans.train_one(config, tmp_path / "run", material)
     assert np.bincount(seen).tolist() == [3 if r.race == "Indian" else 1 for r in faces.rows]
 
 

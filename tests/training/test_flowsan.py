@@ -11,9 +11,9 @@ import pytest
 import torch
 from tiny_sans import made_up, tiny
 
-from halfmask.networks.san import SAN
+from halfmask.networks.san import SAN, load_san
 from halfmask.training import flowsan as recipe
-from halfmask.training import loop, san
+from halfmask.training import loop, sans
 from halfmask.training.prototypes import mean_faces
 
 
@@ -44,13 +44,13 @@ def test_a_stage_starts_from_the_one_before(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     shown: list[np.ndarray] = []
-    real = san.j_d
+    real = sans.j_d
 
     def looks(output: torch.Tensor, face: torch.Tensor, kind: str) -> torch.Tensor:
         shown.append(face[:, 0, 0, 0].detach().numpy().copy())
         return real(output, face, kind)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(san, "j_d", looks)
+    monkeypatch.setattr(sans, "j_d", looks)
     config = recipe.FlowSanConfig(
         san=shared | {"lambda_d": 1.0, "stage2_reconstruction": "mse", "flip": False, "seed": 3},
         stages=[{"gender_classifier": "a"}, {"gender_classifier": "b", "gender_on": "op"}],
@@ -61,7 +61,7 @@ def test_a_stage_starts_from_the_one_before(
     assert {f.name for f in folder.glob("*.onnx")} == {"1.onnx", "2.onnx"}
     assert {"J_G", "J_M", "cosine_op"} <= set(loop.read_log(folder / "stage-2")[-1])
     # the second stage saw, in the same order, the first's outputs of the faces that the first saw
-    faces, first = made_up(), san.load_san(folder / "stage-1" / "san.safetensors")
+    faces, first = made_up(), load_san(folder / "stage-1" / "san.safetensors")
     earlier = recipe.Earlier([first], [False], mean_faces(faces), 1.0)
     batches = [loop.batch_indices(3 + 2, i, 16, 4) for i in range(2)]
     for i, chosen in enumerate(batches):

@@ -15,13 +15,15 @@ from halfmask.datasets.cache import Crops
 from halfmask.datasets.table import Row
 from halfmask.errors import DataError, UsageError, WeightsError
 from halfmask.methods.runtime import Network
-from halfmask.networks.gendercnn import GenderCNN
+from halfmask.networks.gendercnn import GenderCNN, load_gender
+from halfmask.networks.matchers import load_matcher
 from halfmask.networks.san import SAN
 from halfmask.training import gender as gender_recipe
 from halfmask.training import loop
-from halfmask.training import san as recipe
+from halfmask.training import sans as recipe
 from halfmask.training.data import Faces, augment, gray_pixels, open_faces
 from halfmask.training.export import export_gender, export_san
+from halfmask.training.san import train_san
 
 
 def made_up(count: int = 20, seed: int = 0) -> Faces:
@@ -59,7 +61,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> recipe.SanConfig:
 
 def test_writes_what_it_promises(config: recipe.SanConfig, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    path = recipe.train_san(config, folder)
+    path = train_san(config, folder)
     assert path == folder / "san.safetensors"
     for name in ("san.onnx", "san.npz", "strip.png", "losses.png", "log.jsonl", "config.yaml", "versions.json"):
         assert (folder / name).stat().st_size > 0
@@ -86,7 +88,7 @@ def test_prototypes_need_both_genders() -> None:
 
 
 def test_resumes_to_the_same_weights(config: recipe.SanConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    straight = recipe.train_san(config, tmp_path / "straight").read_bytes()
+    straight = train_san(config, tmp_path / "straight").read_bytes()
     real, seen = recipe.j_g, []
 
     def dies(*args: torch.Tensor) -> torch.Tensor:
@@ -97,9 +99,9 @@ def test_resumes_to_the_same_weights(config: recipe.SanConfig, tmp_path: Path, m
 
     monkeypatch.setattr(recipe, "j_g", dies)
     with pytest.raises(KeyboardInterrupt):
-        recipe.train_san(config, tmp_path / "broken")
+        train_san(config, tmp_path / "broken")
     monkeypatch.setattr(recipe, "j_g", real)
-    assert recipe.train_san(config, tmp_path / "broken").read_bytes() == straight
+    assert train_san(config, tmp_path / "broken").read_bytes() == straight
 
 
 @pytest.mark.parametrize(
@@ -113,7 +115,7 @@ def test_resumes_to_the_same_weights(config: recipe.SanConfig, tmp_path: Path, m
     ids=["slides", "authors", "shipped", "flip-defect"],
 )
 def test_every_variant_runs(config: recipe.SanConfig, tmp_path: Path, changes: dict) -> None:
-    recipe.train_san(replace(config, steps=3, **changes), tmp_path / "run")
+    train_san(replace(config, steps=3, **changes), tmp_path / "run")
     records = loop.read_log(tmp_path / "run")
     assert ("J_D" in records[-1]) == ("lambda_d" in changes)
 
@@ -160,7 +162,7 @@ def test_gender_recipe_learns_and_loads_back(tmp_path: Path, monkeypatch: pytest
     )
     path = gender_recipe.train_gender(config, tmp_path / "run")
     faces = made_up(40, seed=9)
-    net = gender_recipe.load_gender(path)
+    net = load_gender(path)
     assert not any(p.requires_grad for p in net.parameters())
     p = gender_recipe.predict(net, faces)
     assert ((p > 0.5) == faces.labels("gender")).mean() > 0.9
@@ -171,16 +173,16 @@ def test_damaged_classifier_is_named(tmp_path: Path) -> None:
     path = tmp_path / "gender.safetensors"
     path.write_bytes(b"not weights")
     with pytest.raises(WeightsError, match="cannot be loaded"):
-        gender_recipe.load_gender(path)
+        load_gender(path)
     with pytest.raises(WeightsError, match="cannot be loaded"):
-        gender_recipe.load_gender(tmp_path / "absent.safetensors")
+        load_gender(tmp_path / "absent.safetensors")
 
 
 def test_matchers_that_cannot_be_loaded_say_why() -> None:
     with pytest.raises(UsageError, match="matcher_weights"):
-        recipe.load_matcher("vggface")
+        load_matcher("vggface")
     with pytest.raises(UsageError, match="unknown"):
-        recipe.load_matcher("arcface")
+        load_matcher("arcface")
 
 
 def test_augmentation_is_a_function_of_its_seed() -> None:

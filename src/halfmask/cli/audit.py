@@ -84,6 +84,7 @@ _SPLITS = ("train", "valid", "test")
 @click.pass_context
 def audit(
     context: click.Context,
+    /,
     paths: tuple[Path, ...],
     out: Path,
     budget: Path | None,
@@ -257,13 +258,12 @@ def _dataset(name: str, data: Path, split: str | None) -> tuple[Table, list[str]
 
 def _settled(out: Path, options: Options) -> dict[str, Any]:
     """How the photos are protected, which is written down: a report's folder holds photos of one way only."""
-    from ..methods import METHODS
     from ..storage import ensure_folder, whole
     from ..weights import shipped, store
 
     method: dict[str, Any] = {
         "name": options.method,
-        "prototype": options.prototype if METHODS[options.method].made.prototypes else None,
+        "prototype": options.asked.get("prototype"),
         "strength": options.strength,
         "hide": options.hide,
         "settings": {name: str(value) for name, value in options.settings.items()},

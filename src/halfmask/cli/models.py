@@ -52,7 +52,19 @@ def _size(size: int) -> str:
     return f"{size / 1e6:.1f} MB" if size >= 50_000 else f"{size / 1e3:.0f} kB"
 
 
-#: Figures that ``halfmask methods`` shows, and what they are called there; --json gives all that were measured.
+#: Which method to take, by what is wanted; five lines, whatever methods there are.
+_ADVICE = (
+    ("machines should not read the gender (or age, race)", "halfmask (default)", "matches the person; no label needed"),
+    ("machines should not recognise the person", "deidentify", "run it by: halfmask deidentify; takes seconds"),
+    ("people should see next to nothing of it", "privacynet", "hides the gender less"),
+    ("you compare with the papers on SANs", "san, ensemble, flowsan", "a reader trained on their output reads all"),
+    ("you need a baseline: a blend with another face", "mixing", "costs more of the match"),
+)
+_FURTHER = """
+Run one by: halfmask protect --method NAME. What it can be set to: halfmask methods NAME.
+What was measured of all of them: halfmask methods --figures."""
+
+#: Figures that ``halfmask methods --figures`` shows, and what they are called there; --json gives all.
 _SHOWN = {"auc": "AUC", "retrained": "retrained", "tmr@0.01": "TMR 1 %", "tmr@0.001": "TMR 0.1 %", "ssim": "SSIM"}
 _EXPLAINED = """
 AUC is the gender's, by a referee that trained no method: 0.5 is chance. Retrained is the balanced accuracy of a
@@ -62,30 +74,45 @@ Measured by halfmask benchmark {benchmark}, halfmask {halfmask}, {created}."""
 
 
 @click.command()
+@click.argument("name", required=False)
+@click.option("--figures", is_flag=True, help="Print what was measured, what each method costs and can be set to.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON, with every figure that was measured.")
-def methods(as_json: bool) -> None:
-    """List the methods that can change a face: what each hides, its figures and cost, what it can be set to.
+def methods(name: str | None, figures: bool, as_json: bool) -> None:
+    """Say which method to use; with NAME, what that one can be set to.
 
-    Cost is the size of its own weights and the milliseconds that one face takes one core. Each figure stands under the
-    data set on which and beside the referee by which it was measured.
+    With --figures, what each hides, costs and was measured to do. Cost is the size of its own weights and the
+    milliseconds that one face takes one core. Each figure stands under the data set on which and beside the referee by
+    which it was measured.
     """
+    from ..errors import UsageError
     from ..methods import DEFAULT, METHODS
     from ..methods.figures import measured
 
+    if name is not None and name not in METHODS:
+        raise UsageError(f"no method is called {name!r}; known: {', '.join(sorted(METHODS))}")
+    if name is not None and (figures or as_json):
+        raise UsageError("NAME asks for one method's settings; leave out --figures and --json, which tell of all")
+    if name is not None:
+        click.echo(table(("setting", "meaning"), _settings(METHODS[name].made.settings)))
+        return
+    if not (figures or as_json):
+        click.echo(table(("if", "take", "note"), _ADVICE))
+        click.echo(_FURTHER)
+        return
     known = measured()
     entries: list[dict[str, Any]] = []
-    for name, kind in METHODS.items():
+    for kind in METHODS.values():
         made = kind.made
         entries.append(
             {
-                "name": name,
-                "default": name == DEFAULT,
+                "name": kind.name,
+                "default": kind.name == DEFAULT,
                 "hides": sorted(made.hides),
-                "prototypes": list(made.prototypes),
+                "prototypes": list(made.choices.get("prototype", ())),
                 "needs_label": made.needs_label,
                 "settings": dict(made.settings),
-                "weights_bytes": _weights(name, made.models),
-                "measured": [m for m in known["methods"] if m["method"] == name],
+                "weights_bytes": _weights(kind.name, made.models),
+                "measured": [m for m in known["methods"] if m["method"] == kind.name],
             }
         )
     if as_json:
@@ -93,27 +120,33 @@ def methods(as_json: bool) -> None:
         return
     head = ("method", "hides", "prototypes", "gender label", "weights", "ms a face")
     click.echo(table(head, [_about(entry) for entry in entries]))
-    settings = [
-        (e["name"], f"--{k}" if k in ("hide", "strength") else f"--set {k}=", text)
-        for e in entries
-        for k, text in e["settings"].items()
-    ]
+    settings = [(e["name"], *row) for e in entries for row in _settings(e["settings"])]
     click.echo("\n" + table(("method", "setting", "meaning"), settings))
-    for name, originals in known["originals"].items():
+    for place, originals in known["originals"].items():
         keys = [key for stem in _SHOWN for key in originals if key.partition("/")[0] == stem]
         keys += ["ssim"]  # which originals have none of
         rows = [("originals", *(_figure(originals, key) for key in keys))]
         rows += [
-            (m["label"], *(_figure(m["figures"][name], key) for key in keys))
+            (m["label"], *(_figure(m["figures"][place], key) for key in keys))
             for m in known["methods"]
-            if name in m["figures"]
+            if place in m["figures"]
         ]
         heads = [" ".join(filter(None, [_SHOWN[key.partition("/")[0]], key.partition("/")[2]])) for key in keys]
-        click.echo("\n" + table((f"on {name}", *heads), rows))
+        click.echo("\n" + table((f"on {place}", *heads), rows))
     if known["originals"]:
         click.echo(_EXPLAINED.format_map(known))
     if absent := [e["name"] for e in entries if not e["measured"]]:
         click.echo(f"\nnot measured: {', '.join(absent)}")
+
+
+def _settings(settings: Mapping[str, str]) -> list[tuple[str, str]]:
+    """How each setting is given on the command line, and what it means.
+
+    >>> _settings({"hide": "gender or age", "key": "a secret"})
+    [('--hide', 'gender or age'), ('--set key=', 'a secret')]
+    """
+    own = ("hide", "strength", "prototype")  # which have an option of their own
+    return [(f"--{name}" if name in own else f"--set {name}=", text) for name, text in settings.items()]
 
 
 def _about(entry: Mapping[str, Any]) -> tuple[str, ...]:

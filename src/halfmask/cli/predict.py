@@ -110,8 +110,9 @@ class _Summary:
             yield photo
 
     def lines(self, quiet: bool) -> Iterator[str]:
+        from ..errors import count
+
         if not quiet:
-            count = lambda n, what: f"{n} {what}{'' if n == 1 else 's'}"  # noqa: E731
             yield (
                 f"{count(self.photos, 'photo')}, {count(self.faces, 'face')}"
                 + (f", {self.without} without a face found" if self.without else "")

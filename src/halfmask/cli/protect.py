@@ -27,9 +27,8 @@ from .photos import care, carry_out, named, places, settings_option
 @click.option(
     "--prototype",
     type=click.Choice(["sm", "nt", "op"]),
-    default="op",
-    show_default=True,
-    help="Whose mean face is mixed in: same gender (hides least), neutral, opposite (hides most).",
+    help="Whose mean face is mixed in by san and its family: same gender (hides least), neutral, opposite (hides "
+    "most).  [default: op]",
 )
 @click.option(
     "--strength", metavar="HOW", help="low, mid, high or a number from 0 to 1, for a method that has a strength."

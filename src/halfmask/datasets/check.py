@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
 from halfmask.datasets.pairs import lfw_pairs
@@ -214,7 +214,7 @@ def _why_broken(row: Row) -> str | None:
         else:
             with Image.open(row.path) as image:
                 image.load()
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         return f"{shown(row.key)}: cannot be decoded: not a picture of a known kind"
     except Exception as error:  # a damaged file makes Pillow's decoders raise nearly anything; none may stop the rest
         return f"{shown(row.key)}: cannot be decoded: {shown(str(error))}"

@@ -142,11 +142,11 @@ def _known(wanted: Iterable[str]) -> str:
 
 
 class Names(Generic[Key]):
-    """The names that photos go by, and which photo a label file means by one.
+    r"""The names that photos go by, and which photo a label file means by one.
 
     >>> names: Names[int] = Names()
     >>> names.add(1, "sub/a.jpg")
-    >>> names.find("sub\\\\a.jpg"), names.find("./sub/a.jpg"), names.find("a.jpg"), names.find("b.jpg")
+    >>> names.find("sub\\a.jpg"), names.find("./sub/a.jpg"), names.find("a.jpg"), names.find("b.jpg")
     ({1}, {1}, {1}, set())
     """
 

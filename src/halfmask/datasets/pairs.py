@@ -25,9 +25,7 @@ _SAME_WORDS = {
 
 @dataclass(frozen=True)
 class Pair:
-    """Two pictures by their keys in a table, whether they show the same person,
-    and its fold, counted from 0 (None: no folds).
-    """
+    """Two pictures by their keys in a table, whether they show one person, and their fold from 0 (None: no folds)."""
 
     a: str
     b: str
@@ -95,7 +93,7 @@ def _lfw_names(line: str) -> list[str]:
 
 
 def read_pairs(path: Path | str, table: Table) -> Pairs:
-    """Read pairs from a CSV with the columns a, b (keys of the table), same (1 or 0, true or false) and, if any, fold.
+    r"""Read pairs from a CSV with the columns a, b (keys of the table), same (1 or 0, true or false) and, if any, fold.
 
     A row that names an absent picture or says neither same nor different is named in ``problems`` and skipped.
 
@@ -104,7 +102,7 @@ def read_pairs(path: Path | str, table: Table) -> Pairs:
     >>> import tempfile
     >>> from halfmask.datasets.table import Row
     >>> csv = Path(tempfile.mkdtemp()) / "pairs.csv"
-    >>> _ = csv.write_text("a,b,same\\n1.jpg,2.jpg,1\\n1.jpg,9.jpg,0\\n")
+    >>> _ = csv.write_text("a,b,same\n1.jpg,2.jpg,1\n1.jpg,9.jpg,0\n")
     >>> pairs = read_pairs(csv, Table("t", Path(), [Row("1.jpg", Path("1.jpg")), Row("2.jpg", Path("2.jpg"))]))
     >>> pairs[0], pairs.problems
     (Pair(a='1.jpg', b='2.jpg', same=True, fold=None), ['pairs.csv line 3: there is no picture 9.jpg; skipped'])

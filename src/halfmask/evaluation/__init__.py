@@ -1,1 +1,1 @@
-"""evaluation"""
+"""What protection did, measured by others: referees, attackers, metrics, tables and reports."""

@@ -1,4 +1,4 @@
-"""What turns crops into changed crops. One file a method, one small interface, and a dict of them."""
+"""What turns crops into changed crops. One file a method, one small contract, and a dict of them."""
 
 from __future__ import annotations
 
@@ -7,39 +7,13 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
+from typing import Any, cast
 
 from ..errors import UsageError, extra
+from .choice import one_of
+from .contract import Method, Subject
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-
-class Method(Protocol):
-    """A method computes a *change*; whoever calls it adds it to the face, at whatever size the face has.
-
-    ``hides`` names the attributes it can hide; ``prototypes`` the variants it knows (empty when it has none);
-    ``needs_label`` says whether it must be told each face's gender. ``settings`` is what :func:`load` takes for it
-    beside the threads, name → one line of help; each value may be given as text, as the command line does. ``models``
-    names what it needs of :data:`halfmask.weights.store.MODELS`. A method that needs packages of an extra names them in
-    ``needs``, a tuple, so that their absence is told before anything is fetched; one whose change is for the whole
-    crop, hair and background included, and not for the oval of a head, says ``whole = True``
-    (:func:`halfmask.photos.paste.face_change`).
-    """
-
-    name: str
-    hides: frozenset[str]
-    prototypes: tuple[str, ...]
-    needs_label: bool
-    settings: ClassVar[Mapping[str, str]]
-    models: ClassVar[tuple[str, ...]]
-
-    def change(
-        self, crops: NDArray[np.float32], gender: NDArray[np.integer], prototype: str = "op"
-    ) -> NDArray[np.float32]:
-        """The change of RGB crops (N, 3, 224, 224) in [0, 1], same shape, in [-1, 1]; ``gender`` is (N,) of 0, 1."""
-        ...
+__all__ = ["DEFAULT", "METHODS", "Kind", "Method", "Subject", "load"]
 
 
 @dataclass(frozen=True)
@@ -56,11 +30,11 @@ class Kind:
         return cast(type[Method], getattr(import_module(f".{self.module}", __name__), self.cls))
 
     def check(self, settings: Mapping[str, Any]) -> None:
-        """Raise :class:`~halfmask.errors.UsageError` for an unknown setting or no single value.
+        """Raise :class:`~halfmask.errors.UsageError` for an unknown setting, no single value or no word it knows.
 
         And :class:`~halfmask.errors.ExtraMissingError` when a package that the method needs is not installed.
         """
-        for module in getattr(self.made, "needs", ()):
+        for module in self.made.needs:
             if find_spec(module) is None:  # which, unlike the import, costs nothing
                 extra(module, f"method {self.name!r}")
         known = self.made.settings if settings else {}
@@ -70,6 +44,8 @@ class Kind:
                 raise UsageError(f"method {self.name!r} has no setting {name!r}; {has}")
             if not isinstance(value, str | int | float | Path):
                 raise UsageError(f"setting {name} is {value!r}; expected text, a number or a path")
+            if name in self.made.choices:
+                one_of(name, value, self.made.choices[name])
 
     def __call__(self, threads: int = 0, **settings: Any) -> Method:
         """Load the method with a number of threads (0 = all cores) and its own settings."""
@@ -105,7 +81,7 @@ def load(name: str = DEFAULT, *, threads: int = 0, **settings: Any) -> Method:
     >>> load("san", colour="blue")
     Traceback (most recent call last):
     ...
-    halfmask.errors.UsageError: method 'san' has no setting 'colour'; its settings are: weights
+    halfmask.errors.UsageError: method 'san' has no setting 'colour'; its settings are: prototype, weights
     """
     if name not in METHODS:
         raise UsageError(f"no method is called {name!r}; known: {', '.join(sorted(METHODS))}")

@@ -14,6 +14,11 @@ from ..errors import UsageError
 #: Every attribute that can be hidden, in the order in which networks take them.
 ATTRIBUTES = ("gender", "age", "race")
 
+#: What SAN and its family mix in (SAN paper, section 3.2): the mean face of the same gender, which hides least, the
+#: neutral one, or that of the opposite gender, which hides most and is taken unless told otherwise.
+PROTOTYPES = ("sm", "nt", "op")
+OPPOSITE = "op"
+
 #: What a method for the opposite task hides: who is shown. The attributes are then to be kept.
 IDENTITY = "identity"
 
@@ -51,6 +56,18 @@ def strength(value: str | float, named: Mapping[str, float]) -> float:
     if isinstance(value, bool) or not 0.0 <= number <= 1.0:
         raise UsageError(f"strength is {value!r}; expected low, mid, high or a number from 0 to 1")
     return number
+
+
+def one_of(name: str, value: object, known: Iterable[str]) -> str:
+    """A value that is among the known words. Raises :class:`~halfmask.errors.UsageError` for any other.
+
+    >>> one_of("target", "flip", ("drawn", "flip"))
+    'flip'
+    """
+    words = tuple(known)
+    if value not in words:
+        raise UsageError(f"{name} is {value!r}; expected one of: {', '.join(words)}")
+    return str(value)
 
 
 def secret(name: str, value: str | float | None) -> str | None:

@@ -10,21 +10,20 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import UsageError
 from ..photos.align import CROP
 from ..photos.paste import mask
 from ..weights import shipped
 from . import choice
+from .contract import Crops, Method, Subject
 from .fgvm import perturb
-from .runtime import Faces
 
 if TYPE_CHECKING:  # the core is installed without torch
     from torch import Tensor
@@ -58,7 +57,7 @@ class Search:
     views: int = 2
 
 
-class Deidentify:
+class Deidentify(Method):
     """De-identification as a method: crops (N, 3, 224, 224) → what to add to them.
 
     ``strength`` is low, mid, high or a number in [0, 1]: how much MSSIM each face may lose, in tenths
@@ -83,9 +82,7 @@ class Deidentify:
     :class:`~halfmask.errors.WeightsError` when a matcher cannot be had.
     """
 
-    hides: frozenset[str] = frozenset({choice.IDENTITY})
-    prototypes: tuple[str, ...] = ()
-    needs_label = False
+    hides = frozenset({choice.IDENTITY})
     settings: ClassVar[Mapping[str, str]] = {
         "strength": "low, mid, high or 0..1, how much MSSIM a face may lose, in tenths  [default: mid]",
         "steps": "updates a face, a whole number; fewer is faster and hides less  [default: 12]",
@@ -95,8 +92,8 @@ class Deidentify:
         "keep": "0..100, how much weight the gender, age and race that machines read have  [default: 0.3]",
         "matchers": "auxiliary matchers to attack, sface, facenet or both joined by +  [default: sface+facenet]",
     }
-    models: ClassVar[tuple[str, ...]] = MATCHERS
-    needs: ClassVar[tuple[str, ...]] = ("torch", "onnx")  # SFace's file is ONNX
+    models = MATCHERS
+    needs = ("torch", "onnx")  # SFace's file is ONNX
 
     def __init__(
         self,
@@ -125,17 +122,9 @@ class Deidentify:
         self._nets = [_load(name) for name in chosen]
         self._keepers = [_keeper(name) for name in KEEPERS] if self.keep else []
 
-    def change(
-        self, crops: Faces, gender: NDArray[np.integer] | None = None, prototype: str = "op"
-    ) -> NDArray[np.float32]:
-        """What to add to RGB crops (N, 3, 224, 224) in [0, 1]: same shape, in [-1, 1].
-
-        ``gender`` and ``prototype`` are what every method is given; neither counts here.
-        """
+    def _change(self, crops: Crops, subjects: Sequence[Subject]) -> Crops:
         import torch
 
-        if not len(crops):
-            return np.zeros_like(crops)
         with _threads_of_torch(self._threads):
             changes = [self._one(torch.from_numpy(np.ascontiguousarray(crop))[None].clamp(0, 1)) for crop in crops]
         return np.concatenate([one.numpy() for one in changes])

@@ -10,16 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UsageError
-from .choice import drawn, secret
+from .choice import OPPOSITE, PROTOTYPES, drawn, one_of, secret
 from .key import own_key
 from .runtime import Faces, gray
-from .san import luma_change, several, whole_number
+from .san import PROTOTYPE, SanFamily, several, whole_number
 
 #: How one output is made of several.
 COMBINE = ("average", "gibbs")
 
 
-class Ensemble:
+class Ensemble(SanFamily):
     """Ensemble SAN (Mirjalili, Raschka, Ross 2018): n SANs, and of their outputs one.
 
     ``combine`` says which: ``average`` is the mean of the n outputs; ``gibbs`` the output of one member, drawn for each
@@ -32,16 +32,14 @@ class Ensemble:
     :class:`~halfmask.errors.UsageError` for a setting that makes no sense.
     """
 
-    hides: frozenset[str] = frozenset({"gender"})
-    prototypes: tuple[str, ...] = ("sm", "nt", "op")
-    needs_label = True
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {"prototype": PROTOTYPES, "combine": COMBINE}
     settings: ClassVar[Mapping[str, str]] = {
+        "prototype": PROTOTYPE,
         "combine": "average of all members' outputs, or gibbs: one member a face, by chance  [default: average]",
         "member": "the output of this member alone, 1, 2, and so on  [default: all, combined]",
         "key": "a secret text that gibbs draws by  [default: $HALFMASK_KEY, else your own, made at first use]",
         "weights": "folder of a run of halfmask train ensemble  [default: the shipped weights]",
     }
-    models: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
@@ -50,24 +48,18 @@ class Ensemble:
         member: str | float | None = None,
         key: str | float | None = None,
         weights: Path | str | None = None,
+        prototype: str = OPPOSITE,
     ) -> None:
-        self.name = "ensemble"
-        if combine not in (None, *COMBINE):
-            raise UsageError(f"combine is {combine!r}; expected one of: {', '.join(COMBINE)}")
+        if combine is not None:
+            one_of("combine", combine, COMBINE)
         if combine is not None and member is not None:
             raise UsageError(f"combine={combine} and member={member} exclude one another; give one of them")
         if key is not None and combine != "gibbs":
             raise UsageError("only combine=gibbs draws, so there is nothing to do with a key; leave it out")
-        self._sans = several("ensemble", weights, threads)
+        super().__init__("ensemble", several("ensemble", weights, threads), prototype)
         self._member = None if member is None else whole_number("member", member, len(self._sans)) - 1
         given = secret("key", key)
         self._key = None if combine != "gibbs" else given or own_key()
-        #: of the files' sha256, 12 digits each: first the members, then the prototypes
-        self.fingerprint = self._sans.fingerprint
-
-    def __len__(self) -> int:
-        """How many members there are."""
-        return len(self._sans)
 
     def members(self, crops: Faces) -> NDArray[np.intp]:
         """Which member each of the crops (N, 3, 224, 224) gets, (N,) from 0; all -1 for the average."""
@@ -75,8 +67,8 @@ class Ensemble:
             return np.full(len(crops), -1 if self._member is None else self._member)
         return np.array([drawn(self._key, crop).integers(len(self._sans)) for crop in crops], np.intp)
 
-    def protected_gray(self, crops: Faces, gender: NDArray[np.integer], prototype: str = "op") -> Faces:
-        """Gray faces (N, 1, 224, 224) for RGB crops (N, 3, 224, 224), both in [0, 1]; see :class:`~.san.San`."""
+    def protected_gray(self, crops: Faces, gender: NDArray[np.integer]) -> Faces:
+        """As :meth:`~halfmask.methods.san.SanFamily.protected_gray` says."""
         faces, groups = gray(crops), self._sans.groups(crops)
         which = self.members(crops)
         out = np.zeros_like(faces)
@@ -84,12 +76,6 @@ class Ensemble:
             chosen = np.flatnonzero((which == number) | (which < 0))
             if len(chosen):
                 part = None if groups is None else groups[chosen]
-                made = self._sans(number, faces[chosen], np.asarray(gender)[chosen], prototype, part)
+                made = self._sans(number, faces[chosen], np.asarray(gender)[chosen], self.prototype, part)
                 out[chosen] += made / np.where(which[chosen] < 0, len(self._sans), 1)[:, None, None, None]
         return out.astype(np.float32)
-
-    def change(self, crops: Faces, gender: NDArray[np.integer], prototype: str = "op") -> Faces:
-        """What to add to RGB crops (N, 3, 224, 224) in [0, 1]: same shape, in [-1, 1], luminance alone."""
-        if not len(crops):
-            return np.zeros_like(crops)
-        return luma_change(self.protected_gray(crops, gender, prototype), crops)

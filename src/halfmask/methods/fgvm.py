@@ -28,8 +28,11 @@ Rule = Literal["p-fgvm", "i-fgvm", "i-fgsm"]
 
 @dataclass(frozen=True)
 class Perturbed:
-    """What :func:`perturb` made: ``images`` (N, C, H, W) in [0, 1], whether each ``succeeded`` (N,) bool, and after how
-    many ``steps`` (N,) int64 the image that is returned was reached."""
+    """What :func:`perturb` made.
+
+    ``images`` (N, C, H, W) in [0, 1], whether each ``succeeded`` (N,) bool, and after how many ``steps`` (N,) int64 the
+    image that is returned was reached.
+    """
 
     images: Tensor
     succeeded: Tensor

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
@@ -15,29 +15,29 @@ from ..errors import UsageError, WeightsError
 from ..weights import shipped
 from ..weights.store import sha256_of
 from . import choice
+from .contract import Crops, Method, Subject
 from .key import own_key
-from .runtime import Faces, Network
+from .runtime import Network
 
 #: What the change is multiplied by at strength 1. It was trained with factors of 0.75 to 1.5, low to high.
 FULL = 2.0
 STRENGTHS: Mapping[str, float] = {"low": 0.375, "mid": 0.5, "high": 0.75}
 
 
-class Halfmask:
+class Halfmask(Method):
     """A generator that changes faces so that classifiers read a target, not the truth (docs/method.md).
 
     No label is needed: for each face and each attribute in ``hide`` a target is drawn by the secret ``key`` and the
-    face's pixels, independently of what the face shows, so inverting an answer gains nothing. With ``person`` it is
-    drawn by key and that name instead: all photos of one person, protected with it, then get the same target, and
-    averaging what is read from them gains nothing either.
+    face's pixels, independently of what the face shows, so inverting an answer gains nothing. For a face whose person
+    is named it is drawn by key and that name instead: all photos of one person then get the same target, and averaging
+    what is read from them gains nothing either. ``person`` names every face that is not named by its
+    :class:`~halfmask.methods.contract.Subject`.
 
     ``strength`` scales the change. ``weights`` is the folder of a training run with ``halfmask.onnx``; without it, the
     shipped weights. Raises :class:`~halfmask.errors.UsageError` for a setting that makes no sense.
     """
 
-    hides: frozenset[str] = frozenset(choice.ATTRIBUTES)
-    prototypes: tuple[str, ...] = ()
-    needs_label = False
+    hides = frozenset(choice.ATTRIBUTES)
     whole = True
     settings: ClassVar[Mapping[str, str]] = {
         "hide": "gender, age, race, or several joined by commas  [default: gender]",
@@ -46,7 +46,6 @@ class Halfmask:
         "person": "draw by this name instead of the photo: the same target in all photos of one person",
         "weights": "folder of a training run, with halfmask.onnx  [default: the shipped weights]",
     }
-    models: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
@@ -83,9 +82,9 @@ class Halfmask:
     def _key(self) -> str:
         return own_key() if self._given_key is None else self._given_key  # made when a face first needs it
 
-    def targets(self, crop: NDArray[np.float32]) -> dict[str, int]:
-        """What is drawn for one crop (3, 224, 224): attribute → class index, of hidden ones only."""
-        rng = choice.drawn(self._key, crop, self._person)
+    def targets(self, crop: NDArray[np.float32], who: str | None = None) -> dict[str, int]:
+        """What is drawn for one crop (3, 224, 224) of a person: attribute → class index, of hidden ones only."""
+        rng = choice.drawn(self._key, crop, who or self._person)
         # all three are drawn, whatever is hidden, so that hiding age too leaves the gender's target as it was
         found = {"gender": int(rng.integers(0, 2))}
         for name, shares in self.groups.items():
@@ -100,9 +99,6 @@ class Halfmask:
         hot = [float(targets.get(name) == k) for name, shares in self.groups.items() for k in range(len(shares))]
         return np.array([*flags, side, *hot], np.float32)
 
-    def change(self, crops: Faces, gender: NDArray[np.integer], prototype: str = "op") -> Faces:
-        """What to add to RGB crops (N, 3, 224, 224) in [0, 1]: same shape. Neither label nor prototype is used."""
-        if not len(crops):
-            return np.zeros_like(crops)
-        codes = np.stack([self.code(self.targets(crop)) for crop in crops])
-        return self.reach * self._net(crops, codes)
+    def _change(self, crops: Crops, subjects: Sequence[Subject]) -> Crops:
+        codes = [self.code(self.targets(crop, s.who)) for crop, s in zip(crops, subjects, strict=True)]
+        return self.reach * self._net(crops, np.stack(codes))  # not clipped, so that strength scales it

@@ -8,7 +8,7 @@ The rest is settled here so that the mixed face fits into its photo; :class:`Mix
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -21,6 +21,7 @@ from ..photos.align import CROP
 from ..photos.paste import OVAL
 from ..photos.paste import mask as paste_mask
 from . import choice, landmarks
+from .contract import Crops, Method, Subject, genders
 from .landmarks import Landmarks, Points
 from .partners import from_folder, means
 from .runtime import Faces
@@ -111,7 +112,8 @@ def covered(crop: NDArray[np.uint8], points: Points) -> float:
 
 def _hairline(points: Points) -> Points:
     brows = points[17:27]
-    return brows + 0.4 * (brows.mean(0) - points[30])
+    line: Points = brows + 0.4 * (brows.mean(0) - points[30])
+    return line
 
 
 def _filled(points: Points) -> NDArray[np.uint8]:
@@ -160,7 +162,7 @@ def _floats(crops: NDArray[np.uint8]) -> Faces:
     return np.ascontiguousarray(crops.transpose(0, 3, 1, 2), np.float32) / np.float32(255)
 
 
-class Mixing:
+class Mixing(Method):
     """Face mixing as a method: crops (N, 3, 224, 224) → what to add to them.
 
     ``strength`` is the partner's share alpha in shape and texture: low (0.25), mid (0.5), high (0.75) or a number in
@@ -178,15 +180,14 @@ class Mixing:
     :class:`~halfmask.errors.DataError` for partners that cannot be read.
     """
 
-    hides: frozenset[str] = frozenset({"gender"})
-    prototypes: tuple[str, ...] = ()
+    hides = frozenset({"gender"})
     needs_label = True
     settings: ClassVar[Mapping[str, str]] = {
         "strength": "low, mid, high or 0..1, the partner's share in shape and texture  [default: mid]",
         "partners": "photos of partners, [LAYOUT:]FOLDER[:SPLIT]  [default: the mean face of the other gender]",
         "seed": "draws each face's partner among those, a whole number  [default: 0]",
     }
-    models: ClassVar[tuple[str, ...]] = landmarks.MODELS
+    models = landmarks.MODELS
 
     def __init__(
         self,
@@ -227,11 +228,11 @@ class Mixing:
         image = faces[which].astype(np.float32) / np.float32(255)
         return image, known[which]
 
-    def change(self, crops: Faces, gender: NDArray[np.integer], prototype: str = "op") -> Faces:
-        """What to add to RGB crops (N, 3, 224, 224) in [0, 1]: same shape, in [-1, 1]. There are no prototypes."""
+    def _change(self, crops: Crops, subjects: Sequence[Subject]) -> Crops:
         out = np.zeros_like(crops, np.float32)
+        gender = genders(subjects).tolist()
         for i, (crop, points) in enumerate(zip(crops, self._find(crops), strict=True)):
             face = np.ascontiguousarray(crop.transpose(1, 2, 0))
-            mixed = mix(face, points, *self.partner(crop, points, int(gender[i])), self.alpha)
+            mixed = mix(face, points, *self.partner(crop, points, gender[i]), self.alpha)
             out[i] = (mixed - face).transpose(2, 0, 1)
         return out

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,7 +14,8 @@ from ..datasets.ages import age_class
 from ..errors import DataError, UsageError, WeightsError
 from ..weights import shipped
 from ..weights.store import sha256_of
-from .choice import ATTRIBUTES, attributes, drawn, secret
+from .choice import ATTRIBUTES, attributes, drawn, one_of, secret
+from .contract import Crops, Method, Subject, genders
 from .key import own_key
 from .runtime import Faces, Network
 
@@ -29,7 +30,7 @@ class _Reader(Network):
         return np.asarray(self._session.run([head], feed)[0], np.float32)
 
 
-class PrivacyNet:
+class PrivacyNet(Method):
     """PrivacyNet (Mirjalili, Raschka, Ross 2020): one generator, told which class each attribute is to show.
 
     ``hide`` names one or several of gender, age and race, joined by commas, in any order. Of these the generator is
@@ -38,16 +39,16 @@ class PrivacyNet:
 
     ``target`` says how the target is found. ``drawn``, the default, takes any class with equal chance, the face's own
     among them, so that an answer inverted is as wrong as the answer. ``flip`` is the paper's: another class than the
-    face's. Chance comes from the secret ``key`` and the face, or of ``person`` if that is given
-    (:func:`~halfmask.methods.choice.drawn`); the key is the user's own unless given.
+    face's. Chance comes from the secret ``key`` and the face, or the name of its person if that is given
+    (:func:`~halfmask.methods.choice.drawn`); the key is the user's own unless given. ``person`` names every face that
+    is not named by its :class:`~halfmask.methods.contract.Subject`.
 
     ``weights`` is the folder of a training run, with ``privacynet.onnx``. Raises
     :class:`~halfmask.errors.UsageError` for an attribute or a target that is not known, or a folder without that file,
     and :class:`~halfmask.errors.WeightsError` when the file is no such network.
     """
 
-    hides: frozenset[str] = frozenset(ATTRIBUTES)
-    prototypes: tuple[str, ...] = ()
+    hides = frozenset(ATTRIBUTES)
     needs_label = True
     settings: ClassVar[Mapping[str, str]] = {
         "hide": "gender, age, race, or several joined by commas  [default: gender]",
@@ -56,7 +57,7 @@ class PrivacyNet:
         "person": "draw by this name instead of the photo: the same target in all photos of one person",
         "target": "drawn: any class; flip: another than the face's, as in the paper  [default: drawn]",
     }
-    models: ClassVar[tuple[str, ...]] = ()
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {"target": TARGETS}
 
     def __init__(
         self,
@@ -70,9 +71,7 @@ class PrivacyNet:
     ) -> None:
         self.name = "privacynet"
         self.hidden = attributes(str(hide))
-        if target not in TARGETS:
-            raise UsageError(f"target is {target!r}; expected one of: {', '.join(TARGETS)}")
-        self.target = target
+        self.target = one_of("target", target, TARGETS)
         self._key = secret("key", key) or own_key()
         self._person = secret("person", person)
         file = _in_run(Path(weights)) if weights is not None else shipped.path("privacynet.onnx")
@@ -105,11 +104,17 @@ class PrivacyNet:
             classes[name] = (probabilities @ belongs).argmax(1)
         return classes
 
-    def aim(self, crops: Faces, own: Mapping[str, NDArray[np.integer]]) -> dict[str, NDArray[np.int64]]:
-        """The classes to show, (N,) by attribute: of hidden ones the target, of the others the face's ``own``."""
+    def aim(
+        self, crops: Faces, own: Mapping[str, NDArray[np.integer]], who: Sequence[str | None] | None = None
+    ) -> dict[str, NDArray[np.int64]]:
+        """The classes to show, (N,) by attribute: of hidden ones the target, of the others the face's ``own``.
+
+        ``who`` names the N persons, None for all or some when they are not known.
+        """
+        names = who or [None] * len(crops)
         aimed = {name: np.array(own[name], np.int64) for name in ATTRIBUTES}
-        for i, crop in enumerate(crops):
-            chance = drawn(self._key, crop, self._person)
+        for i, (crop, name_of) in enumerate(zip(crops, names, strict=True)):
+            chance = drawn(self._key, crop, name_of or self._person)
             for name in ATTRIBUTES:  # of every attribute, so that what is drawn for one does not depend on the others
                 k = len(self.classes[name])
                 free, step = int(chance.integers(k)), int(chance.integers(1, k))
@@ -124,15 +129,11 @@ class PrivacyNet:
         rows = [np.eye(len(self.classes[name]), dtype=np.float32)[classes[name]] for name in ATTRIBUTES]
         return self._net(crops, np.concatenate(rows, 1))
 
-    def change(self, crops: Faces, gender: NDArray[np.integer], prototype: str = "op") -> Faces:
-        """What to add to RGB crops (N, 3, 224, 224) in [0, 1]: same shape, in [-1, 1].
-
-        It is the generator's output less its input, both 112 pixels wide in the shipped network, enlarged: the photo's
-        own detail stays. ``gender`` is (N,) of 0, 1; ``prototype`` says nothing here.
-        """
-        if not len(crops):
-            return np.zeros_like(crops)
-        return self.redraw(crops, self.aim(crops, self.read(crops, gender)))
+    def _change(self, crops: Crops, subjects: Sequence[Subject]) -> Crops:
+        # the generator's output less its input, both 112 pixels wide in the shipped network, enlarged: the photo's own
+        # detail stays
+        own = self.read(crops, genders(subjects))
+        return self.redraw(crops, self.aim(crops, own, [subject.who for subject in subjects]))
 
 
 def _belongs(name: str, theirs: list[str], ours: Mapping[str, list[str] | str] | list[str]) -> NDArray[np.float32]:

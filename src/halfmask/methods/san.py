@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -12,11 +13,50 @@ from numpy.typing import NDArray
 from ..errors import UsageError
 from ..weights import shipped
 from ..weights.store import sha256_of
+from . import choice
+from .contract import Crops, Method, Subject, genders
 from .prototypes import GroupEstimate, Prototypes
 from .runtime import Faces, Network, gray
 
+#: The help of the setting ``prototype``.
+PROTOTYPE = "the mean face mixed in: sm, same gender; nt, neutral; op, opposite, which hides most  [default: op]"
 
-class San:
+
+class SanFamily(Method):
+    """What SAN, Ensemble SAN and FlowSAN share: gray networks, and a ``prototype`` that they mix in.
+
+    ``prototype`` is one of the class's choices, see :data:`~halfmask.methods.choice.PROTOTYPES`; it may be set later.
+    """
+
+    hides = frozenset({"gender"})
+    needs_label = True
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {"prototype": choice.PROTOTYPES}
+
+    def __init__(self, name: str, sans: Sans, prototype: str) -> None:
+        self.name = name
+        self._sans = sans
+        self.prototype = choice.one_of("prototype", prototype, self.choices["prototype"])
+        #: of the files' sha256, 12 digits each: first the networks in order, then the prototypes
+        self.fingerprint = sans.fingerprint
+
+    def __len__(self) -> int:
+        """How many networks there are."""
+        return len(self._sans)
+
+    @abstractmethod
+    def protected_gray(self, crops: Faces, gender: NDArray[np.integer]) -> Faces:
+        """The paper's own output: gray faces (N, 1, 224, 224) for RGB crops (N, 3, 224, 224), both in [0, 1].
+
+        ``gender`` (N,) holds 0 = female, 1 = male.
+        """
+
+    def _change(self, crops: Crops, subjects: Sequence[Subject]) -> Crops:
+        # The same amount in all three channels changes luma by that amount and leaves chroma alone, except where a
+        # channel is clipped at black or white.
+        return np.repeat(self.protected_gray(crops, genders(subjects)) - gray(crops), 3, 1)
+
+
+class San(SanFamily):
     """Semi-adversarial network (Mirjalili, Raschka, Namboodiri, Ross 2018) with one set of trained weights.
 
     ``weights`` is the folder of a training run, with ``san.onnx`` and ``san.npz``; without it, ``name`` is that of the
@@ -27,31 +67,26 @@ class San:
     A SAN that was trained with prototypes of age and race groups has both estimated by our own attribute network.
     """
 
-    hides: frozenset[str] = frozenset({"gender"})
-    prototypes: tuple[str, ...] = ("sm", "nt", "op")
-    needs_label = True
     settings: ClassVar[Mapping[str, str]] = {
-        "weights": "folder of a training run, with san.onnx and san.npz  [default: the shipped weights]"
+        "prototype": PROTOTYPE,
+        "weights": "folder of a training run, with san.onnx and san.npz  [default: the shipped weights]",
     }
-    models: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
         name: str = "san",
         threads: int = 0,
         *,
+        prototype: str = choice.OPPOSITE,
         weights: Path | str | None = None,
         network: Path | None = None,
         means: Path | None = None,
     ) -> None:
-        self.name = name
         if weights is not None:
             network, means = (in_run(Path(weights), file, "san") for file in ("san.onnx", "san.npz"))
         network = network or shipped.path(f"{name}.onnx")
         means = means or shipped.path(f"{name}.npz")
-        self._sans = Sans([network], means, threads)
-        #: says which numbers these are: of the two files' sha256, 12 digits each
-        self.fingerprint = self._sans.fingerprint
+        super().__init__(name, Sans([network], means, threads), prototype)
         prototypes = self._sans.prototypes
         #: mean faces by gender label, (2, 3, 224, 224), and the neutral one
         self.means, self.neutral = prototypes.means, prototypes.neutral
@@ -65,23 +100,9 @@ class San:
     def reach(self, value: float) -> None:
         self._sans.prototypes.reach = value
 
-    def protected_gray(self, crops: Faces, gender: NDArray[np.integer], prototype: str = "op") -> Faces:
-        """The paper's own output: gray faces (N, 1, 224, 224) for RGB crops (N, 3, 224, 224), both in [0, 1].
-
-        ``gender`` (N,) holds 0 = female, 1 = male. Raises :class:`~halfmask.errors.UsageError` for another prototype
-        than ``sm``, ``nt`` or ``op``.
-        """
-        return self._sans(0, gray(crops), gender, prototype, self._sans.groups(crops))
-
-    def change(self, crops: Faces, gender: NDArray[np.integer], prototype: str = "op") -> Faces:
-        """What to add to RGB crops (N, 3, 224, 224) in [0, 1]: same shape, in [-1, 1].
-
-        The same amount in all three channels, which changes luma by that amount and leaves chroma alone (except where a
-        channel is clipped at black or white).
-        """
-        if not len(crops):
-            return np.zeros_like(crops)
-        return luma_change(self.protected_gray(crops, gender, prototype), crops)
+    def protected_gray(self, crops: Faces, gender: NDArray[np.integer]) -> Faces:
+        """As :meth:`SanFamily.protected_gray` says."""
+        return self._sans(0, gray(crops), gender, self.prototype, self._sans.groups(crops))
 
 
 class Sans:
@@ -116,11 +137,6 @@ class Sans:
         """What network ``number``, from 0, makes of gray faces (N, 1, 224, 224) in [0, 1]; the same shape."""
         same, chosen = self.prototypes.choose(gender, prototype, groups if self._grouped[number] else None)
         return self._nets[number](faces, same, chosen)
-
-
-def luma_change(protected: Faces, crops: Faces) -> Faces:
-    """From gray output (N, 1, H, W) and RGB crops (N, 3, H, W) to what is to be added to the crops."""
-    return np.repeat(protected - gray(crops), 3, 1)
 
 
 def in_run(folder: Path, file: str, recipe: str) -> Path:

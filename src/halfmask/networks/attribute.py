@@ -13,7 +13,7 @@ from .. import __version__
 from ..errors import UsageError
 from .backbones import BACKBONES, Backbone
 from .heads import HEADS, Head
-from .state import loading, read_weights, write_weights
+from .state import frozen, loading, read_weights, write_weights
 
 _FORMAT = "1"
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "int8": torch.int8}
@@ -114,8 +114,7 @@ class AttributeNet(nn.Module):
                 backbone = BACKBONES[about["backbone"]](size=int(about["size"]), cut=int(about["cut"]))
                 net = cls(backbone, _heads(json.loads(about["heads"]), backbone.out_features))
             net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
-        net.requires_grad_(False)
-        return net.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return frozen(net)
 
 
 def _across(channels: Tensor, kernel: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ..errors import WeightsError
 from ..weights import store
 from .resize import Resize
+from .state import frozen
 
 _SIDE = 160
 #: Cut 208 of the template's 224 pixels. The network was trained on another detector's boxes; on 400 pairs of LFW cuts
@@ -80,8 +81,7 @@ class FaceNet(nn.Module):
             raise WeightsError(f"{path} is not FaceNet 20180402-114759: it has no array {error}") from error
         except RuntimeError as error:  # torch's word for a wrong shape
             raise WeightsError(f"{path} is not FaceNet 20180402-114759: {error}") from error
-        net.requires_grad_(False)
-        return net.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return frozen(net)
 
     def forward(self, faces: Tensor) -> Tensor:
         return F.normalize(self.embed160(self.resize(faces) * 255).float())
@@ -89,7 +89,8 @@ class FaceNet(nn.Module):
     def embed160(self, pixels: Tensor) -> Tensor:
         """The graph's own function before its last normalisation: RGB in 0..255, (N, 3, 160, 160), to (N, 512)."""
         x = ((pixels - 127.5) / 128).contiguous(memory_format=torch.channels_last)
-        return self.bottleneck(self.body(x).mean((2, 3)))
+        out: Tensor = self.bottleneck(self.body(x).mean((2, 3)))
+        return out
 
 
 class _Conv(nn.Conv2d):

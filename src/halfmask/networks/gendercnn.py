@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from ..errors import WeightsError
 from ..photos.samples import LUMA
+from .state import read_weights
 
 
 def to_gray(faces: Tensor) -> Tensor:
@@ -73,4 +78,22 @@ class GenderCNN(nn.Module):
 
     def forward(self, faces: Tensor) -> Tensor:
         gray = (to_gray(faces) - 0.5) * 4.0
-        return self.head(self.features(gray))
+        out: Tensor = self.head(self.features(gray))
+        return out
+
+
+def load_gender(path: Path) -> GenderCNN:
+    """The trained classifier in eval mode, frozen. Raises :class:`~halfmask.errors.WeightsError`."""
+    try:
+        about, state = read_weights(path)
+        net = GenderCNN(
+            widths=tuple(int(w) for w in about["widths"].split(",")),
+            batch_norm=about["batch_norm"] == "True",
+            slope=float(about["slope"]),
+        )
+        missing, unexpected = net.load_state_dict(state, strict=False)
+        if unexpected or [m for m in missing if not m.endswith("num_batches_tracked")]:
+            raise WeightsError(f"{path} does not fit: missing {missing}, unexpected {unexpected}")
+    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        raise WeightsError(f"the gender classifier {path} cannot be loaded: {error}") from error
+    return net.eval().requires_grad_(False)

@@ -139,7 +139,8 @@ class MaskerForExport(nn.Module):
         self.register_buffer("widen", triangle(CROP, SIDE, SIDE / CROP, 0.0), persistent=False)
 
     def forward(self, face: Tensor, code: Tensor) -> Tensor:
-        return self.widen @ self.net(self.shrink(face), code) @ self.widen.T
+        out: Tensor = self.widen @ self.net(self.shrink(face), code) @ self.widen.T
+        return out
 
 
 class Critic(nn.Module):
@@ -160,7 +161,8 @@ class Critic(nn.Module):
         self.body = nn.Sequential(*layers, normed(nn.Conv2d(inside, 1, 3, 1, 1)))
 
     def forward(self, faces: Tensor) -> Tensor:
-        return self.body(faces * 2 - 1)
+        out: Tensor = self.body(faces * 2 - 1)
+        return out
 
 
 class _Block(nn.Module):
@@ -178,7 +180,8 @@ class _Block(nn.Module):
     def forward(self, x: Tensor, asked: Tensor) -> Tensor:
         scale, shift = self.film(asked)[:, :, None, None].chunk(2, 1)
         inner = self.first(F.leaky_relu(x, 0.1)) * (1 + scale) + shift
-        return x + self.second(F.leaky_relu(inner, 0.1))
+        out: Tensor = x + self.second(F.leaky_relu(inner, 0.1))
+        return out
 
 
 def _conv(inside: int, out: int, stride: int = 1) -> nn.Conv2d:

@@ -116,7 +116,8 @@ class Binary(Head):
         self.linear = nn.Linear(in_features, 1)
 
     def _logits(self, features: Tensor) -> Tensor:
-        return self.linear(features)
+        out: Tensor = self.linear(features)
+        return out
 
     def probabilities(self, logits: Tensor) -> Tensor:
         return torch.cat([torch.sigmoid(-logits), torch.sigmoid(logits)], 1)
@@ -143,7 +144,8 @@ class Categorical(Head):
         self.linear = nn.Linear(in_features, self.classes)
 
     def _logits(self, features: Tensor) -> Tensor:
-        return self.linear(features)
+        out: Tensor = self.linear(features)
+        return out
 
     def probabilities(self, logits: Tensor) -> Tensor:
         return logits.softmax(1)
@@ -190,7 +192,8 @@ class OrdinalCNN(_Ordinal):
         self.linear = nn.Linear(in_features, self.classes - 1)
 
     def _logits(self, features: Tensor) -> Tensor:
-        return self.linear(features)
+        out: Tensor = self.linear(features)
+        return out
 
 
 class Coral(_Ordinal):
@@ -222,7 +225,8 @@ class Coral(_Ordinal):
         return {"init": self.init}
 
     def _logits(self, features: Tensor) -> Tensor:
-        return self.linear(features) + self.bias
+        out: Tensor = self.linear(features) + self.bias
+        return out
 
 
 class Corn(Head):
@@ -242,7 +246,8 @@ class Corn(Head):
         self.linear = nn.Linear(in_features, self.classes - 1)
 
     def _logits(self, features: Tensor) -> Tensor:
-        return self.linear(features)
+        out: Tensor = self.linear(features)
+        return out
 
     def exceedance(self, logits: Tensor) -> Tensor:
         # a sum of logarithms, because ONNX knows no running product

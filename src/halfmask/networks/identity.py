@@ -94,7 +94,8 @@ class ModelA(Identity):
         for layer, norm in ((self.conv1, self.norms[0]), (self.conv2, self.norms[1])):
             x = F.max_pool2d(F.relu(norm(layer(x))), 2)
         x = F.relu(self.norms[2](self.fc1(x.flatten(1))))
-        return self.fc2(self.dropout(x)).float()
+        out: Tensor = self.fc2(self.dropout(x)).float()
+        return out
 
     def description(self) -> dict[str, str]:
         return super().description() | {"side": str(self.side)}
@@ -126,11 +127,13 @@ class ModelB(Identity):
         self.regularised = (fc1,)
 
     def forward(self, faces: Tensor) -> Tensor:
-        return self.head(self.features(faces)).float()
+        out: Tensor = self.head(self.features(faces)).float()
+        return out
 
     def features(self, faces: Tensor) -> Tensor:
         """What the trunk says, (N, D) of length √D: the part that training does not change."""
-        return F.normalize(self.trunk(faces).float()) * TRUNKS[self.trunk_name] ** 0.5
+        out: Tensor = F.normalize(self.trunk(faces).float()) * TRUNKS[self.trunk_name] ** 0.5
+        return out
 
     def train(self, mode: bool = True) -> ModelB:
         super().train(mode)

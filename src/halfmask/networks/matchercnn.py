@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .gendercnn import to_gray
 from .resize import Resize
-from .state import loading, read_weights, write_weights
+from .state import frozen, loading, read_weights, write_weights
 
 _SIDE = 112  # pixels of the ArcFace cut of the template; five poolings leave 4 x 4
 
@@ -21,6 +20,7 @@ class MatcherCNN(nn.Module):
     Takes faces (N, 3 or 1, S, S) in [0, 1], crops of ``template(S)``, and gives (N, ``size``) float32. With ``gray``
     it looks at luma only, which is what a SAN matches.
 
+    >>> import torch
     >>> MatcherCNN()(torch.rand(2, 3, 224, 224)).shape
     torch.Size([2, 128])
     """
@@ -57,5 +57,4 @@ class MatcherCNN(nn.Module):
             widths = tuple(int(w) for w in about["widths"].split(","))
             net = cls(widths, int(about["size"]), gray=about["gray"] == "True")
             net.load_state_dict(state)
-        net.requires_grad_(False)
-        return net.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return frozen(net)

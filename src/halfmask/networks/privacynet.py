@@ -39,7 +39,7 @@ class _Norm(nn.InstanceNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or x.is_cuda:
             return super().forward(x)
-        faces = [F.batch_norm(one, None, None, self.weight, self.bias, True, eps=self.eps) for one in x.split(1)]
+        faces = [F.batch_norm(one, None, None, self.weight, self.bias, True, eps=self.eps) for one in torch.split(x, 1)]
         return torch.cat(faces)
 
 
@@ -57,7 +57,8 @@ class _Residual(nn.Module):
         if self.style is not None:
             scale, shift = self.style(labels)[:, :, None, None].chunk(2, 1)
             inner = inner * (1 + scale) + shift
-        return x + self.rest(inner)
+        out: Tensor = x + self.rest(inner)
+        return out
 
 
 class Generator(nn.Module):
@@ -133,7 +134,8 @@ class Generator(nn.Module):
         The template scales about pixel 0 (see :class:`~halfmask.networks.resize.Resize`), and so does this.
         """
         small = self.small(faces)
-        return self.up @ (self(small, labels) - small) @ self.up.T
+        out: Tensor = self.up @ (self(small, labels) - small) @ self.up.T
+        return out
 
 
 class Critic(nn.Module):

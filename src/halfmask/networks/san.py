@@ -9,9 +9,15 @@ the authors' released code; it has 324,248 parameters.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from ..errors import WeightsError
+from .state import read_weights
 
 
 class SAN(nn.Module):
@@ -89,7 +95,7 @@ def fold(weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
 def unfold_phases(x: Tensor) -> Tensor:
     """Put the four groups of a folded convolution's output together: (N, 4 C, h + 1, w + 1) to (N, C, 2 h, 2 w)."""
     n, c, h, w = x.shape[0], x.shape[1] // 4, x.shape[2] - 1, x.shape[3] - 1
-    a, b, d, e = x.split(c, 1)
+    a, b, d, e = torch.split(x, c, 1)
     parts = torch.stack([a[:, :, :h, :w], b[:, :, :h, 1:], d[:, :, 1:, :w], e[:, :, 1:, 1:]], 2)
     return F.pixel_shuffle(parts.reshape(n, 4 * c, h, w), 2)
 
@@ -118,3 +124,14 @@ class SANForExport(nn.Module):
         x = F.conv2d(F.leaky_relu(x, self.net.slope), self.to_gray, self.to_gray_bias, groups=4)
         logit = F.interpolate(unfold_phases(x), scale_factor=2)
         return torch.sigmoid(logit + F.conv2d(chosen, self.from_prototype))
+
+
+def load_san(path: Path) -> SAN:
+    """The network of a ``san.safetensors`` or of a checkpoint. Raises :class:`~halfmask.errors.WeightsError`."""
+    try:
+        about, state = read_weights(path)
+        net = SAN(float(about.get("slope", 0.01)))
+        net.load_state_dict(state)
+    except (OSError, SafetensorError, ValueError, RuntimeError) as error:
+        raise WeightsError(f"the SAN {path} cannot be loaded: {error}; give a run's san.safetensors") from error
+    return net

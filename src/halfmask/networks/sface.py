@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..errors import ExtraMissingError, WeightsError
 from ..weights import store
 from .resize import Resize
+from .state import frozen
 
 # (width, stride) of the 13 depthwise-separable blocks after the first convolution, conv_2 .. conv_14 of the file
 _BLOCKS = (
@@ -34,8 +35,11 @@ class _PReLU(nn.PReLU):
 
 
 class _Depthwise(nn.Conv2d):
-    """A 3 x 3 depthwise convolution. Stride 2 is stride 1 with every second pixel kept: the same numbers, but the
-    gradient of a strided depthwise convolution takes torch ten times as long on a CPU."""
+    """A 3 x 3 depthwise convolution.
+
+    Stride 2 is stride 1 with every second pixel kept: the same numbers, but the gradient of a strided depthwise
+    convolution takes torch ten times as long on a CPU.
+    """
 
     def __init__(self, width: int, stride: int):
         super().__init__(width, width, 3, 1, 1, groups=width)
@@ -84,8 +88,7 @@ class SFace(nn.Module):
             net.load_state_dict(_fold(_initialisers(path or store.get("sface"))))
         except RuntimeError as error:  # torch's word for a wrong shape
             raise WeightsError(f"the ONNX file is not SFace 2021dec: {error}") from error
-        net.requires_grad_(False)
-        return net.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return frozen(net)
 
     def forward(self, faces: Tensor) -> Tensor:
         return F.normalize(self.embed112(self.resize(faces) * 255).float())
@@ -93,7 +96,8 @@ class SFace(nn.Module):
     def embed112(self, pixels: Tensor) -> Tensor:
         """The file's own function: RGB in 0..255, ArcFace crops (N, 3, 112, 112), to raw embeddings (N, 128)."""
         x = ((pixels - 127.5) / 128).contiguous(memory_format=torch.channels_last)
-        return self.head(self.body(x).flatten(1))
+        out: Tensor = self.head(self.body(x).flatten(1))
+        return out
 
 
 def _initialisers(path: Path) -> dict[str, Tensor]:

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from ..errors import UsageError, WeightsError
 from ..storage import whole
+
+Net = TypeVar("Net", bound=nn.Module)
 
 
 def write_weights(path: Path, state: Mapping[str, Tensor], about: Mapping[str, str]) -> None:
@@ -40,6 +44,19 @@ def read_weights(path: Path, form: str | None = None) -> tuple[dict[str, str], d
     if form is not None and about.get("format") != form:
         raise ValueError(f"its format is {about.get('format')}, expected {form}")
     return about, state
+
+
+def frozen(net: Net) -> Net:
+    """The network as auxiliaries are used: in evaluation mode, without gradients of its own, channels last.
+
+    >>> from torch import nn
+    >>> net = frozen(nn.Conv2d(3, 4, 3))
+    >>> net.training, net.weight.requires_grad
+    (False, False)
+    """
+    net.requires_grad_(False).eval()
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types do not know it
+    return net
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from ..errors import WeightsError
 from .gendercnn import to_gray
 from .legacy import load_legacy
 from .resize import Resize
+from .state import frozen
 
 #: Mean of the training faces, R, G, B in 0..255, which the published network has subtracted from its input.
 MEAN = (129.1863, 104.7624, 93.5940)
@@ -84,9 +85,7 @@ class VGGFace(nn.Module):
                 raise WeightsError(f"{path} is not VGG-Face: {name} has shape {got}, expected {shape}")
         net.load_state_dict(state, assign=True)
         assert sum(p.numel() for p in net.parameters()) == PARAMETERS
-        net.requires_grad_(False)
-        net = net.to_gray() if gray else net
-        return net.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return frozen(net.to_gray() if gray else net)
 
     def to_gray(self) -> VGGFace:
         """The gray network that equals this one fed with the gray face three times. Shares all but the first layer.

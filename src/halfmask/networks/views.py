@@ -144,11 +144,12 @@ def ssim_map(before: Tensor, after: Tensor) -> Tensor:
     n = before.shape[1]
     lines = _gaussian(1.5, 3).to(before).expand(n, 1, -1)
     both = torch.cat([before, after, before.square(), after.square(), before * after], 1)
-    one, two, one2, two2, product = _filtered(both, lines.repeat(5, 1, 1)).split(n, 1)
+    one, two, one2, two2, product = torch.split(_filtered(both, lines.repeat(5, 1, 1)), n, 1)
     c1, c2 = 0.01**2, 0.03**2
     alike = (2 * one * two + c1) / (one.square() + two.square() + c1)
     spread = (one2 - one.square()) + (two2 - two.square())
-    return (alike * (2 * (product - one * two) + c2) / (spread + c2)).mean(1)
+    places: Tensor = alike * (2 * (product - one * two) + c2) / (spread + c2)
+    return places.mean(1)
 
 
 @lru_cache(maxsize=8)

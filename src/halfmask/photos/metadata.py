@@ -54,8 +54,7 @@ def upright(samples: NDArray[Any], value: int) -> NDArray[Any]:
 
 
 def kept_exif(image: Image.Image, size: tuple[int, int]) -> bytes | None:
-    """The EXIF block to write when metadata is kept: upright, ``size`` as the new width and height, nothing with a
-    preview.
+    """The EXIF block to write when metadata is kept: upright, of the new ``size`` (width, height), without a preview.
 
     None when there is none, or when it is too damaged to be written again.
     """

@@ -80,7 +80,7 @@ def mask(size: int) -> NDArray[np.float32]:
     place = (np.arange(size) - (size - 1) / 2) / max(1.0, size - 1.0)
     radius = np.hypot(place[None, :] / OVAL[0], place[:, None] / OVAL[1])
     falling = np.clip((1.0 - radius) / (1.0 - INNER), 0.0, 1.0)
-    result = (0.5 - 0.5 * np.cos(np.pi * falling)).astype(np.float32)
+    result = np.asarray(0.5 - 0.5 * np.cos(np.pi * falling), np.float32)
     result.setflags(write=False)
     return result
 

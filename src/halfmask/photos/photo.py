@@ -67,11 +67,11 @@ class Photo:
         return pixels
 
     def with_changes(self, changes: Iterable[Change]) -> Photo:
-        """A photo with these changes added; where they overlap, :func:`~halfmask.photos.paste.combine` says what
-        happens.
+        """A photo with these changes added.
 
-        Same size, mode and depth. Outside the boxes, and where a delta is 0, every sample is bit-identical, and alpha
-        is so everywhere. Raises ``ValueError`` for a box that reaches out of the photo.
+        Where they overlap, :func:`~halfmask.photos.paste.combine` says what happens. Same size, mode and depth. Outside
+        the boxes, and where a delta is 0, every sample is bit-identical, and alpha is so everywhere. Raises
+        ``ValueError`` for a box that reaches out of the photo.
         """
         disjoint = combine(changes)
         for x0, y0, x1, y1 in (change.box for change in disjoint):
@@ -103,7 +103,8 @@ class Photo:
                 return np.dstack([self.palette.colours[index], self.samples[..., 1]])
             if self.palette.alpha is not None:
                 return np.dstack([self.palette.colours[index], self.palette.alpha[index]])
-            return self.palette.colours[index]
+            colours: NDArray[Any] = self.palette.colours[index]
+            return colours
         if self.mode == "CMYK":
             return samples.to_rgb8(self.samples, self.mode, None)
         return samples.to8(self.samples) if self.mode == "1" else self.samples.copy()

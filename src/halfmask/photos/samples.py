@@ -106,9 +106,10 @@ def add(region: Samples, mode: str, delta: NDArray[np.float32], key: tuple[int, 
 
 
 def _add_bilevel(region: NDArray[np.bool_], change: NDArray[np.float32]) -> None:
-    """Flip as many pixels, at random, as move the local mean by the change: the mean is all that a bilevel picture
-    shows of a gray. Error diffusion would not do, since on pixels that are black or white already it is all clipped.
-    The noise is the same in every run.
+    """Flip as many pixels, at random, as move the local mean by the change.
+
+    The mean is all that a bilevel picture shows of a gray. Error diffusion would not do, since on pixels that are black
+    or white already it is all clipped. The noise is the same in every run.
     """
     mean = np.asarray(cv2.GaussianBlur(region.astype(np.float32), (0, 0), 2.0), np.float32)
     movable = np.where(change > 0, 1.0 - mean, mean)  # the share of pixels around that can still follow

@@ -53,8 +53,10 @@ def phrase(face: Prediction, head: str) -> str:
 
 
 def drawings(width: int, height: int, faces: Sequence[Prediction]) -> list[Drawing]:
-    """Where everything goes in a picture of that size: a caption stands below its face, or above, right, left, or in
-    it, where it covers the least of the other faces and captions.
+    """Where everything goes in a picture of that size.
+
+    A caption stands below its face, or above, right, left, or in it, where it covers the least of the other faces and
+    captions.
     """
     frames = [_frame(face.box, width, height) for face in faces]
     drawings: list[Drawing] = []

@@ -60,7 +60,7 @@ def protect(
     method: str = DEFAULT,
     hide: str | None = None,
     gender: str | int | None = None,
-    prototype: str = "op",
+    prototype: str | None = None,
     faces: str = "all",
     if_no_face: str = "fail",
     score: bool = True,
@@ -74,8 +74,9 @@ def protect(
     ``image`` is a path, the bytes of a picture file, a Pillow image, or an array uint8 or uint16, (H, W) gray, (H, W,
     3) RGB or (H, W, 4) RGBA, upright. ``hide`` is "gender", "age", "race" or several joined by commas, of those that
     the method hides. ``gender`` is "female" (0) or "male" (1) and holds for every face, for a method that needs it;
-    None has our own classifier estimate it then, and each face says so. ``prototype`` is "op" (opposite gender, hides
-    most), "nt" (neutral) or "sm" (same gender, hides least); SAN paper, section 3.2. ``faces`` is "all" or "largest".
+    None has our own classifier estimate it then, and each face says so. ``prototype``, for SAN and its family, is "op"
+    (opposite gender, hides most; the default), "nt" (neutral) or "sm" (same gender, hides least); SAN paper, section
+    3.2. ``faces`` is "all" or "largest".
     ``if_no_face`` is "fail" or "copy"; the latter gives back an unprotected photo, with no ``faces``. ``threads`` 0
     takes every core. A photo of more than ``max_pixels`` is refused before it is decoded.
 

@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import UsageError
-from ..methods import DEFAULT, METHODS
-from ..methods.choice import ATTRIBUTES, IDENTITY, attributes
+from ..methods import DEFAULT, METHODS, Method
+from ..methods.choice import ATTRIBUTES, IDENTITY, OPPOSITE, PROTOTYPES, attributes, one_of
 from ..methods.choice import strength as check_strength
 from ..photos.reading import MAX_PIXELS
 
 GENDERS = ("female", "male")
-PROTOTYPES = ("sm", "nt", "op")
 FACES = ("all", "largest")
 NO_FACE = ("skip", "copy", "fail")
 STRENGTHS = ("low", "mid", "high")
@@ -32,6 +31,9 @@ class Options:
     ``hide`` is one attribute or several joined by commas, such as "gender,age", or "identity"; the method has to know
     each. None is the gender, or what the method hides when it does not hide that; it stands there afterwards.
 
+    ``prototype`` is "sm", "nt" or "op", for a method that has a setting of that name: another way to give the setting.
+    None is that setting, else "op"; it stands there afterwards.
+
     >>> Options(prototype="xx")
     Traceback (most recent call last):
     ...
@@ -41,7 +43,7 @@ class Options:
     method: str = DEFAULT
     hide: str | None = None
     gender: str | None = None
-    prototype: str = "op"
+    prototype: str | None = None
     faces: str = "all"
     if_no_face: str = "skip"
     score: bool = False
@@ -53,7 +55,7 @@ class Options:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _one_of("method", self.method, tuple(sorted(METHODS)))
+        one_of("method", self.method, sorted(METHODS))
         made = METHODS[self.method].made
         if self.hide is None:
             own = "gender" if "gender" in made.hides else ",".join(sorted(made.hides))
@@ -61,12 +63,10 @@ class Options:
         if not self.hidden <= made.hides:
             raise UsageError(f"{self.method} cannot hide {self.hide}; it hides: {', '.join(sorted(made.hides))}")
         if self.gender is not None:
-            _one_of("gender", self.gender, GENDERS)
-        _one_of("prototype", self.prototype, PROTOTYPES)
-        if not made.prototypes and self.prototype != "op":
-            raise UsageError(f"{self.method} has no prototypes to choose from; leave prototype {self.prototype!r} out")
-        _one_of("faces", self.faces, FACES)
-        _one_of("if_no_face", self.if_no_face, NO_FACE)
+            one_of("gender", self.gender, GENDERS)
+        self._settle_prototype(made)
+        one_of("faces", self.faces, FACES)
+        one_of("if_no_face", self.if_no_face, NO_FACE)
         if self.quality is not None and not (isinstance(self.quality, int) and 1 <= self.quality <= 100):
             raise UsageError(f"quality is {self.quality!r}; expected a whole number from 1 to 100")
         if isinstance(self.max_pixels, bool) or not isinstance(self.max_pixels, int) or self.max_pixels < 1:
@@ -80,7 +80,21 @@ class Options:
                 raise UsageError("strength 0 changes nothing; expected more, up to 1")
         if "hide" in self.settings:
             raise UsageError("hide stands among the settings; give it by itself: --hide, or hide=")
-        METHODS[self.method].check(self.settings)
+        prototype = {"prototype": self.prototype} if "prototype" in made.settings else {}
+        METHODS[self.method].check(dict(self.settings) | prototype)
+
+    def _settle_prototype(self, made: type[Method]) -> None:
+        """Take the prototype from where it was given."""
+        given = self.settings.get("prototype")
+        if self.prototype is not None:
+            one_of("prototype", self.prototype, PROTOTYPES)
+            if "prototype" not in made.settings and self.prototype != OPPOSITE:  # which says nothing new
+                raise UsageError(
+                    f"{self.method} has no prototypes to choose from; leave prototype {self.prototype!r} out"
+                )
+            if given is not None:
+                raise UsageError("prototype is given twice, by itself and among the settings; give it once")
+        object.__setattr__(self, "prototype", self.prototype or given or OPPOSITE)
 
     @property
     def hidden(self) -> frozenset[str]:
@@ -93,17 +107,17 @@ class Options:
 
     @property
     def asked(self) -> dict[str, Any]:
-        """Everything that the method is loaded with: the settings, the strength and, where it has a choice, the hiding.
+        """Everything that the method is loaded with: the settings, the strength, what it hides and its prototype.
 
-        >>> Options("san", settings={"weights": "runs/mine"}).asked
-        {'weights': 'runs/mine'}
+        The last two only where the method has such a setting.
+
+        >>> Options("san", prototype="nt", settings={"weights": "runs/mine"}).asked
+        {'weights': 'runs/mine', 'prototype': 'nt'}
         """
+        has = METHODS[self.method].made.settings
         asked = dict(self.settings) | ({} if self.strength is None else {"strength": self.strength})
-        if "hide" in METHODS[self.method].made.settings:
+        if "hide" in has:
             asked["hide"] = ",".join(sorted(self.hidden))
+        if "prototype" in has:
+            asked["prototype"] = self.prototype
         return asked
-
-
-def _one_of(name: str, value: object, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise UsageError(f"{name} is {value!r}; expected one of: {', '.join(known)}")

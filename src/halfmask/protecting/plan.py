@@ -41,7 +41,9 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A photo among the inputs. ``name`` is its path within its input; ``place`` the one that it gets below an output
+    """A photo among the inputs.
+
+    ``name`` is its path within its input; ``place`` the one that it gets below an output
     folder, in which each of several input folders keeps its own name.
     """
 

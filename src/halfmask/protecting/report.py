@@ -12,8 +12,7 @@ from types import TracebackType
 from typing import IO, Any
 
 from .. import __version__
-from ..errors import HalfmaskError, UsageError, shown
-from ..methods import METHODS
+from ..errors import HalfmaskError, UsageError, count, shown
 from ..methods.choice import IDENTITY
 from ..methods.match import SAME_PERSON
 from ..photos.listing import is_photo
@@ -83,16 +82,12 @@ def describe(
     summary: Summary, options: Options, out: str, seconds: float, *, quiet: bool = False, stopped: str | None = None
 ) -> str:
     """The summary as lines of text; when quiet, only warnings and what failed."""
-    count = lambda n, what: f"{n} {what}{'' if n == 1 else 's'}"  # noqa: E731
     protected, copied, skipped, there = (
         summary.photos.get(s, 0) for s in (pipeline.PROTECTED, pipeline.COPIED, pipeline.SKIPPED, pipeline.THERE)
     )
     lines = []
     if not quiet:
-        how = options.method
-        if METHODS[options.method].made.prototypes:
-            how += f", {options.prototype} prototype"
-        how += "".join(f", {name} {shown(str(value))}" for name, value in options.asked.items())
+        how = options.method + "".join(f", {name} {shown(str(value))}" for name, value in options.asked.items())
         where = "stdout" if out == "-" else shown(out)
         lines.append(
             f"{count(protected, 'photo')} protected, {count(summary.faces, 'face')} changed ({how}) in {seconds:.1f} s "

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import methods
-from ..errors import PhotoError, UsageError
+from ..errors import PhotoError
+from ..methods import Subject
 from ..methods.labels import GenderEstimate
 from ..methods.match import SFace
 from ..photos import paste, reading
@@ -67,7 +68,10 @@ class FaceResult:
 
 @dataclass(eq=False)
 class Prepared:
-    """A photo with its faces, largest first, and the crops of those to change, uint8 (224, 224, 3)."""
+    """A photo with its faces, largest first, and the crops of those to change, uint8 (224, 224, 3).
+
+    ``given`` and ``who`` are the genders and names that are known, by face.
+    """
 
     photo: Photo
     faces: list[Face]
@@ -75,6 +79,7 @@ class Prepared:
     matrices: dict[int, NDArray[np.float32]]
     given: dict[int, Label]
     seconds: dict[str, float] = field(default_factory=dict)
+    who: dict[int, str | None] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
@@ -114,19 +119,15 @@ class Stages:
     """The stages under fixed options. Every method is safe to call from any thread."""
 
     def __init__(self, options: Options, networks: Networks) -> None:
-        method = networks.method
-        if method.prototypes and options.prototype not in method.prototypes:
-            raise UsageError(
-                f"{method.name} has no prototype {options.prototype!r}; it has: {', '.join(method.prototypes)}"
-            )
         self.options = options
         self.networks = networks
 
-    def find(self, source: Any, gender: int | None = None) -> Prepared:
+    def find(self, source: Any, gender: int | None = None, who: Sequence[str | None] = ()) -> Prepared:
         """Read a photo, find its faces and cut out those to change.
 
         ``gender`` is what a labels file says. It holds for the largest face, the one that such a file means; further
-        faces get an estimate. Raises :class:`~halfmask.errors.PhotoError` when the photo cannot be read, or has no
+        faces get an estimate. ``who`` names the people, largest face first, as far as they are known: the method is
+        told. Raises :class:`~halfmask.errors.PhotoError` when the photo cannot be read, or has no
         face and that counts as a failure.
         """
         seconds: dict[str, float] = {}
@@ -137,7 +138,7 @@ class Stages:
             faces = self.networks.detector(pixels)
         if not faces and self.options.if_no_face == "fail":
             raise PhotoError(f"no face was found in {photo.name} ({photo.width} x {photo.height} pixels)")
-        prepared = Prepared(photo, faces, {}, {}, {}, seconds)
+        prepared = Prepared(photo, faces, {}, {}, {}, seconds, dict(enumerate(who)))
         with _timed(seconds, "align"):
             for i, face in enumerate(faces[:1] if self.options.faces == "largest" else faces):
                 try:
@@ -163,8 +164,11 @@ class Stages:
             began = time.perf_counter()
             labels = self._labels([batch[n].given.get(i) for n, i in part], faces)
             labelled = time.perf_counter()
-            genders = np.array([label.gender if label else 0 for label in labels])
-            deltas = self.networks.method.change(faces, genders, self.options.prototype)
+            subjects = [
+                Subject(None if label is None else label.gender, batch[n].who.get(i))
+                for label, (n, i) in zip(labels, part, strict=True)
+            ]
+            deltas = self.networks.method.change(faces, subjects)
             done = time.perf_counter()
             for (n, i), label, delta in zip(part, labels, deltas, strict=True):
                 if label:
@@ -191,7 +195,7 @@ class Stages:
         """
         photo, seconds = prepared.photo, prepared.seconds
         with _timed(seconds, "paste"):
-            whole = getattr(self.networks.method, "whole", False)
+            whole = self.networks.method.whole
             changes = {
                 i: paste.face_change(delta, prepared.matrices[i], photo.width, photo.height, whole=whole)
                 for i, delta in changed.deltas.items()

@@ -1,1 +1,1 @@
-"""training"""
+"""One recipe a network, and what they share."""

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ..errors import UsageError
 from ..networks.attribute import AttributeNet
 from ..networks.backbones import BACKBONES
-from .attribute import Reading
+from ..networks.readings import Reading
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Learner:
     def learn(self, loss: Tensor) -> Tensor:
         """One step; returns the loss, detached."""
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         self.optimizer.step()
         return loss.detach()
 
@@ -80,9 +80,10 @@ class Told(nn.Module):
         self.head = nn.Linear(self.backbone.out_features, 2)
 
     def forward(self, faces: Tensor, targets: Tensor) -> Tensor:
+        """Each face's logit at its target; one of no target (-1) is read as of target 0."""
         if self.ring:
             faces = faces * outside(faces.shape[2], faces.device)
-        logits = self.head(self.backbone.features(faces).float())
+        logits: Tensor = self.head(self.backbone.features(faces).float())
         return logits.gather(1, targets.clamp_min(0)[:, None])[:, 0]
 
     @torch.no_grad()

@@ -9,11 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +22,7 @@ from ..datasets.cache import Crops, default_folder
 from ..errors import DataError
 from ..photos.align import CROP, template
 from ..photos.detect import Detector
+from ..storage import ensure_folder, whole_folder
 
 _VERSION = 1
 #: A face whose five points lie further than this from the template's, on average (pixels of 224), looks away.
@@ -51,14 +48,14 @@ def open_composites(
     """
     keys = [[c.rows[i].key for i in chosen] for c, chosen in (faces, heads)]
     key = hashlib.sha256(json.dumps([_VERSION, *keys]).encode()).hexdigest()[:16]
-    home = (folder or default_folder()) / f"composites-{CROP}-{key}"
+    home = ensure_folder(folder or default_folder()) / f"composites-{CROP}-{key}"
     if not (home / "index.json").is_file():
-        with _whole(home) as work:
+        with whole_folder(home) as work:
             _build(faces, heads, work)
     if size != CROP:
         large, home = home, home.with_name(f"composites-{size}-{key}")
         if not (home / "index.json").is_file():
-            with _whole(home) as work:
+            with whole_folder(home) as work:
                 _resize(large, size, work)
     index = json.loads((home / "index.json").read_text("utf-8"))
     pixels = np.memmap(home / "crops.u8", np.uint8, "r", shape=(len(index), size, size, 3))
@@ -83,7 +80,7 @@ def complexion(face: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Mean colour of nose and cheeks in L*a*b*, (3,), L halved: light differs more than skin does."""
     middle = np.ascontiguousarray(face[120:165, 75:150])
     mean = cv2.cvtColor(middle, cv2.COLOR_RGB2LAB).reshape(-1, 3).mean(0)
-    return (mean * (0.5, 1, 1)).astype(np.float32)
+    return np.asarray(mean * (0.5, 1, 1), np.float32)
 
 
 def frontal(faces: Crops, chosen: Sequence[int]) -> list[int]:
@@ -95,18 +92,6 @@ def frontal(faces: Crops, chosen: Sequence[int]) -> list[int]:
         if away and min(away) < _FRONTAL:
             good.append(i)
     return good
-
-
-@contextmanager
-def _whole(home: Path) -> Iterator[Path]:
-    """A folder that becomes ``home`` when all went well, and is gone otherwise."""
-    home.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{home.name}-", dir=home.parent))
-    try:
-        yield work
-        os.replace(work, home)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def _resize(large: Path, size: int, work: Path) -> None:

@@ -8,23 +8,18 @@ what was settled here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import UsageError
 from .export import halve_weights
 from .loop import start_run
-from .prototypes import Prototypes
-from .san import SanConfig, open_material, train_san
-
-#: What SANs that are trained together have in common: they see one set of faces and share their prototypes.
-_SHARED = ("train", "valid", "reach")
+from .sans import open_material, san_configs, save_prototypes, train_one
 
 
 @dataclass
 class EnsembleConfig:
-    """``san`` holds the keys of :class:`~halfmask.training.san.SanConfig` that all members share.
+    """``san`` holds the keys of :class:`~halfmask.training.sans.SanConfig` that all members share.
 
     ``members`` has for each its own, such as ``{gender_classifier: attributes, seed: 2, oversample: [{race: [Black],
     factor: 3}]}``; ``train``, ``valid`` and ``reach`` are shared.
@@ -45,33 +40,6 @@ def train_ensemble(config: EnsembleConfig, folder: Path, *, resume: bool = True)
     material = open_material(members[0], groups=any(m.prototypes == "groups" for m in members))
     for number, member in enumerate(members, 1):
         run = folder / f"member-{number}"
-        train_san(member, run, resume=resume, material=material)
+        train_one(member, run, material, resume=resume)
         halve_weights(run / "san.onnx", folder / f"{number}.onnx")
     return save_prototypes(material.prototypes, members, folder / "ensemble.npz")
-
-
-def san_configs(shared: dict[str, Any], own: list[dict[str, Any]], what: str) -> list[SanConfig]:
-    """One config for each of several SANs that are trained together: the shared keys and its own.
-
-    Raises :class:`~halfmask.errors.UsageError` that names the one with an unknown or a missing key.
-    """
-    if not own:
-        raise UsageError(f"{what} is empty; expected at least one, with its gender_classifier")
-    known = {f.name for f in fields(SanConfig)}
-    made = []
-    for number, mine in enumerate(own, 1):
-        if unknown := sorted((set(shared) | set(mine)) - known):
-            raise UsageError(f"number {number} of {what} has unknown keys: {', '.join(unknown)}; see SanConfig")
-        if twice := sorted(set(mine) & set(_SHARED)):
-            raise UsageError(f"number {number} of {what} has {', '.join(twice)} of its own; give it under 'san'")
-        try:
-            made.append(SanConfig(**(shared | mine)))
-        except TypeError as error:
-            raise UsageError(f"number {number} of {what} is not complete: {error}") from error
-    return made
-
-
-def save_prototypes(prototypes: Prototypes, sans: list[SanConfig], path: Path) -> Path:
-    """Write the prototypes that several SANs share, and which of them takes those of groups."""
-    prototypes.save(path, sans[0].reach, [san.prototypes == "groups" for san in sans])
-    return path

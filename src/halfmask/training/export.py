@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.jit._trace import TracerWarning  # torch.jit has it too, but does not export it to type checkers
 
 from ..networks.attribute import AttributeNet
 from ..networks.gendercnn import GenderCNN
@@ -32,7 +33,7 @@ def export_onnx(net: nn.Module, path: Path, inputs: Mapping[str, Tensor], output
     with whole(path) as fresh, warnings.catch_warnings():
         # The newer exporter needs onnxscript and gives the same graph; this one is deprecated, not removed.
         warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        warnings.simplefilter("ignore", TracerWarning)
         torch.onnx.export(
             net.eval().cpu().to(memory_format=torch.contiguous_format),  # type: ignore[call-overload]
             tuple(inputs.values()),

@@ -16,17 +16,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..networks.san import SAN
-from .ensemble import san_configs, save_prototypes
+from ..networks.san import SAN, load_san
 from .export import halve_weights
 from .loop import channels_last, start_run
 from .prototypes import Prototypes
-from .san import load_san, open_material, train_san
+from .sans import open_material, san_configs, save_prototypes, train_one
 
 
 @dataclass
 class FlowSanConfig:
-    """``san`` holds the keys of :class:`~halfmask.training.san.SanConfig` that all stages share.
+    """``san`` holds the keys of :class:`~halfmask.training.sans.SanConfig` that all stages share.
 
     ``stages`` has for each its own, in order, such as ``{gender_classifier: attributes}``; ``train``, ``valid`` and
     ``reach`` are shared.
@@ -50,7 +49,7 @@ def train_flowsan(config: FlowSanConfig, folder: Path, *, resume: bool = True) -
     for number, stage in enumerate(stages, 1):
         run = folder / f"stage-{number}"
         earlier = Earlier(done, grouped, material.prototypes, stage.reach) if done else None
-        path = train_san(stage, run, resume=resume, material=replace(material, before=earlier))
+        path = train_one(stage, run, replace(material, before=earlier), resume=resume)
         halve_weights(run / "san.onnx", folder / f"{number}.onnx")
         done.append(load_san(path))
     return save_prototypes(material.prototypes, stages, folder / "flowsan.npz")
@@ -69,6 +68,7 @@ class Earlier:
 
     @torch.no_grad()
     def __call__(self, faces: Tensor, gender: Tensor, group: Tensor) -> Tensor:
+        """The last one's OP output, of the shape of ``faces``."""
         means = self.means.to(faces.device)
         for san, grouped in zip(self.sans, self.grouped, strict=False):
             kind = group if grouped else torch.zeros_like(group)

@@ -12,15 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..errors import WeightsError
-from ..networks.attribute import AttributeNet
 from ..networks.gendercnn import GenderCNN
-from ..networks.state import read_weights, write_weights
-from ..weights import shipped
+from ..networks.state import write_weights
 from .data import Faces, augment, gray_pixels, open_faces, to_tensor
 from .export import export_gender
 from .loop import batch_indices, channels_last, fit, make_accelerator, start_run
@@ -111,55 +107,3 @@ def predict(net: torch.nn.Module, faces: Faces, batch: int = 128) -> np.ndarray:
             logits = net(x).float() + net(x.flip(3)).float()
         out.append((logits / 2).softmax(1)[:, 1].double().cpu().numpy())
     return np.concatenate(out)
-
-
-class GenderOf(torch.nn.Module):
-    """The gender head of an attribute network as a gender classifier: faces (N, 1 or 3, H, W) to logits (N, 2).
-
-    Raises :class:`~halfmask.errors.WeightsError` when the network has no head for female and male.
-    """
-
-    def __init__(self, net: AttributeNet) -> None:
-        super().__init__()
-        if "gender" not in net.heads or net.heads["gender"].words != ("female", "male"):
-            raise WeightsError(f"the attribute network reads {', '.join(net.heads)}; expected gender, female and male")
-        self.net = net
-
-    def forward(self, faces: Tensor) -> Tensor:
-        logits = self.net(faces.expand(-1, 3, -1, -1))["gender"]
-        # a binary head says log p(male)/p(female) in one number
-        return logits if logits.shape[1] == 2 else torch.cat([-logits / 2, logits / 2], 1)
-
-
-def load_classifier(where: str | Path) -> torch.nn.Module:
-    """An auxiliary gender classifier, frozen, in eval mode: gray faces (N, 1, 224, 224) in [0, 1] to logits (N, 2).
-
-    ``where`` is the file of a run of ``halfmask train gender`` or ``halfmask train attribute`` with a gender head, or
-    the name of one that ships, such as ``gender`` or ``attributes``. Raises :class:`~halfmask.errors.WeightsError`.
-    """
-    path = Path(where)
-    if not path.exists() and f"{where}.safetensors" in shipped.manifest():
-        path = shipped.path(f"{where}.safetensors")
-    try:
-        with safe_open(path, "pt") as stream:
-            about = stream.metadata() or {}
-    except (OSError, SafetensorError) as error:
-        raise WeightsError(f"the gender classifier {path} cannot be loaded: {error}") from error
-    return GenderOf(AttributeNet.load(path)) if "backbone" in about else load_gender(path)
-
-
-def load_gender(path: Path) -> GenderCNN:
-    """The trained classifier in eval mode, frozen. Raises :class:`~halfmask.errors.WeightsError`."""
-    try:
-        about, state = read_weights(path)
-        net = GenderCNN(
-            widths=tuple(int(w) for w in about["widths"].split(",")),
-            batch_norm=about["batch_norm"] == "True",
-            slope=float(about["slope"]),
-        )
-        missing, unexpected = net.load_state_dict(state, strict=False)
-        if unexpected or [m for m in missing if not m.endswith("num_batches_tracked")]:
-            raise WeightsError(f"{path} does not fit: missing {missing}, unexpected {unexpected}")
-    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
-        raise WeightsError(f"the gender classifier {path} cannot be loaded: {error}") from error
-    return net.eval().requires_grad_(False)

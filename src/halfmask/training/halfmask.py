@@ -39,13 +39,14 @@ from ..losses import e_star, hinge, l_aim, l_match, l_told, over, soft
 from ..methods.choice import ATTRIBUTES
 from ..networks.attribute import AttributeNet
 from ..networks.halfmask import SIDE, Critic, Masker
+from ..networks.matchers import load_matcher
+from ..networks.readings import Reading, reading
 from ..networks.views import moved, ssim_map
+from ..storage import ensure_folder, save_arrays
 from .adversaries import Learner, Multipliers, Replay, Told, linear_reader, open_reader
-from .attribute import Reading, reading
 from .data import open_faces, to_tensor
 from .export import export_masker
 from .loop import batch_indices, channels_last, fit, make_accelerator, start_run
-from .san import load_matcher
 from .views import passing, relit, view
 from .watching import Targets, chroma, draw_targets, load_watcher, measure, preview
 
@@ -74,8 +75,8 @@ class HalfmaskConfig:
     each group) and race (``races``, as in an attribute config): population A, of whom ``reads`` judge and learn in a
     step, in turn. ``told`` describes population B (:class:`~halfmask.training.adversaries.Told`); every
     ``fresh_every`` steps one of them is started afresh, and counts again when it has learned for ``warm`` steps.
-    ``matchers`` are auxiliaries of :func:`~halfmask.training.san.load_matcher`, one a step, in turn. ``watchers`` are
-    gender classifiers that train nothing: the log says what they read.
+    ``matchers`` are auxiliaries of :func:`~halfmask.networks.matchers.load_matcher`, one a step, in turn. ``watchers``
+    are gender classifiers that train nothing: the log says what they read.
 
     ``odds`` is how often each attribute is hidden, ``weights`` how much each counts. ``confidence`` is the share of
     belief that a reader is to give the target. ``told_weight`` and ``linear_weight`` are those of population B and of
@@ -338,11 +339,8 @@ class _Run:
                 face = self.faces.take(np.arange(start, min(start + 32, places.stop))).to(self.device)
                 with torch.no_grad(), self.accelerator.autocast():
                     parts.append(ask(face))
-            folder.mkdir(parents=True, exist_ok=True)
-            fresh = file.with_name(f".{file.stem}.part.npz")
-            everything = {name: torch.cat([p[name].float().cpu() for p in parts]).numpy() for name in parts[0]}
-            np.savez(fresh, **everything)  # type: ignore[arg-type]
-            fresh.replace(file)
+            said = {name: torch.cat([p[name].float().cpu() for p in parts]).numpy() for name in parts[0]}
+            save_arrays(ensure_folder(folder) / file.name, said)
         with np.load(file) as stored:
             return {name: stored[name] for name in stored.files}
 

@@ -138,7 +138,8 @@ def train_identity(config: IdentityConfig, folder: Path, *, resume: bool = True)
 
         def faces_batch(chosen: NDArray[np.int64], step: int) -> Tensor:
             if changes is None:
-                return small["train"][chosen]
+                out: Tensor = small["train"][chosen]
+                return out
             rng = np.random.default_rng([config.seed, step])
             return to_tensor(augment(faces["train"].pixels(chosen), rng, **changes))
 

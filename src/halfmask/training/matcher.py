@@ -63,7 +63,7 @@ def semi_hard(embeddings: Tensor, people: Tensor) -> tuple[Tensor, Tensor, Tenso
     same = people[:, None] == people
     anchor, positive = torch.nonzero(same & ~torch.eye(len(people), dtype=torch.bool, device=people.device)).unbind(1)
     if not len(anchor) or same.all():
-        raise ValueError(f"no triplet in a batch of {len(people)} photos of {len(people.unique())} people")
+        raise ValueError(f"no triplet in a batch of {len(people)} photos of {len(set(people.tolist()))} people")
     e = embeddings.detach().float()
     distance = torch.cdist(e, e, compute_mode="donot_use_mm_for_euclid_dist")
     from_anchor = distance[anchor]

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ..datasets.cache import Crops
 from ..datasets.table import Row
 from ..errors import DataError
+from ..storage import save_arrays
 
 _QUALITY = 82
 
@@ -39,9 +40,7 @@ def write_pack(path: Path, parts: Mapping[str, Crops]) -> int:
             f"{name}/ends": np.cumsum([len(f) for f in files]),
             f"{name}/rows": np.frombuffer(json.dumps(rows).encode(), np.uint8),
         }
-    part = path.with_name(f".{path.name}.part.npz")
-    np.savez(part, **arrays)  # type: ignore[arg-type]
-    part.replace(path)
+    save_arrays(path, arrays)
     return path.stat().st_size
 
 

@@ -30,15 +30,15 @@ from ..errors import UsageError
 from ..losses import j_m, l_attr, l_rec, wgan, wgan_gp
 from ..methods.choice import ATTRIBUTES
 from ..networks.attribute import AttributeNet
+from ..networks.matchers import load_matcher
 from ..networks.privacynet import Critic, Generator, labels_of
+from ..networks.readings import Reading, reading
 from ..networks.state import write_weights
 from ..photos.paste import mask
 from ..weights import shipped
-from .attribute import Reading, reading
 from .data import Faces, augment, open_faces, to_tensor
 from .export import export_privacynet
 from .loop import batch_indices, channels_last, fit, make_accelerator, start_run
-from .san import load_matcher
 
 Ranks = dict[str, NDArray[np.int64]]
 #: The seven combinations of attributes to change, the fewest first.
@@ -53,7 +53,7 @@ class PrivacyNetConfig:
 
     ``age`` is the lowest year of each group, ``race`` each group with the data sets' words for it, as in
     :class:`~halfmask.training.attribute.AttributeConfig`; faces of other words are of unknown race. ``matcher`` is one
-    of :func:`~halfmask.training.san.load_matcher`. A step is ``n_critic`` updates of the critic and one of the
+    of :func:`~halfmask.networks.matchers.load_matcher`. A step is ``n_critic`` updates of the critic and one of the
     generator. The learning rate of both Adams falls linearly to 0 from the share ``decay_from`` of the steps on. The
     defaults are StarGAN's (40,000 steps of 5 critic updates are its 200,000 iterations).
 
@@ -195,7 +195,8 @@ def train_privacynet(config: PrivacyNetConfig, folder: Path, *, resume: bool = T
 
     def redraw(face: Tensor, classes: Mapping[str, Tensor]) -> Tensor:
         with accelerator.autocast():
-            return face + oval * (draw(face, labels_of(classes, groups)).float() - face)
+            out: Tensor = face + oval * (draw(face, labels_of(classes, groups)).float() - face)
+            return out
 
     def warm_up(i: int) -> Mapping[str, Tensor]:
         chosen = batch_indices(config.seed, i, len(train), config.warmup_batch)

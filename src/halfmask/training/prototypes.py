@@ -51,7 +51,8 @@ class Prototypes:
     def neutral(self) -> Tensor:
         """P_NT = alpha_F P_F + alpha_M P_M (section 3.2), (3, 224, 224)."""
         female, male = self.means()
-        return (1 - self.male_share) * female + self.male_share * male
+        out: Tensor = (1 - self.male_share) * female + self.male_share * male
+        return out
 
     def save(self, path: Path, reach: float = 1.0, grouped: Sequence[bool] | None = None) -> None:
         """Write the npz that :class:`halfmask.methods.san.San` reads.

@@ -16,11 +16,11 @@ from torch.nn import functional as F
 from ..errors import WeightsError
 from ..methods.choice import ATTRIBUTES
 from ..networks.attribute import AttributeNet
-from ..networks.gendercnn import to_gray
+from ..networks.gendercnn import load_gender, to_gray
 from ..networks.halfmask import Masker
+from ..networks.state import frozen
 from ..networks.views import ssim_map
 from .data import Faces, to_tensor
-from .gender import load_gender
 
 if TYPE_CHECKING:
     from .halfmask import HalfmaskConfig
@@ -75,12 +75,12 @@ def load_watcher(path: Path) -> torch.nn.Module:
 class _Watcher(torch.nn.Module):
     def __init__(self, net: torch.nn.Module) -> None:
         super().__init__()
-        self.net = net.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.net = frozen(net)
 
     def forward(self, faces: Tensor) -> Tensor:
         if isinstance(self.net, AttributeNet):
             return self.net.heads["gender"].probabilities(self.net(faces)["gender"].float())[:, 1].logit(1e-6)
-        logits = self.net(to_gray(F.interpolate(faces, scale_factor=2.0, mode="bilinear"))).float()
+        logits: Tensor = self.net(to_gray(F.interpolate(faces, scale_factor=2.0, mode="bilinear"))).float()
         return logits[:, 1] - logits[:, 0]
 
 

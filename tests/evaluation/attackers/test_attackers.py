@@ -154,6 +154,7 @@ def test_an_inverted_answer_is_turned_back(
     assert row["note"].startswith("inverted")
 
 
+@pytest.mark.slow
 def test_who_learns_finds_what_referees_do_not_see(
     evidence_of: Callable[[Method], Evidence], judges: Referees, tmp_path: Path
 ) -> None:
@@ -166,6 +167,7 @@ def test_who_learns_finds_what_referees_do_not_see(
     assert found["retrained CNN"]["originals_balanced_accuracy"] > 0.9
 
 
+@pytest.mark.slow
 def test_nothing_is_found_in_black_faces(
     evidence_of: Callable[[Method], Evidence], judges: Referees, tmp_path: Path
 ) -> None:
@@ -207,6 +209,7 @@ def test_a_curved_reader_sees_what_a_line_does_not(rng: np.random.Generator) -> 
     assert right["kernel"] > 0.95
 
 
+@pytest.mark.slow
 def test_averages_take_out_what_is_random(
     evidence_of: Callable[[Method], Evidence], judges: Referees, tmp_path: Path
 ) -> None:
@@ -236,6 +239,7 @@ def test_averages_take_out_what_is_random(
         )
 
 
+@pytest.mark.slow
 def test_an_inverse_is_learned_and_shown(
     evidence_of: Callable[[Method], Evidence], judges: Referees, tmp_path: Path
 ) -> None:
@@ -254,6 +258,7 @@ def test_an_inverse_is_learned_and_shown(
     assert len(list(tmp_path.glob("asked-inverse-*"))) == 4
 
 
+@pytest.mark.slow
 def test_a_detector_sees_a_change_and_only_a_change(
     evidence_of: Callable[[Method], Evidence], judges: Referees, tmp_path: Path
 ) -> None:

@@ -27,7 +27,7 @@ from halfmask.evaluation.benchmark.overview import details, moved_rows, overview
 from halfmask.evaluation.benchmark.tables import to_csv, to_markdown, write
 from halfmask.evaluation.measuring.protocol import BEFORE, Measured
 from halfmask.evaluation.referees import Referees
-from halfmask.methods import Method
+from halfmask.methods import Method, Subject
 from halfmask.photos.detect import Face
 
 
@@ -90,6 +90,7 @@ def attack(seen: list[Any]) -> Any:
 # ------------------------------------------------------------------ from pictures to rows
 
 
+@pytest.mark.slow
 def test_one_row_a_set_and_method(
     data: Path, tmp_path: Path, referees: Referees, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -222,16 +223,16 @@ def test_a_row_has_every_column_that_any_has() -> None:
 def test_photos_of_earlier_runs_are_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(benchmark, "__version__", "0.1.0")
     san = MethodConfig("SAN OP", "san")
-    how = benchmark._how(san, san.options({}), {}, True, "465340af24dc-d01c0e4bdf8a")
+    how = benchmark._how(san, san.options({}), {}, "465340af24dc-d01c0e4bdf8a")
     assert slug("san-op", json.dumps(how, sort_keys=True)) == "san-op-b0c3a54a079e"  # as it was made before `hide`
     mixing = MethodConfig("m", "mixing", strength="mid")
-    how = benchmark._how(mixing, mixing.options({}), {}, False, "")
+    how = benchmark._how(mixing, mixing.options({}), {}, "")
     assert slug("mixing-mid", json.dumps(how, sort_keys=True)) == "mixing-mid-fa1fedf5af05"
 
 
 def test_what_is_hidden_makes_another_folder() -> None:
     hows = [
-        benchmark._how(m, m.options({}), {}, False, "")
+        benchmark._how(m, m.options({}), {}, "")
         for m in (MethodConfig("a", "privacynet", hide=h) for h in (None, "gender", "age,gender", "gender,age"))
     ]
     assert hows[0] == hows[1] != hows[2] == hows[3]
@@ -246,7 +247,7 @@ class Busy:
     def __init__(self) -> None:
         self.sizes: list[tuple[int, ...]] = []
 
-    def change(self, crops: np.ndarray, gender: np.ndarray, prototype: str = "op") -> np.ndarray:
+    def change(self, crops: np.ndarray, subjects: Sequence[Subject] | None = None) -> np.ndarray:
         self.sizes.append(crops.shape)
         return crops
 

@@ -118,6 +118,7 @@ def test_a_batch_says_what_single_faces_say(portrait: tuple[np.ndarray, Face], n
     assert ask([], []).shape == (0, *together.shape[1:])
 
 
+@pytest.mark.slow
 def test_referees_tell_women_from_men_on_lfw(shared_data: Path, detector: Detector) -> None:
     """80 people of LFW, one photo each: every referee is well above chance, and none is inverted."""
     from PIL import Image
@@ -138,6 +139,7 @@ def test_referees_tell_women_from_men_on_lfw(shared_data: Path, detector: Detect
         assert balanced_accuracy(labels, referee(make).p_male(images, faces)) > 0.85
 
 
+@pytest.mark.slow
 def test_race_referees_judge_what_they_were_not_trained_on(shared_data: Path, detector: Detector) -> None:
     """8 faces a group of the set that the other referee learned from: far above the chance of a fifth."""
     from PIL import Image
@@ -216,6 +218,7 @@ def test_load_makes_what_is_asked_for() -> None:
         load(only=["gut", "dlib", "elo"])
 
 
+@pytest.mark.slow
 def test_matchers_tell_people_apart_on_lfw(shared_data: Path, detector: Detector) -> None:
     """20 people of LFW, two photos each: the nearest of the other 39 is the same person nearly always."""
     from PIL import Image

@@ -14,10 +14,11 @@ from ...errors import DataError, MetricError
 from ...photos.align import CROP, crop_face
 from ...photos.detect import Face
 from ...photos.paste import face_change
+from ..measuring.figure import Row
 from ..measuring.metrics import balanced_accuracy
 from .asking import RECOVERIES, Case, around, reread
 from .evidence import file_key
-from .judging import OWN, Row, Rule, choose, row
+from .judging import OWN, Rule, choose, row
 
 Pixels = NDArray[np.uint8]
 Scores = NDArray[np.float32]
@@ -114,7 +115,7 @@ def _output_rows(case: Case, plain: dict[str, Scores], before: dict[str, Scores]
         if any(p.shape != first.shape for p in photos):
             raise DataError(f"the outputs of {evidence.keys[i]} differ in size from its protected photo")
         mean = np.mean([around(p, evidence.faces_after[i])[0] for p in [first, *photos]], axis=0)
-        return np.rint(mean).astype(np.uint8)
+        return np.asarray(np.rint(mean), np.uint8)
 
     tag = file_key([p for paths in versions for p in paths])
     tuned = case.recovered(case.tune, {"average": average}, tag=tag)["average"]

@@ -57,7 +57,8 @@ class Classifier(nn.Module):
 
     def forward(self, faces: Tensor) -> Tensor:
         x = F.pixel_unshuffle((faces - 0.5) * 4.0, 2)  # every pixel is seen, at a quarter of the places
-        return self.head(self.features(x)).squeeze(1)
+        out: Tensor = self.head(self.features(x)).squeeze(1)
+        return out
 
 
 class Inverse(nn.Module):
@@ -126,7 +127,8 @@ def learn_inverse(
             x, y = x.flip(3), y.flip(3)
         left = x + net(x).float() - y
         edges = (left[..., 1:] - left[..., :-1]).abs().mean() + (left[..., 1:, :] - left[..., :-1, :]).abs().mean()
-        return left.abs().mean() + edges
+        out: Tensor = left.abs().mean() + edges
+        return out
 
     return net, _fit(net, loss, len(protected), training, 2e-3, desc)
 
@@ -178,7 +180,7 @@ def _fit(
             with torch.autocast("cpu", torch.bfloat16):
                 value = loss(rows, rng)
             optimizer.zero_grad(set_to_none=True)
-            value.backward()
+            torch.autograd.backward(value)
             optimizer.step()
             bar.update()
             if done % 20 == 0:

@@ -357,5 +357,10 @@ def _no_photos(what: str, path: Path) -> str:
 
 
 def some(items: Sequence[str], named: int = _NAMED) -> str:
+    """The first few, and how many more there are.
+
+    >>> some(["a", "b", "c"], 2)
+    'a, b and 1 more'
+    """
     rest = len(items) - named
     return ", ".join(items[:named]) + (f" and {rest} more" if rest > 0 else "")

@@ -26,7 +26,8 @@ from ...errors import DataError, ExtraMissingError, UsageError, shown
 from ...storage import ensure_folder
 from ..measuring.protocol import BEFORE, Measured, measure, read_rgb
 from . import pairing
-from .figures import PROTECTED, attacks_for, direction_of, figures, remarks
+from .figures import PROTECTED, attacks_for, figures, remarks
+from .figures import direction_of as direction_of  # which the command line asks, too
 
 if TYPE_CHECKING:
     from ..attackers import Budget, Evidence

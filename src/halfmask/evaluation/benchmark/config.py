@@ -14,7 +14,7 @@ from ...datasets.readers import READERS
 from ...datasets.table import Split
 from ...errors import UsageError, extra
 from ...methods import METHODS
-from ...protecting.options import PROTOTYPES, Options
+from ...protecting.options import Options
 from ..measuring.protocol import BEFORE
 
 #: What a table can be about.
@@ -78,7 +78,7 @@ class MethodConfig:
 
     label: str
     method: str = ""
-    prototype: str = "op"
+    prototype: str | None = None
     strength: str | float | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
     hide: str | None = None
@@ -97,7 +97,6 @@ class MethodConfig:
         if not self.method:
             raise UsageError(f"method is missing in methods, at {self.label}; give it, or best_of")
         _one_of("method", self.method, METHODS)
-        _one_of("prototype", self.prototype, PROTOTYPES)
         if not isinstance(self.settings, Mapping):
             raise UsageError(f"the settings of {self.label} are {self.settings!r}; expected names and values")
         object.__setattr__(self, "settings", {str(k): str(v) for k, v in self.settings.items()})

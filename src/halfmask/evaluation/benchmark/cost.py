@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ...datasets.cache import centred_face
 from ...datasets.table import Row as Picture
 from ...errors import HalfmaskError
-from ...methods import Method
+from ...methods import Method, Subject
 from ...photos.align import CROP, crop_face
 from ...photos.detect import Detector
 from ..measuring.protocol import read_rgb
@@ -44,8 +44,8 @@ def some_crops(pictures: Iterable[Picture], most: int = FACES + _WARM) -> tuple[
     return np.array(crops, np.float32).reshape(-1, 3, CROP, CROP), np.array(genders, np.int64)
 
 
-def ms_a_face(method: Method, crops: Crops, genders: NDArray[np.int64], prototype: str = "op") -> float | None:
-    """CPU milliseconds that :meth:`~halfmask.methods.Method.change` takes a face, the median, one face at a time.
+def ms_a_face(method: Method, crops: Crops, genders: NDArray[np.int64]) -> float | None:
+    """CPU milliseconds a face of :meth:`~halfmask.methods.contract.Method.change`, the median, one face at a time.
 
     CPU time of the whole process, so that other work on the machine does not count and a method that uses several
     threads pays for all of them; load it with one. Finding and cutting the face, estimating its label and putting the
@@ -54,6 +54,6 @@ def ms_a_face(method: Method, crops: Crops, genders: NDArray[np.int64], prototyp
     took = []
     for i in range(len(crops)):
         start = time.process_time()
-        method.change(crops[i : i + 1], genders[i : i + 1], prototype)
+        method.change(crops[i : i + 1], [Subject(int(genders[i]))])
         took.append(1000 * (time.process_time() - start))
     return float(np.median(took[_WARM:] or took)) if took else None

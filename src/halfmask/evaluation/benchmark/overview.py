@@ -141,7 +141,7 @@ def _apart(was: NDArray[np.floating[Any]], now: NDArray[np.floating[Any]]) -> ND
 
 def _alike(was: NDArray[np.floating[Any]], now: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """1 where the likeliest of the groups (N, K) is the same, (N,)."""
-    return (now.argmax(-1) == was.argmax(-1)).astype(np.float64)
+    return np.asarray(now.argmax(-1) == was.argmax(-1), np.float64)
 
 
 def _attacked(rows: Sequence[Row], label: str) -> Row:

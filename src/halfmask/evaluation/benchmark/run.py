@@ -185,13 +185,12 @@ def _protect(
             remarks.skip(f"method {method.label}", error)
             continue
         loaded = stages.networks.method
-        fingerprint = str(getattr(loaded, "fingerprint", ""))
-        how = _how(method, options, settings, bool(loaded.prototypes), fingerprint)
+        how = _how(method, options, settings, loaded.fingerprint)
         level = method.strength if method.strength is not None else how["prototype"]
         folder = slug(method.method if level is None else f"{method.method}-{level}", json.dumps(how, sort_keys=True))
-        entry = Protected(method, folder, fingerprint, settings, options.hidden)
+        entry = Protected(method, folder, loaded.fingerprint, settings, options.hidden)
         if config.kind == "overview":
-            entry.ms = _cost(loaded, method.prototype, sets, work / folder / "cost.json")
+            entry.ms = _cost(loaded, sets, work / folder / "cost.json")
         for s in sets:
             keys = s.keys if config.kind != "overview" or method.attack else s.keys - s.train
             home = work / folder / s.place
@@ -211,25 +210,23 @@ def _protect(
     return methods
 
 
-def _how(
-    method: MethodConfig, options: Options, settings: Mapping[str, str], prototypes: bool, fingerprint: str
-) -> dict[str, Any]:
+def _how(method: MethodConfig, options: Options, settings: Mapping[str, str], fingerprint: str) -> dict[str, Any]:
     """All that a method's output depends on beside the photo.
 
     Its digest is the folder's name. So that photos of earlier runs are found again, ``hide`` stands in it only where a
     method has a choice.
     """
-    how: dict[str, Any] = {"method": method.method, "prototype": method.prototype if prototypes else None}
+    how: dict[str, Any] = {"method": method.method, "prototype": options.asked.get("prototype")}
     how |= {"strength": method.strength, "settings": dict(settings), "fingerprint": fingerprint}
     how |= {"halfmask": __version__}
     return how | ({"hide": options.asked["hide"]} if "hide" in options.asked else {})
 
 
-def _cost(loaded: Method, prototype: str, sets: Sequence[OpenSet], kept: Path) -> float | None:
+def _cost(loaded: Method, sets: Sequence[OpenSet], kept: Path) -> float | None:
     """Milliseconds a face, timed on pictures of the first set that has some; timed once, since it is a little noisy."""
     if not kept.is_file():
         crops, genders = cost.some_crops(row for s in sets for row in s.table if row.key in s.keys)
-        timed = {"ms": cost.ms_a_face(loaded, crops, genders, prototype), "faces": len(crops)}
+        timed = {"ms": cost.ms_a_face(loaded, crops, genders), "faces": len(crops)}
         with whole(ensure_folder(kept.parent) / kept.name) as fresh:
             fresh.write_text(json.dumps(timed) + "\n", "utf-8")
     ms: float | None = json.loads(kept.read_text("utf-8"))["ms"]
@@ -357,7 +354,7 @@ def _about_method(m: Protected) -> dict[str, Any]:
         "label": m.config.label,
         "method": m.config.method,
         "hide": ",".join(sorted(m.hides)),
-        "prototype": m.config.prototype,
+        "prototype": m.config.options(m.config.settings).prototype,
         "strength": m.config.strength,
         "settings": dict(m.config.settings),
         "fingerprint": m.fingerprint,

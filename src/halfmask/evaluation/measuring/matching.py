@@ -272,7 +272,7 @@ def _or_why(threshold: Any, *given: Any) -> float | MetricError:
 
 def _unit(x: NDArray[np.float32]) -> NDArray[np.float64]:
     wide = x.astype(np.float64)
-    return wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), 1e-12)
+    return np.asarray(wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), 1e-12), np.float64)
 
 
 def _blocks(rows: Indices) -> Iterator[Indices]:

@@ -65,14 +65,14 @@ class DlibMatcher:
 
     def score(self, a: Floats, b: Floats) -> Floats:
         """Minus the Euclidean distance of each row of ``a`` to the same row of ``b``, (N,), at most 0."""
-        return -np.linalg.norm(a - b, axis=1)
+        return np.asarray(-np.linalg.norm(a - b, axis=1), np.float32)
 
     def score_matrix(self, a: Floats, b: Floats) -> Floats:
         """Minus the Euclidean distance of every row of ``a`` to every row of ``b``, (N, M)."""
         # |a - b|^2 = |a|^2 + |b|^2 - 2ab, in float64 since the three nearly cancel for like faces
         a64, b64 = a.astype(np.float64), b.astype(np.float64)
         squared = (a64**2).sum(1)[:, None] + (b64**2).sum(1) - 2 * a64 @ b64.T
-        return -np.sqrt(np.maximum(squared, 0)).astype(np.float32)
+        return np.asarray(-np.sqrt(np.maximum(squared, 0)), np.float32)
 
 
 class DlibGender:

@@ -37,11 +37,11 @@ class W600kMatcher:
             x = ((stack.astype(np.float32) - 127.5) / 127.5).transpose(0, 3, 1, 2)
             out.append(self._net.run(None, {"input.1": np.ascontiguousarray(x)})[0])
         raw = np.concatenate(out)
-        return raw / np.maximum(np.linalg.norm(raw, axis=1, keepdims=True), np.float32(1e-12))
+        return np.asarray(raw / np.maximum(np.linalg.norm(raw, axis=1, keepdims=True), np.float32(1e-12)), np.float32)
 
     def score(self, a: Floats, b: Floats) -> Floats:
         """Cosine similarity row by row, (N,) in [-1, 1]."""
-        return np.einsum("nd,nd->n", a, b)
+        return np.asarray(np.einsum("nd,nd->n", a, b), np.float32)
 
     def score_matrix(self, a: Floats, b: Floats) -> Floats:
         """Cosine similarity of every row of ``a`` with every row of ``b``, (N, M) in [-1, 1]."""

@@ -80,7 +80,8 @@ class Backbone(nn.Module):
                 f"{self.name} got pixels of shape {tuple(pixels.shape)}, expected (N, 3, {self.size}, {self.size})"
             )
         x = (pixels - self.mean) / self.spread
-        return self.net(x.contiguous(memory_format=torch.channels_last))
+        out: Tensor = self.net(x.contiguous(memory_format=torch.channels_last))
+        return out
 
     def forward(self, faces: Tensor) -> Tensor:
         return self.features(faces)

@@ -40,7 +40,8 @@ class FastCNN(nn.Module):
         self.out_features = inside
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.dropout(self.body(F.relu(self.stem(x))).mean((2, 3)))
+        out: Tensor = self.dropout(self.body(F.relu(self.stem(x))).mean((2, 3)))
+        return out
 
 
 def _conv(inside: int, out: int, kernel: int, stride: int = 1) -> nn.Sequential:

@@ -61,11 +61,13 @@ class InceptionV3(nn.Module):
         x = self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(x)))
         x = self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(F.max_pool2d(x, 3, 2)))
         x = self.Mixed_5d(self.Mixed_5c(self.Mixed_5b(F.max_pool2d(x, 3, 2))))
-        return self.Mixed_6e(self.Mixed_6d(self.Mixed_6c(self.Mixed_6b(self.Mixed_6a(x)))))
+        out: Tensor = self.Mixed_6e(self.Mixed_6d(self.Mixed_6c(self.Mixed_6b(self.Mixed_6a(x)))))
+        return out
 
     def _end(self, x: Tensor) -> Tensor:
         x = self.Mixed_7c(self.Mixed_7b(self.Mixed_7a(x)))
-        return self.fc(self.dropout(x.mean((2, 3))))
+        out: Tensor = self.fc(self.dropout(x.mean((2, 3))))
+        return out
 
 
 class _Conv(nn.Module):
@@ -191,4 +193,5 @@ class _Auxiliary(nn.Module):
         self.fc = nn.Linear(768, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc(self.conv1(self.conv0(F.avg_pool2d(x, 5, 3))).mean((2, 3)))
+        out: Tensor = self.fc(self.conv1(self.conv0(F.avg_pool2d(x, 5, 3))).mean((2, 3)))
+        return out

@@ -27,4 +27,5 @@ class Plain(nn.Module):
         self.out_features = inside
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.dropout(self.body(x).amax((2, 3)))
+        out: Tensor = self.dropout(self.body(x).amax((2, 3)))
+        return out

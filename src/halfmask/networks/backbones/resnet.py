@@ -48,7 +48,8 @@ class ResNet(nn.Module):
         x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, 1)
         for stage in range(1, 5):
             x = self.get_submodule(f"layer{stage}")(x)
-        return self.fc(x.mean((2, 3)))
+        out: Tensor = self.fc(x.mean((2, 3)))
+        return out
 
 
 class _Block(nn.Module):

@@ -29,7 +29,8 @@ class Separable(nn.Module):
         self.out_features = inside
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.dropout(self.body(F.relu(self.stem(x))).mean((2, 3)))
+        out: Tensor = self.dropout(self.body(F.relu(self.stem(x))).mean((2, 3)))
+        return out
 
 
 def _pair(inside: int, out: int) -> nn.Sequential:

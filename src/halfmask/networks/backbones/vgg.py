@@ -46,4 +46,5 @@ class VGG16(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.classifier(self.avgpool(self.features(x)).flatten(1))
+        out: Tensor = self.classifier(self.avgpool(self.features(x)).flatten(1))
+        return out

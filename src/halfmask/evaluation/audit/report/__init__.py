@@ -6,7 +6,8 @@ Needs ``halfmask[train]`` (jinja2, matplotlib), which is imported when a page is
 
 from .images import Picture
 from .page import render
-from .verdict import Finding, findings
+from .scale import Finding
+from .verdict import findings
 from .writing import write
 
 __all__ = ["Finding", "Picture", "findings", "render", "write"]
