@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 #: Chunks about colour, not about the person or the camera; they go with the samples.
-COLOUR_CHUNKS = (b"cHRM", b"gAMA", b"sRGB", b"cICP")
+COLOUR_CHUNKS = (b"cHRM", b"gAMA", b"sRGB", b"cICP", b"mDCV", b"cLLI")
 
 _COLOUR_TYPE = {1: 0, 2: 4, 3: 2, 4: 6}  # channels → colour type
 

@@ -26,7 +26,8 @@ class Result:
 
     ``faces`` are all that were found, largest first, each with its box, points, gender label and where that came from,
     its SFace match score and whether it was changed (:class:`~halfmask.protecting.stages.FaceResult`). ``timings``
-    are seconds by stage: read, detect, align, label, change, paste, score.
+    are seconds by stage: read, detect, align, label, change, paste, score. ``photo.notes`` say what hung on the file
+    and was dropped, such as a gain map, or that the file is damaged.
     """
 
     photo: Photo = field(repr=False)
