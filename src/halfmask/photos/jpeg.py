@@ -77,11 +77,11 @@ def parts(data: Any) -> list[str]:
             found.append("gain map")
         elif marker == 0xE2 and data[a : a + 4] == b"MPF\0":
             pictures = _mpf(bytes(data[a + 4 : b]))
-    tail = bytes(data[end : end + 4096]).lstrip(b"\0")
-    if "motion video" not in found and tail and (tail[4:8] == b"ftyp" or b"MotionPhoto_Data" in tail):
+    tail = bytes(data[end : end + 4096])
+    # A video follows at once, or under a name that Samsung also lists at the end of the file.
+    if b"ftyp" in tail[:64] or b"MotionPhoto_Data" in tail or b"MotionPhoto" in data[max(end, len(data) - 4096) :]:
         found.append("motion video")
-    if "motion video" not in found and data[max(end, len(data) - 4096) :].find(b"MotionPhoto") >= 0:
-        found.append("motion video")  # Samsung lists what it appended at the end of the file
+    tail = tail.lstrip(b"\0")
     others = pictures - 1 - sum(kind in found for kind in ("gain map", "depth map"))
     if others > 0 or (not found and tail[:3] == b"\xff\xd8\xff"):
         found.append("further picture")

@@ -97,6 +97,14 @@ def add(
     if mode == "CMYK":
         _add_cmyk(region, delta)
         return
+    band = max(1, (1 << 18) // max(1, region.shape[1]))  # so that the sum in floats is never as large as the face
+    for y in range(0, len(region), band):
+        _add_plain(region[y : y + band], mode, delta[y : y + band], key, transfer)
+
+
+def _add_plain(
+    region: Samples, mode: str, delta: NDArray[np.float32], key: tuple[int, ...] | None, transfer: int | None
+) -> None:
     top = np.float32(65535 if region.dtype == np.uint16 else 255)
     if gray(mode):
         change = (delta @ LUMA)[..., None]

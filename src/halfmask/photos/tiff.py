@@ -91,6 +91,8 @@ def directories(stream: IO[bytes]) -> list[Directory]:
     head = stream.read(16)
     order = "<" if head[:2] == b"II" else ">"
     big = struct.unpack_from(order + "H", head, 2)[0] == 43
+    if big and order == ">":
+        raise ValueError("it is a BigTIFF in big-endian order, which Pillow does not read")
     waiting = [(struct.unpack_from(order + ("Q" if big else "I"), head, 8 if big else 4)[0], False)]
     found: list[Directory] = []
     seen: set[int] = set()
@@ -142,12 +144,8 @@ def choose(found: list[Directory]) -> tuple[list[Directory], int, bool]:
     """
     raw = any(d.get(_PHOTOMETRIC, 1) in _RAW or _DNG in d.tags for d in found)
     full = [d for d in found if not d.reduced]
-    pages = [d for d in full if not d.sub] or full or found
-    largest = max((d for d in full or found), key=lambda d: d.size[0] * d.size[1])
-    if largest.sub:  # TIFF/EP: a thumbnail comes first and the photo hangs on it
-        pages = [d for d in pages if not _copy_of(d, largest)]
-        return [largest, *pages] if largest not in pages else pages, len(found) - 1 - len(pages), raw
-    kept = [d for d in pages if d is largest or not _copy_of(d, largest)]
+    largest = max(full or found, key=lambda d: d.size[0] * d.size[1])  # in TIFF/EP it hangs on a thumbnail
+    kept = [d for d in full or found if d is largest or not (d.sub or _copy_of(d, largest))]
     return kept, len(found) - len(kept), raw
 
 
