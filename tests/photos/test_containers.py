@@ -439,6 +439,13 @@ def test_exif_keeps_only_what_is_on_the_list() -> None:
     assert Image.open(io.BytesIO(out)).getexif().get_ifd(0x8769)[0x9003] == "2020:01:02 03:04:05"
 
 
+def test_apples_gain_map_is_known_by_its_own_header() -> None:
+    packet = xmp("h:HDRGainMapVersion='65536'/>", h="http://ns.apple.com/HDRGainMap/1.0/")
+    gain = encoded(Image.fromarray(smooth()).convert("L"), "JPEG", xmp=packet)
+    before = read(encoded(Image.fromarray(smooth()), "JPEG") + gain)
+    assert ["gain map" in note for note in before.notes] == [True]
+
+
 def test_multi_picture_jpeg_is_told_and_only_the_main_picture_kept() -> None:
     frames = [Image.fromarray(smooth()), Image.fromarray(smooth()[::-1])]
     before = read(encoded(frames[0], "MPO", save_all=True, append_images=frames[1:]))

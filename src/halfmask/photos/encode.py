@@ -172,7 +172,7 @@ def encode(
     if target == "TIFF" and mode in ("RGB;16", "RGBA;16"):
         compress = source != "TIFF" or traits.compression != "raw"
         return tiff.encode16(pixels, compress=compress, icc=traits.icc, dpi=traits.dpi, exif=exif, xmp=xmp)
-    if target == "HEIF" and mode in ("RGB;16", "RGBA;16", "LA;16", "I;16"):
+    if target == "HEIF" and traits.bits and samples.depth(mode) == 16:
         return _heif(pixels, mode, traits, quality, _common(traits, traits.icc, keep_metadata))
 
     image, fitted = _fit(pixels, mode, palette, traits.key, target)
@@ -263,7 +263,7 @@ def _heif(pixels: Samples, mode: str, traits: Traits, quality: int | None, optio
     options.pop("dpi", None)
     bits = 8
     if samples.depth(mode) == 16:
-        bits = options["bit_depth"] = traits.bits if traits.bits in (10, 12) else 12
+        bits = options["bit_depth"] = traits.bits or 8
     if traits.cicp:
         # Matrix 0 is RGB itself, which has no subsampled colours; 2 is unspecified.
         matrix = traits.cicp[2] if traits.cicp[2] in (1, 5, 6, 9) else 6

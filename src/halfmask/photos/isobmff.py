@@ -145,12 +145,16 @@ def _with_tiles(primary: int | None, references: list[tuple[bytes, int, list[int
     """The main picture and what it is put together from."""
     if primary is None:
         return []
-    main = [primary]
-    for number in main:
-        for kind, source, targets in references:
-            if kind == b"dimg" and source == number:
-                main += [target for target in targets if target not in main]
-    return main
+    tiles: dict[int, list[int]] = {}
+    for kind, source, targets in references:
+        if kind == b"dimg":
+            tiles.setdefault(source, []).extend(targets)
+    main, waiting = {primary}, [primary]
+    while waiting:
+        fresh = set(tiles.get(waiting.pop(), ())) - main
+        main |= fresh
+        waiting += fresh
+    return [primary, *sorted(main - {primary})]
 
 
 def _parts(

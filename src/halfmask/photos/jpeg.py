@@ -81,6 +81,8 @@ def parts(data: Any) -> list[str]:
     # A video follows at once, or under a name that Samsung also lists at the end of the file.
     if b"ftyp" in tail[:64] or b"MotionPhoto_Data" in tail or b"MotionPhoto" in data[max(end, len(data) - 4096) :]:
         found.append("motion video")
+    if _GAIN_MAP.search(tail):  # Apple's says so in its own header only
+        found.append("gain map")
     tail = tail.lstrip(b"\0")
     others = pictures - 1 - sum(kind in found for kind in ("gain map", "depth map"))
     if others > 0 or (not found and tail[:3] == b"\xff\xd8\xff"):

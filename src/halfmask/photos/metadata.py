@@ -154,7 +154,7 @@ def kept_xmp(image: Image.Image) -> bytes | None:
 
 
 def _rewritten(packet: bytes) -> bytes | None:
-    text = re.sub(rb"<\?.*?\?>|<!DOCTYPE.*?>", b"", packet.strip(b"\0 \r\n\t\xef\xbb\xbf"), flags=re.DOTALL)
+    text = re.sub(rb"\A<\?xml\s[^>]*>", b"", packet.strip(b"\0 \r\n\t\xef\xbb\xbf"))
     # Some writers leave out to declare the usual prefixes.
     usual = {"rdf": _RDF, "x": _META, **{prefix: space for prefix, (space, _) in _KEPT_XMP.items()}}
     declared = "".join(f" xmlns:{prefix}='{space}'" for prefix, space in (usual | _UNDECLARED).items()).encode()

@@ -116,7 +116,7 @@ def _read(stream: IO[bytes], order: str, big: bool, into: Directory) -> int:
     stream.seek(into.offset)
     try:
         (count,) = struct.unpack(order + ("Q" if big else "H"), stream.read(8 if big else 2))
-        if count > 65535:
+        if count > 4096:
             raise ValueError(f"a directory of {count} entries")
         block = stream.read(count * entry)
         (following,) = struct.unpack(order + word, stream.read(wide).rjust(wide, b"\0"))
@@ -143,6 +143,8 @@ def choose(found: list[Directory]) -> tuple[list[Directory], int, bool]:
     thumbnail or a small copy beside the largest.
     """
     raw = any(d.get(_PHOTOMETRIC, 1) in _RAW or _DNG in d.tags for d in found)
+    if not found:
+        raise ValueError("it holds no picture")
     full = [d for d in found if not d.reduced]
     largest = max(full or found, key=lambda d: d.size[0] * d.size[1])  # in TIFF/EP it hangs on a thumbnail
     kept = [d for d in full or found if d is largest or not (d.sub or _copy_of(d, largest))]
