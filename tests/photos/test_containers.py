@@ -486,6 +486,15 @@ def test_a_jpeg_that_is_cut_is_refused(options: dict[str, Any], rng: np.random.G
             read(data[:cut])
 
 
+@pytest.mark.parametrize("options", VARIANTS)
+def test_a_cut_jpeg_that_is_filled_up_with_zeros_is_refused(options: dict[str, Any], rng: np.random.Generator) -> None:
+    noisy = (smooth().astype(int) + rng.integers(-20, 20, (*SIZE[::-1], 3))).clip(0, 255).astype(np.uint8)
+    data = encoded(Image.fromarray(noisy), "JPEG", quality=80, **options)
+    with pytest.raises(PhotoError, match="cut short"):
+        read(data[: len(data) * 3 // 4] + bytes(len(data)))
+    np.testing.assert_array_equal(read(data[:-2] + bytes(100)).samples, read(data).samples)
+
+
 # --- JPEG: large ones ---
 
 

@@ -123,6 +123,8 @@ def without_end(data: bytes, decode: Callable[[bytes], np.ndarray[Any, Any]]) ->
     """
     if _scans_missing(data):
         return None
+    if data.endswith(b"\0\0"):  # a download that stopped, in a file that had its size before: zeros decode as well
+        data = data.rstrip(b"\0")
     data = data.rstrip(b"\xff")
     rng = np.random.default_rng(0)
     last = max(data.rfind(bytes((0xFF, 0xD0 + i))) for i in range(8))
