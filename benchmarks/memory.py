@@ -1,6 +1,6 @@
 """Peak memory of ``halfmask protect`` on a large JPEG, made here of a small one: docs/formats.md quotes it.
 
-    python benchmarks/memory.py examples/astronaut.jpg --megapixels 200
+python benchmarks/memory.py examples/astronaut.jpg --megapixels 200
 """
 
 from __future__ import annotations

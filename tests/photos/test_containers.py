@@ -474,6 +474,14 @@ def test_a_jpeg_that_only_lacks_its_end_marker_is_read_with_a_warning(options: d
         np.testing.assert_array_equal(one.samples, whole.samples)
 
 
+def test_a_png_that_only_lacks_its_end_is_read_with_a_warning() -> None:
+    data = encoded(Image.fromarray(smooth()), "PNG")
+    assert read(data).notes == ()
+    one = read(data[:-12])
+    assert one.notes[0].startswith(DAMAGED)
+    np.testing.assert_array_equal(one.samples, smooth())
+
+
 @pytest.mark.parametrize("options", VARIANTS)
 def test_a_jpeg_that_is_cut_is_refused(options: dict[str, Any], rng: np.random.Generator) -> None:
     noisy = (smooth().astype(int) + rng.integers(-20, 20, (*SIZE[::-1], 3))).clip(0, 255).astype(np.uint8)

@@ -67,7 +67,9 @@ care = _several(
     click.option(
         "--format", "format_", metavar="NAME", help="Picture format to write, such as png.  [default: the photo's]"
     ),
-    click.option("--quality", type=click.IntRange(1, 100), help="For JPEG, WebP, HEIC.  [default: as the photo's]"),
+    click.option(
+        "--quality", type=click.IntRange(1, 100), help="For JPEG, WebP, HEIC, AVIF.  [default: as the photo's]"
+    ),
     click.option(
         "--keep-metadata", is_flag=True, help="Keep EXIF with its place and time, and XMP. They are dropped else."
     ),

@@ -187,8 +187,8 @@ class Photo:
         """Write the photo to a path or a binary stream.
 
         ``format`` is a name or suffix ("png", "jpg"); None takes the one that the path's suffix names, else the
-        photo's own, else PNG. ``quality``, 1 to 100, is for JPEG, WebP and HEIC; None keeps a JPEG's own tables and a
-        lossless WebP lossless. ``keep_metadata`` keeps EXIF and XMP, upright and without previews. What a format
+        photo's own, else PNG. ``quality``, 1 to 100, is for JPEG, WebP, HEIC and AVIF; None keeps a JPEG's own tables
+        and a lossless WebP lossless. ``keep_metadata`` keeps EXIF and XMP, upright and without previews. What a format
         cannot hold is converted: 16 bits to 8, alpha to white paper, a palette to RGB.
 
         A file is whole or absent (:func:`halfmask.storage.whole`). A folder, device, pipe or socket is refused.

@@ -41,6 +41,23 @@ def header(stream: IO[bytes]) -> tuple[int, tuple[tuple[bytes, bytes], ...]]:
     return bits, tuple(found)
 
 
+def ends(stream: IO[bytes]) -> bool:
+    """Whether a PNG has its last chunk.
+
+    >>> import io
+    >>> whole = encode16(np.zeros((2, 3), np.uint16))
+    >>> ends(io.BytesIO(whole)), ends(io.BytesIO(whole[:-12]))
+    (True, False)
+    """
+    stream.seek(len(SIGNATURE))
+    while len(head := stream.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", head)
+        if kind == b"IEND":
+            return True
+        stream.seek(length + 4, 1)
+    return False
+
+
 def chunk(kind: bytes, data: bytes) -> bytes:
     """One chunk as it stands in the file: length, type, data, CRC."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

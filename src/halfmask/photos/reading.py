@@ -39,6 +39,7 @@ __all__ = ["MAX_PIXELS", "SUFFIXES", "Change", "Photo", "format_of", "is_photo",
 #: Width times height above which a picture is refused unread: phones take 200 million, and 250 are 750 MB as RGB.
 MAX_PIXELS = 250_000_000
 
+_NO_END = f"{DAMAGED}the end marker of the file is missing, but every row of the picture is there"
 _KNOWN = "JPEG, PNG, TIFF, BMP, WebP, GIF, HEIC or AVIF"
 
 
@@ -148,6 +149,8 @@ def _from_png(stream: IO[bytes], format: str, name: str, max_pixels: int) -> Pho
     meaning = (cicp[0], cicp[1], cicp[2], bool(cicp[3])) if cicp else None
     _check_transfer(meaning, name)
     photo = _from_pil(image, format, name, bits, chunks, cicp=meaning)
+    if not png.ends(stream):
+        photo = replace(photo, notes=(_NO_END,))
     if bits == 16:
         return _with_16_bits(photo, _bytes_of(stream), metadata.orientation(image))
     if photo.mode == "L" and bits < 8 and photo.traits.key:
@@ -168,7 +171,7 @@ def _from_jpeg(stream: IO[bytes], format: str, name: str, max_pixels: int) -> Ph
                 f"{name} is damaged or cut short: its end marker is missing, and so are rows of its picture; expected "
                 "a whole JPEG. Copy it again from its source."
             )
-        notes = (f"{DAMAGED}the end marker of the file is missing, but every row of the picture is there", *notes)
+        notes = (_NO_END, *notes)
         data = whole
         stream = io.BytesIO(data)
     source, stream = stream, io.BytesIO(data)
