@@ -714,7 +714,7 @@ def test_bomb_is_refused_without_decoding(monkeypatch: pytest.MonkeyPatch) -> No
         raise AssertionError("decoded")
 
     monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", never)
-    with pytest.raises(PhotoError, match=r"20000 x 20000 = 400,000,000 pixels; the limit is 178,956,970.*--max-pixels"):
+    with pytest.raises(PhotoError, match=r"20000 x 20000 = 400,000,000 pixels; the limit is 250,000,000.*--max-pixels"):
         read(bomb)
     with pytest.raises(PhotoError, match=r"the limit is 99"):
         read(encoded(Image.new("L", (10, 10)), "PNG"), max_pixels=99)
@@ -748,12 +748,7 @@ def test_mpo_is_its_first_picture(rng: np.random.Generator) -> None:
     assert (out.format, getattr(out, "n_frames", 1)) == ("JPEG", 1)
 
 
-def test_deep_tiff_is_refused_not_flattened(rng: np.random.Generator) -> None:
-    tifffile = pytest.importorskip("tifffile", reason="needs tifffile to write a 16-bit colour TIFF")
-    out = io.BytesIO()
-    tifffile.imwrite(out, rng.integers(0, 65536, (30, 40, 3)).astype(np.uint16), photometric="rgb")
-    with pytest.raises(PhotoError, match=r"TIFF of 16 bits.*16-bit PNG"):
-        read(out.getvalue())
+def test_floating_point_tiff_is_refused_not_flattened() -> None:
     with pytest.raises(PhotoError, match="32 bits"):
         read(encoded(Image.new("F", SIZE), "TIFF"))
 

@@ -264,7 +264,7 @@ def test_bad_photos_are_named_and_do_not_stop_the_rest(run: Run, album: Path, tm
         "cut.jpg": "damaged or cut short",
         "text.jpg": "is not a picture that halfmask can read",
         "empty.jpg": "is empty (0 bytes)",
-        "bomb.png": "400,000,000 pixels; the limit is 178,956,970",
+        "bomb.png": "400,000,000 pixels; the limit is 250,000,000",
         "moving.gif": "an animation or several pages",
         "gone.jpg": "is a link to nothing",
     }.items():

@@ -43,7 +43,7 @@ def deidentify(
     Run it again after an interruption: outputs that are newer than their photo are not made again, whatever options
     they were made with, so give --overwrite after a change of options.
 
-    Exit code: 0 all done, 2 the request made no sense, 3 some failed, 130 interrupted.
+    Exit code: 0 all done, 2 the request made no sense, 3 some failed or were left out, 130 interrupted.
     """
     from ..protecting.options import Options
 

@@ -67,11 +67,13 @@ care = _several(
     click.option(
         "--format", "format_", metavar="NAME", help="Picture format to write, such as png.  [default: the photo's]"
     ),
-    click.option("--quality", type=click.IntRange(1, 100), help="For JPEG, WebP, HEIC.  [default: as the photo's]"),
+    click.option(
+        "--quality", type=click.IntRange(1, 100), help="For JPEG, WebP, HEIC, AVIF.  [default: as the photo's]"
+    ),
     click.option(
         "--keep-metadata", is_flag=True, help="Keep EXIF with its place and time, and XMP. They are dropped else."
     ),
-    click.option("--max-pixels", type=click.IntRange(1), help="Refuse larger photos.  [default: 178956970]"),
+    click.option("--max-pixels", type=click.IntRange(1), help="Refuse larger photos.  [default: 250000000]"),
     click.option("--overwrite", is_flag=True, help="Make outputs anew that are there already."),
     click.option("--dry-run", is_flag=True, help="Only say which file would become which."),
     click.option("--json", "json_", metavar="FILE", help="Write a report of every photo and face; - is stdout."),
@@ -149,7 +151,7 @@ def _dry_run(todo: Plan, overwrite: bool) -> int:
     from ..protecting.plan import already_there
 
     there = new = 0
-    problems = list(todo.problems)
+    problems = [*todo.problems, *todo.pictures]
     for job in todo.jobs:
         reason = None if overwrite else already_there(job)
         if reason:
@@ -163,7 +165,8 @@ def _dry_run(todo: Plan, overwrite: bool) -> int:
         click.echo(f"{name}: {reason}", err=True)
     click.echo(
         f"{new} photos would be protected, {there} are there already, "
-        f"other files ignored: {todo.ignored}; nothing was written"
+        + (f"pictures left out: {len(todo.pictures)}, " if todo.pictures else "")
+        + f"other files ignored: {todo.ignored}; nothing was written"
     )
     return 3 if problems else 0
 
@@ -225,14 +228,14 @@ def _one_stream(
                     sys.stdout.buffer.flush()
                 else:
                     pipeline.write(photo, job, options)
-                outcome = pipeline.written(job, options, faces, seconds)
+                outcome = pipeline.written(photo, job, options, faces, seconds)
         except Exception as error:
             outcome = pipeline.failed(job, error)
         summary.add(outcome)
         report.add(outcome)
         report.finish(summary)
-    if not quiet or summary.failures or summary.warnings:
-        _say(describe(summary, options, output, time.perf_counter() - began, quiet=quiet))
+    if text := describe(summary, options, output, time.perf_counter() - began, quiet=quiet):
+        _say(text)
     return 3 if summary.failures else 0
 
 
@@ -251,7 +254,7 @@ def _many(
     from ..protecting.report import Summary, describe
 
     known = read_labels(Path(labels), todo.jobs) if labels is not None else {}
-    summary = Summary(ignored=todo.ignored)
+    summary = Summary(ignored=todo.ignored, pictures=list(todo.pictures))
     for name, reason in todo.problems:
         summary.fail(name, reason)
     began = time.perf_counter()
@@ -263,9 +266,9 @@ def _many(
     text = describe(summary, options, str(todo.out), time.perf_counter() - began, quiet=quiet, stopped=stopped)
     if text:
         click.echo(text, err=err)
-    if not todo.jobs and not todo.problems:
+    if not todo.jobs and not todo.problems and not todo.pictures:
         click.echo("no photo was found: nothing was protected", err=True)
-    return 130 if stopped == "interrupted" else 3 if summary.failures or stopped else 0
+    return 130 if stopped == "interrupted" else 3 if summary.left or stopped else 0
 
 
 def _run(

@@ -44,7 +44,7 @@ _GUESSES = (
     help="attribute.onnx of a run of: halfmask train attribute.  [default: the one that halfmask brings]",
 )
 @click.option("--workers", type=click.IntRange(1, 256), help="Threads.  [default: one a core]")
-@click.option("--max-pixels", type=click.IntRange(1), help="Refuse larger photos.  [default: 178956970]")
+@click.option("--max-pixels", type=click.IntRange(1), help="Refuse larger photos.  [default: 250000000]")
 @click.option("--overwrite", is_flag=True, help="Make pictures anew that are there already.")
 @click.option("--quiet", "-q", is_flag=True, help="Say nothing but the predictions and what failed.")
 def predict(
@@ -153,12 +153,12 @@ def _jobs(
                     "--format picture"
                 )
         listing = plan.listed(paths)
-        return [(p.source, None) for p in listing.photos], list(listing.problems), listing.ignored, 0
+        return [(p.source, None) for p in listing.photos], [*listing.problems, *listing.pictures], listing.ignored, 0
     if output in (None, "-"):
         raise UsageError("pictures go into a folder; give -o FOLDER")
     todo = plan.plan(paths, str(output))
     jobs: _Jobs = []
-    problems, there = list(todo.problems), 0
+    problems, there = [*todo.problems, *todo.pictures], 0
     for job in todo.jobs:
         reason = None if overwrite else plan.already_there(job)
         if reason:

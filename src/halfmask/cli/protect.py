@@ -62,7 +62,7 @@ def protect(
     they were made with, so give --overwrite after a change of options. Unprotected copies, and outputs that are not
     newer than their photo, are made anew.
 
-    Exit code: 0 all done, 2 the request made no sense, 3 some failed, 130 interrupted.
+    Exit code: 0 all done, 2 the request made no sense, 3 some failed or were left out, 130 interrupted.
     """
     from ..protecting.options import Options
 

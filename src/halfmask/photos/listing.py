@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..errors import DataError, shown
 from .encode import SUFFIXES
+from .kinds import left_out
 
 #: What else data sets are published in. They are read there only, since a protected photo is written as it came.
 DATA_SET_SUFFIXES = frozenset({".ppm", ".pgm"})
@@ -18,11 +19,13 @@ DATA_SET_SUFFIXES = frozenset({".ppm", ".pgm"})
 class PhotoList:
     """What stands in a folder. ``photos`` maps the path within the folder, with "/", to the path.
 
-    ``others`` counts files that are hidden or no picture's by their name; ``problems`` are (path within the folder,
-    reason) of folders that cannot be listed and of photos that are links to nothing.
+    ``pictures`` are (path within the folder, reason) of the pictures among the rest: of a kind that is not read,
+    hidden, or without the suffix. ``others`` counts the files that are neither; ``problems`` are (path within the
+    folder, reason) of folders that cannot be listed and of photos that are links to nothing.
     """
 
     photos: dict[str, Path] = field(default_factory=dict)
+    pictures: list[tuple[str, str]] = field(default_factory=list)
     others: int = 0
     problems: list[tuple[str, str]] = field(default_factory=list)
 
@@ -46,7 +49,8 @@ def list_photos(root: Path, *, leave_out: Path | None = None, also: Iterable[str
     """Every photo at or below a folder, in the order of their names, a folder's own before those below it.
 
     Hidden names are left out, and what lies in the folder ``leave_out``. Linked folders are followed, each real folder
-    once, so loops end; a photo that is reached with and without a link goes by its real place. No file is opened.
+    once, so loops end; a photo that is reached with and without a link goes by its real place. No photo is opened; of
+    the other files the first bytes are read, to tell pictures that would go unprotected without a word.
     """
     listing = PhotoList()
     seen: set[tuple[int, int]] = set()
@@ -57,7 +61,11 @@ def list_photos(root: Path, *, leave_out: Path | None = None, also: Iterable[str
             path = Path(place, name)
             key = path.relative_to(root).as_posix()
             if name.startswith(".") or not is_photo(name, also):
-                listing.others += 1
+                reason = left_out(path, name) if path.is_file() else None
+                if reason:
+                    listing.pictures.append((key, reason))
+                else:
+                    listing.others += 1
             elif path.is_file():
                 listing.photos[key] = path
             else:

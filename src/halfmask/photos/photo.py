@@ -20,14 +20,19 @@ from .encode import SUFFIXES, Traits, format_of
 from .palette import Palette, recolour
 from .paste import Change, combine
 
+#: How a note begins that tells of a file which is not as it should be.
+DAMAGED = "DAMAGED: "
+
 
 @dataclass(frozen=True, eq=False)
 class Photo:
     """A picture in memory: upright, in the mode and depth of its file, and not to be modified.
 
-    ``samples`` is (H, W) or (H, W, C), uint8, uint16 for the 16-bit modes, bool for mode ``"1"``. ``mode`` is
-    Pillow's name or one of ``"LA;16"``, ``"RGB;16"``, ``"RGBA;16"``. ``format`` is one of ``JPEG PNG TIFF BMP WEBP
-    GIF HEIF``, None for pixels that came from no file. ``name`` is what messages call it.
+    ``stored`` is (H, W) or (H, W, C), uint8, uint16 for the 16-bit modes, bool for mode ``"1"``: the samples before the
+    ``patches``, each (x, y, samples of a box), took their places, so that a changed photo needs no second copy of all.
+    ``mode`` is Pillow's name or one of ``"LA;16"``, ``"RGB;16"``, ``"RGBA;16"``. ``format`` is one of ``JPEG PNG TIFF
+    BMP WEBP GIF HEIF AVIF``, None for pixels that came from no file. ``name`` is what messages call it. ``notes`` say
+    what was lost or put right in reading, each as words that go on from "1 photo: ".
 
     >>> photo = Photo(np.zeros((4, 6, 3), np.uint8), "RGB")
     >>> photo.mode, photo.width, photo.height, photo.bit_depth
@@ -37,22 +42,45 @@ class Photo:
     [0, 128, 128, 0, 0, 0]
     """
 
-    samples: NDArray[Any]
+    stored: NDArray[Any]
     mode: str
     format: str | None = None
     name: str = "the picture"
     palette: Palette | None = None
     traits: Traits = field(default_factory=Traits, repr=False)
+    patches: tuple[tuple[int, int, NDArray[Any]], ...] = field(default=(), repr=False)
+    notes: tuple[str, ...] = ()
+
+    @cached_property
+    def samples(self) -> NDArray[Any]:
+        """All samples, read-only; of a changed photo a copy, so ask for a :meth:`region` where that is enough."""
+        if not self.patches:
+            return self.stored
+        samples = self.region((0, 0, self.width, self.height))
+        samples.setflags(write=False)
+        return samples
+
+    def region(self, box: tuple[int, int, int, int]) -> NDArray[Any]:
+        """A copy of the samples in a box (x0, y0, x1, y1), x1 and y1 exclusive, inside the photo."""
+        x0, y0, x1, y1 = box
+        region = self.stored[y0:y1, x0:x1].copy()
+        for x, y, patch in self.patches:
+            left, top = max(x0, x), max(y0, y)
+            right, bottom = min(x1, x + patch.shape[1]), min(y1, y + patch.shape[0])
+            if left < right and top < bottom:
+                part = patch[top - y : bottom - y, left - x : right - x]
+                region[top - y0 : bottom - y0, left - x0 : right - x0] = part
+        return region
 
     @property
     def width(self) -> int:
         """Pixels across, after the orientation was applied."""
-        return int(self.samples.shape[1])
+        return int(self.stored.shape[1])
 
     @property
     def height(self) -> int:
         """Pixels down, after the orientation was applied."""
-        return int(self.samples.shape[0])
+        return int(self.stored.shape[0])
 
     @property
     def bit_depth(self) -> int:
@@ -61,8 +89,11 @@ class Photo:
 
     @cached_property
     def pixels(self) -> NDArray[np.uint8]:
-        """The colours as 8-bit RGB, uint8 (H, W, 3), read-only; for an RGB photo these are the samples, not a copy."""
-        pixels = samples.to_rgb8(self.samples, self.mode, self.palette)
+        """The colours as 8-bit RGB, uint8 (H, W, 3), read-only; for an RGB photo these are the samples, not a copy.
+
+        A PQ or HLG photo is given as an ordinary screen shows it (:mod:`~halfmask.photos.tones`).
+        """
+        pixels = samples.to_rgb8(self.samples, self.mode, self.palette, self.traits.transfer)
         pixels.setflags(write=False)
         return pixels
 
@@ -81,16 +112,18 @@ class Photo:
                 )
         if not disjoint:
             return self
-        changed = self.samples.copy()
-        palette = self.palette
-        if palette is not None:
-            palette = recolour(changed if changed.ndim == 2 else changed[..., 0], palette, disjoint)
-        else:
-            for change in disjoint:
-                x0, y0, x1, y1 = change.box
-                samples.add(changed[y0:y1, x0:x1], self.mode, change.delta, self.traits.key)
-        changed.setflags(write=False)
-        return replace(self, samples=changed, palette=palette)
+        if self.palette is not None:
+            changed = self.samples.copy()
+            palette = recolour(changed if changed.ndim == 2 else changed[..., 0], self.palette, disjoint)
+            changed.setflags(write=False)
+            return replace(self, stored=changed, palette=palette, patches=())
+        after = self
+        for change in disjoint:
+            region = after.region(change.box)
+            samples.add(region, self.mode, change.delta, self.traits.key, self.traits.transfer)
+            region.setflags(write=False)
+            after = replace(after, patches=(*after.patches, (*change.box[:2], region)))
+        return after
 
     def to_array(self) -> NDArray[Any]:
         """A fresh array, (H, W) gray, (H, W, 2) gray and alpha, (H, W, 3) RGB or (H, W, 4) RGBA, uint8 or uint16.
@@ -127,15 +160,22 @@ class Photo:
         """The whole file as bytes; arguments and errors as in :meth:`save`."""
         target = format_of(format) if format else self.format or "PNG"
         try:
-            return encode.encode(
-                self.samples, self.mode, self.palette, self.traits,
-                source=self.format, target=target, quality=quality, keep_metadata=keep_metadata,
-            )  # fmt: skip
+            options: dict[str, Any] = {
+                "source": self.format, "target": target, "quality": quality, "keep_metadata": keep_metadata,
+            }  # fmt: skip
+            if target == "JPEG" and self.mode in ("L", "RGB") and self.width * self.height >= encode.LARGE:
+                size = (self.width, self.height)
+                if data := encode.large_jpeg(self._rows, size, self.mode, self.traits, **options):
+                    return data
+            return encode.encode(self.samples, self.mode, self.palette, self.traits, **options)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
             raise PhotoError(
                 f"{self.name} ({self.width} x {self.height}, {self.mode}) cannot be written as {target}: {error}. "
                 "Try another format, such as png."
             ) from error
+
+    def _rows(self, y0: int, y1: int) -> Image.Image:
+        return encode.to_pil(self.region((0, y0, self.width, y1)), self.mode, None)
 
     def save(
         self,
@@ -148,8 +188,8 @@ class Photo:
         """Write the photo to a path or a binary stream.
 
         ``format`` is a name or suffix ("png", "jpg"); None takes the one that the path's suffix names, else the
-        photo's own, else PNG. ``quality``, 1 to 100, is for JPEG, WebP and HEIC; None keeps a JPEG's own tables and a
-        lossless WebP lossless. ``keep_metadata`` keeps EXIF and XMP, upright and without previews. What a format
+        photo's own, else PNG. ``quality``, 1 to 100, is for JPEG, WebP, HEIC and AVIF; None keeps a JPEG's own tables
+        and a lossless WebP lossless. ``keep_metadata`` keeps EXIF and XMP, upright and without previews. What a format
         cannot hold is converted: 16 bits to 8, alpha to white paper, a palette to RGB.
 
         A file is whole or absent (:func:`halfmask.storage.whole`). A folder, device, pipe or socket is refused.

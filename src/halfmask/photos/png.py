@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 #: Chunks about colour, not about the person or the camera; they go with the samples.
-COLOUR_CHUNKS = (b"cHRM", b"gAMA", b"sRGB", b"cICP")
+COLOUR_CHUNKS = (b"cHRM", b"gAMA", b"sRGB", b"cICP", b"mDCV", b"cLLI")
 
 _COLOUR_TYPE = {1: 0, 2: 4, 3: 2, 4: 6}  # channels → colour type
 
@@ -39,6 +39,23 @@ def header(stream: IO[bytes]) -> tuple[int, tuple[tuple[bytes, bytes], ...]]:
         else:
             stream.seek(length + 4, 1)
     return bits, tuple(found)
+
+
+def ends(stream: IO[bytes]) -> bool:
+    """Whether a PNG has its last chunk.
+
+    >>> import io
+    >>> whole = encode16(np.zeros((2, 3), np.uint16))
+    >>> ends(io.BytesIO(whole)), ends(io.BytesIO(whole[:-12]))
+    (True, False)
+    """
+    stream.seek(len(SIGNATURE))
+    while len(head := stream.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", head)
+        if kind == b"IEND":
+            return True
+        stream.seek(length + 4, 1)
+    return False
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from . import tones
 from .palette import Palette
 
 Pixels = NDArray[np.uint8]
@@ -52,26 +53,36 @@ def to8(samples: Samples) -> Pixels:
     return np.where(samples, np.uint8(255), np.uint8(0)) if samples.dtype == bool else samples
 
 
-def to_rgb8(samples: Samples, mode: str, palette: Palette | None) -> Pixels:
-    """The colours as 8-bit RGB (H, W, 3), alpha left off; no copy where the samples are that already."""
+def to_rgb8(samples: Samples, mode: str, palette: Palette | None, transfer: int | None = None) -> Pixels:
+    """The colours as 8-bit RGB (H, W, 3), alpha left off; no copy where the samples are that already.
+
+    ``transfer`` is 16 for PQ and 18 for HLG, None for pictures that are shown as they are.
+    """
     if palette is not None:
         return palette.colours[samples if samples.ndim == 2 else samples[..., 0]]
     if mode == "CMYK":
         ink = 255 - samples[..., :3].astype(np.uint16)
         return ((ink * (255 - samples[..., 3:].astype(np.uint16)) + 127) // 255).astype(np.uint8)
-    shown = to8(samples)
+    shown = to8(samples) if transfer is None else tones.shown(samples, transfer)
     if gray(mode):
         return np.repeat(shown[..., None] if shown.ndim == 2 else shown[..., :1], 3, axis=2)
     return np.ascontiguousarray(shown[..., :3])
 
 
-def add(region: Samples, mode: str, delta: NDArray[np.float32], key: tuple[int, ...] | None = None) -> None:
+def add(
+    region: Samples,
+    mode: str,
+    delta: NDArray[np.float32],
+    key: tuple[int, ...] | None = None,
+    transfer: int | None = None,
+) -> None:
     """Add a change to samples in place, rounded to nearest and clipped. Not for palette pictures.
 
     ``region`` is a view (h, w[, C]) into a picture, ``delta`` float32 (h, w, 3) in units of full scale. Gray takes
     the change's luma, alpha stays, CMYK is reached by the inks first and by less black only where they do not
     suffice. In a bilevel picture the change is dithered. Samples whose delta is 0 stay bit-identical. ``key`` is the
     colour that a PNG declares to be transparent: pixels of that colour stay, and no other pixel becomes it.
+    ``transfer`` is that of :func:`to_rgb8`: the change is added to what is seen.
 
     >>> picture = np.array([[10, 250]], np.uint8)
     >>> add(picture, "L", np.full((1, 2, 3), 0.1, np.float32))
@@ -86,6 +97,14 @@ def add(region: Samples, mode: str, delta: NDArray[np.float32], key: tuple[int, 
     if mode == "CMYK":
         _add_cmyk(region, delta)
         return
+    band = max(1, (1 << 18) // max(1, region.shape[1]))  # so that the sum in floats is never as large as the face
+    for y in range(0, len(region), band):
+        _add_plain(region[y : y + band], mode, delta[y : y + band], key, transfer)
+
+
+def _add_plain(
+    region: Samples, mode: str, delta: NDArray[np.float32], key: tuple[int, ...] | None, transfer: int | None
+) -> None:
     top = np.float32(65535 if region.dtype == np.uint16 else 255)
     if gray(mode):
         change = (delta @ LUMA)[..., None]
@@ -93,8 +112,11 @@ def add(region: Samples, mode: str, delta: NDArray[np.float32], key: tuple[int, 
     else:
         change = delta
         colour = region[..., :3]
-    result = change * top
-    result += colour
+    if transfer is None:
+        result = change * top
+        result += colour
+    else:
+        result = np.asarray(tones.add(colour, change, transfer), np.float32)
     np.rint(result, out=result)
     np.clip(result, 0, top, out=result)
     if key is not None:

@@ -108,9 +108,11 @@ def captioned(photo: Photo, faces: Sequence[Prediction]) -> Photo:
     pixels: NDArray[np.uint8] = np.asarray(image)
     if alpha is not None:
         pixels = np.dstack([pixels, np.maximum(alpha, np.asarray(drawn))])
-    # a gray or CMYK profile describes other colours, and a transparent colour might be that of a frame
-    traits = replace(photo.traits, key=None) if photo.mode in ("RGB", "RGBA") else Traits(dpi=photo.traits.dpi)
-    return replace(photo, samples=pixels, mode="RGB" if alpha is None else "RGBA", palette=None, traits=traits)
+    # a gray, CMYK or HDR profile describes other colours, and a transparent colour might be that of a frame
+    same = photo.mode in ("RGB", "RGBA") and photo.traits.transfer is None
+    traits = replace(photo.traits, key=None) if same else Traits(dpi=photo.traits.dpi)
+    mode = "RGB" if alpha is None else "RGBA"
+    return replace(photo, stored=pixels, patches=(), mode=mode, palette=None, traits=traits)
 
 
 def _frame(box: tuple[float, float, float, float], width: int, height: int) -> Box:

@@ -27,7 +27,8 @@ class Result:
     ``faces`` are all that were found, largest first, each with its box, points, gender label and where that came from,
     its SFace match score and whether it was changed (:class:`~halfmask.protecting.stages.FaceResult`). ``timings``
     are seconds by stage: read, detect, align, label, change, paste, score. ``notes`` is what the method has to say of
-    the options that were given, such as that hiding age is experimental.
+    the options that were given, such as that hiding age is experimental; ``photo.notes`` say what hung on the file and
+    was dropped, such as a gain map, or that the file is damaged.
     """
 
     photo: Photo = field(repr=False)

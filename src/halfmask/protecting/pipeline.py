@@ -44,7 +44,8 @@ PROTECTED, COPIED, SKIPPED, THERE, FAILED = (
 class Outcome:
     """What became of one photo. ``status`` is one of the five above; ``fatal`` says that no other will fare better.
 
-    ``warning`` tells of a protected photo that some of its faces are not.
+    ``warning`` tells of a protected photo that some of its faces are not; ``notes`` what was lost or put right
+    (:attr:`halfmask.photos.photo.Photo.notes`).
     """
 
     job: Job
@@ -52,6 +53,7 @@ class Outcome:
     faces: tuple[FaceResult, ...] = ()
     reason: str | None = None
     warning: str | None = None
+    notes: tuple[str, ...] = ()
     fatal: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -179,14 +181,17 @@ def _finish(stages: Stages, job: Job, prepared: Prepared, changed: Changed) -> O
         return Outcome(job, SKIPPED, seconds=prepared.seconds)
     after, faces = stages.finish(prepared, changed)
     write(after, job, options, copied=not faces)
-    return written(job, options, faces, prepared.seconds)
+    return written(after, job, options, faces, prepared.seconds)
 
 
-def written(job: Job, options: Options, faces: tuple[FaceResult, ...], seconds: dict[str, float]) -> Outcome:
+def written(
+    photo: Photo, job: Job, options: Options, faces: tuple[FaceResult, ...], seconds: dict[str, float]
+) -> Outcome:
     """The outcome of a photo that was written; faces that were to be changed but took no change are warned of."""
     left = sum(not face.changed for face in faces) if options.faces == "all" else 0
     warning = f"{left} of {len(faces)} faces could not be changed and are UNPROTECTED" if left else None
-    return Outcome(job, PROTECTED if faces else COPIED, faces, warning=warning, seconds=seconds)
+    status = PROTECTED if faces else COPIED
+    return Outcome(job, status, faces, warning=warning, notes=photo.notes, seconds=seconds)
 
 
 def write(photo: Photo, job: Job, options: Options, *, copied: bool = False) -> None:

@@ -29,14 +29,15 @@ class Job:
 class Plan:
     """All that is to be done. ``out`` is the output file or folder as it was given.
 
-    ``ignored`` counts files in input folders whose names are no picture's, or hidden; ``problems`` are (name, reason)
-    of what could not even be listed.
+    ``ignored`` counts files in input folders that are no pictures; ``problems`` are (name, reason) of what could not
+    even be listed, ``pictures`` those of the pictures that are left out (:class:`~halfmask.photos.listing.PhotoList`).
     """
 
     jobs: tuple[Job, ...]
     out: Path
     ignored: int
     problems: tuple[tuple[str, str], ...]
+    pictures: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +55,12 @@ class Listed:
 
 @dataclass(frozen=True)
 class Listing:
-    """All photos of some inputs; ``ignored`` and ``problems`` as in :class:`Plan`."""
+    """All photos of some inputs; ``ignored``, ``problems`` and ``pictures`` as in :class:`Plan`."""
 
     photos: tuple[Listed, ...]
     ignored: int
     problems: tuple[tuple[str, str], ...]
+    pictures: tuple[tuple[str, str], ...]
 
 
 def listed(inputs: Sequence[Path]) -> Listing:
@@ -107,7 +109,7 @@ def plan(inputs: Sequence[Path], output: str | Path, *, format: str | None = Non
         Job(p.source, out / p.place.with_name(_renamed(p.place.name, wanted)), p.name, wanted) for p in listing.photos
     ]
     _refuse_clashes(jobs)
-    return Plan(tuple(jobs), out, listing.ignored, listing.problems)
+    return Plan(tuple(jobs), out, listing.ignored, listing.problems, listing.pictures)
 
 
 def output_format(out: Path, format: str | None = None) -> str:
@@ -146,6 +148,7 @@ def _list(inputs: Sequence[Path], out: Path | None) -> Listing:
 
     photos: list[Listed] = []
     problems: list[tuple[str, str]] = []
+    pictures: list[tuple[str, str]] = []
     ignored = 0
     for path in inputs:
         if path.is_file():
@@ -155,8 +158,9 @@ def _list(inputs: Sequence[Path], out: Path | None) -> Listing:
         inside = list_photos(path, leave_out=out)
         photos += [Listed(photo, name, Path(own, name)) for name, photo in inside.photos.items()]
         problems += [(shown(path / name), reason) for name, reason in inside.problems]
+        pictures += [(shown(path / name), reason) for name, reason in inside.pictures]
         ignored += inside.others
-    return Listing(tuple(photos), ignored, tuple(problems))
+    return Listing(tuple(photos), ignored, tuple(problems), tuple(pictures))
 
 
 def _place(path: Path) -> Path:

@@ -16,6 +16,7 @@ from ..errors import HalfmaskError, UsageError, count, shown
 from ..methods.choice import IDENTITY
 from ..methods.match import SAME_PERSON
 from ..photos.listing import is_photo
+from ..photos.photo import DAMAGED
 from ..storage import not_replaceable, whole
 from . import pipeline
 from .options import Options
@@ -31,6 +32,8 @@ class Summary:
 
     ``matches`` are the number, sum, lowest and highest of SFace's scores, ``matched`` (name, scores) of the first.
     ``warnings`` counts photos with faces that took no change, ``warned`` are (name, what) of the first of them.
+    ``ignored`` counts files that are no pictures; ``pictures`` are (name, why) of those that are, left out.
+    ``notes`` says of what was lost or put right on the way how many photos it was, and names the first of them.
     """
 
     photos: dict[str, int] = field(default_factory=dict)
@@ -45,6 +48,8 @@ class Summary:
     failures: int = 0
     reasons: list[tuple[str, str]] = field(default_factory=list)
     ignored: int = 0
+    pictures: list[tuple[str, str]] = field(default_factory=list)
+    notes: dict[str, tuple[int, list[str]]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
     def add(self, outcome: Outcome) -> None:
@@ -64,12 +69,20 @@ class Summary:
             self.matched.append((shown(outcome.job.source), scores))
         if outcome.status in (pipeline.SKIPPED, pipeline.COPIED) and len(self.without) < _NAMED:
             self.without.append(shown(outcome.job.source))
+        for note in outcome.notes:
+            count, names = self.notes.get(note, (0, []))
+            self.notes[note] = count + 1, names if len(names) >= _NAMED else [*names, shown(outcome.job.source)]
         if outcome.warning:
             self.warnings += 1
             if len(self.warned) < _NAMED:
                 self.warned.append((shown(outcome.job.source), outcome.warning))
         if outcome.status == pipeline.FAILED:
             self.fail(shown(outcome.job.source), outcome.reason or "no reason given")
+
+    @property
+    def left(self) -> bool:
+        """Whether something that was given is not protected: it failed, or is a picture that is not read."""
+        return bool(self.failures or self.pictures)
 
     def fail(self, name: str, reason: str) -> None:
         """Count a failure; the first ones are kept with their reason."""
@@ -112,13 +125,20 @@ def describe(
         if there:
             lines.append(f"{count(there, 'photo')} already there, not made again (--overwrite makes them anew)")
         if summary.ignored:
-            lines.append(f"{count(summary.ignored, 'other file')} ignored")
+            lines.append(f"{count(summary.ignored, 'other file')} ignored, none of them a picture")
+    for note, (number, named) in summary.notes.items():
+        if note.startswith(DAMAGED) or not quiet:
+            lines.append(f"{'WARNING: ' * note.startswith(DAMAGED)}{count(number, 'photo')}: {note}:")
+            lines += _listed(named, number)
     if summary.warnings:
         lines.append(f"WARNING: {count(summary.warnings, 'photo')} protected only in part:")
         lines += _listed([f"{name}: {what}" for name, what in summary.warned], summary.warnings)
     if summary.failures:
         lines.append(f"{summary.failures} failed:")
         lines += _listed([f"{name}: {reason}" for name, reason in summary.reasons], summary.failures)
+    if summary.pictures:
+        lines.append(f"{count(len(summary.pictures), 'picture')} NOT PROTECTED, left out and not written:")
+        lines += _listed([f"{name} {why}" for name, why in summary.pictures[:_NAMED]], len(summary.pictures))
     if stopped:
         lines.append(f"stopped early: {stopped}. What is written is whole; the same line again does the rest")
     return "\n".join(lines)
@@ -153,7 +173,8 @@ class Report:
     """A JSON report, written photo by photo so that it never stands in memory, and whole when it is there.
 
     An object: ``version``, ``options``, ``notes``, ``photos`` (``file``, ``output``, ``status``, ``reason``,
-    ``warning``, ``seconds``, ``faces``), ``summary``. ``target`` is a path, "-" for stdout, None for no report.
+    ``warning``, ``notes``, ``seconds``, ``faces``), ``summary``, whose ``pictures`` are those that were left out.
+    ``target`` is a path, "-" for stdout, None for no report.
 
     Raises :class:`~halfmask.errors.UsageError` at once for a target that cannot be a report: an empty name, a
     picture's name, a folder, device or pipe. :class:`~halfmask.errors.HalfmaskError` says that writing failed later.
@@ -195,6 +216,7 @@ class Report:
             "status": outcome.status,
             "reason": outcome.reason,
             "warning": outcome.warning,
+            "notes": list(outcome.notes),
             "seconds": {stage: round(seconds, 4) for stage, seconds in outcome.seconds.items()},
             "faces": [_face(face) for face in outcome.faces],
         }
@@ -210,6 +232,8 @@ class Report:
         figures.pop("matched")
         figures.pop("without")
         figures["reasons"] = [f"{name}: {reason}" for name, reason in summary.reasons]
+        figures["pictures"] = [{"file": name, "reason": why} for name, why in summary.pictures]
+        figures["notes"] = {note: number for note, (number, _) in summary.notes.items()}
         figures["warned"] = [f"{name}: {what}" for name, what in summary.warned]
         self._write('\n], "summary": ' + json.dumps(figures) + "}\n")
         if self._stream and self._file:

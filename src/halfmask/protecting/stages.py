@@ -234,8 +234,8 @@ class Stages:
 
 def _differs(before: Photo, after: Photo, box: tuple[int, int, int, int]) -> bool:
     x0, y0, x1, y1 = box
-    one, two = (p.samples if p.palette is None else p.pixels for p in (before, after))
-    return not np.array_equal(one[y0:y1, x0:x1], two[y0:y1, x0:x1])
+    one, two = (p.region(box) if p.palette is None else p.pixels[y0:y1, x0:x1] for p in (before, after))
+    return not np.array_equal(one, two)
 
 
 @contextmanager
