@@ -150,3 +150,13 @@ def test_key_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_an_empty_secret_is_refused(run: Path, name: str, empty: str) -> None:
     with pytest.raises(UsageError, match=f"{name} is empty; give a text, or leave it out"):
         made(run, **{name: empty})
+
+
+def test_what_has_to_be_told_is_told() -> None:
+    assert Halfmask.notes({"hide": "gender"}) == ()
+    assert "race is EXPERIMENTAL" in Halfmask.notes({"hide": "gender,race"})[0]
+    told = Halfmask.notes({"hide": "age", "weights": "research"})
+    assert "age is EXPERIMENTAL" in told[0]
+    assert "non-commercial research" in told[1]
+    with pytest.raises(UsageError, match=r"weights=nowhere is neither free nor research, and holds no halfmask\.onnx"):
+        Halfmask(1, weights="nowhere")

@@ -170,3 +170,9 @@ def test_with_the_shipped_weights(portrait: np.ndarray) -> None:
         assert face.changed
         assert face.match is not None
         assert 0.3 < face.match < 0.9999
+
+
+def test_an_experimental_attribute_is_said_to_be(astronaut: np.ndarray) -> None:
+    result = halfmask.protect(astronaut, hide="age", score=False, settings={"key": "k"})
+    assert "EXPERIMENTAL" in result.notes[0]
+    assert halfmask.protect(astronaut, score=False, settings={"key": "k"}).notes == ()

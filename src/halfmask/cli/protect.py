@@ -15,7 +15,8 @@ from .photos import care, carry_out, named, places, settings_option
 @click.option(
     "--hide",
     metavar="WHAT",
-    help="What to hide: gender, age, race, or several joined by commas, as far as the method can.  [default: gender]",
+    help="What to hide: gender, age, race, or several joined by commas, as far as the method can. Age and race are "
+    "EXPERIMENTAL.  [default: gender]",
 )
 @click.option("--gender", type=click.Choice(["female", "male"]), help="The gender of every face, if you know it.")
 @click.option(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,6 +82,11 @@ class Method(ABC):
     models: ClassVar[tuple[str, ...]] = ()
     #: packages of an extra that it imports, so that their absence is told before anything is fetched
     needs: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def notes(cls, settings: Mapping[str, Any]) -> tuple[str, ...]:
+        """What whoever gave these settings has to be told with every result, a sentence each."""
+        return ()
 
     @final
     def change(self, crops: Crops, subjects: Sequence[Subject] | None = None) -> Crops:

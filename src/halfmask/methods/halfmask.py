@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,10 @@ from .runtime import Network
 #: What the change is multiplied by at strength 1. It was trained with factors of 0.75 to 1.5, low to high.
 FULL = 2.0
 STRENGTHS: Mapping[str, float] = {"low": 0.375, "mid": 0.5, "high": 0.75}
+#: The weights that ship by their names (docs/method.md), the first the default.
+SHIPPED: Mapping[str, str] = {"free": "halfmask.onnx", "research": "halfmask-research.onnx"}
+#: What halfmask hides well enough to say so.
+_PROVEN = frozenset({"gender"})
 
 
 class Halfmask(Method):
@@ -33,18 +37,19 @@ class Halfmask(Method):
     what is read from them gains nothing either. ``person`` names every face that is not named by its
     :class:`~halfmask.methods.contract.Subject`.
 
-    ``strength`` scales the change. ``weights`` is the folder of a training run with ``halfmask.onnx``; without it, the
-    shipped weights. Raises :class:`~halfmask.errors.UsageError` for a setting that makes no sense.
+    ``strength`` scales the change. ``weights`` is ``free`` (FairFace and portraits), ``research`` (with CelebA, for
+    non-commercial research), or the folder of a training run with ``halfmask.onnx``. Hiding age and race is
+    experimental. Raises :class:`~halfmask.errors.UsageError` for a setting that makes no sense.
     """
 
     hides = frozenset(choice.ATTRIBUTES)
     whole = True
     settings: ClassVar[Mapping[str, str]] = {
-        "hide": "gender, age, race, or several joined by commas  [default: gender]",
+        "hide": "gender, age, race, or several joined by commas; the last two are EXPERIMENTAL  [default: gender]",
         "strength": "low, mid, high or 0..1, the size of the change  [default: mid]",
         "key": "a secret text that targets are drawn by  [default: $HALFMASK_KEY, else your own, made at first use]",
         "person": "draw by this name instead of the photo: the same target in all photos of one person",
-        "weights": "folder of a training run, with halfmask.onnx  [default: the shipped weights]",
+        "weights": "free, research (non-commercial), or the folder of a training run  [default: free]",
     }
 
     def __init__(
@@ -54,18 +59,18 @@ class Halfmask(Method):
         strength: str | float = "mid",
         key: str | float | None = None,
         person: str | float | None = None,
-        weights: Path | str | None = None,
+        weights: Path | str = "free",
     ) -> None:
         self.name = "halfmask"
         self.hidden = choice.attributes(hide)
         self.reach = np.float32(FULL * choice.strength(strength, STRENGTHS))
         self._given_key = choice.secret("key", key)
         self._person = choice.secret("person", person)
-        path = shipped.path("halfmask.onnx") if weights is None else Path(weights) / "halfmask.onnx"
+        path = shipped.path(SHIPPED[str(weights)]) if weights in SHIPPED else Path(weights) / "halfmask.onnx"
         if not path.is_file():
             raise UsageError(
-                f"weights={weights} holds no halfmask.onnx; expected the folder of a finished training run "
-                "(halfmask train halfmask makes one)"
+                f"weights={weights} is neither {' nor '.join(SHIPPED)}, and holds no halfmask.onnx; expected one of "
+                "these, or the folder of a finished training run (halfmask train halfmask makes one)"
             )
         self._net = Network(path, threads)
         self.fingerprint = sha256_of(path)[:12]
@@ -77,6 +82,16 @@ class Halfmask(Method):
             }
         except (KeyError, ValueError, AttributeError) as error:
             raise WeightsError(f"{path} does not name the groups it knows: {error}. Train or fetch it again") from error
+
+    @classmethod
+    def notes(cls, settings: Mapping[str, Any]) -> tuple[str, ...]:
+        """That age and race are experimental, and whose terms the research weights have."""
+        notes = []
+        if unproven := sorted(choice.attributes(settings.get("hide", "gender")) - _PROVEN):
+            notes.append(f"hiding {' and '.join(unproven)} is EXPERIMENTAL: classifiers still read most of it")
+        if settings.get("weights") == "research":
+            notes.append("the research weights learned from CelebA too, whose terms are non-commercial research")
+        return tuple(notes)
 
     @cached_property
     def _key(self) -> str:

@@ -26,12 +26,14 @@ class Result:
 
     ``faces`` are all that were found, largest first, each with its box, points, gender label and where that came from,
     its SFace match score and whether it was changed (:class:`~halfmask.protecting.stages.FaceResult`). ``timings``
-    are seconds by stage: read, detect, align, label, change, paste, score.
+    are seconds by stage: read, detect, align, label, change, paste, score. ``notes`` is what the method has to say of
+    the options that were given, such as that hiding age is experimental.
     """
 
     photo: Photo = field(repr=False)
     faces: tuple[FaceResult, ...]
     timings: dict[str, float]
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def image(self) -> NDArray[Any]:
@@ -73,10 +75,10 @@ def protect(
 
     ``image`` is a path, the bytes of a picture file, a Pillow image, or an array uint8 or uint16, (H, W) gray, (H, W,
     3) RGB or (H, W, 4) RGBA, upright. ``hide`` is "gender", "age", "race" or several joined by commas, of those that
-    the method hides. ``gender`` is "female" (0) or "male" (1) and holds for every face, for a method that needs it;
-    None has our own classifier estimate it then, and each face says so. ``prototype``, for SAN and its family, is "op"
-    (opposite gender, hides most; the default), "nt" (neutral) or "sm" (same gender, hides least); SAN paper, section
-    3.2. ``faces`` is "all" or "largest".
+    the method hides; hiding age and race is experimental. ``gender`` is "female" (0) or "male" (1) and holds for every
+    face, for a method that needs it; None has our own classifier estimate it then, and each face says so.
+    ``prototype``, for SAN and its family, is "op" (opposite gender, hides most; the default), "nt" (neutral) or "sm"
+    (same gender, hides least); SAN paper, section 3.2. ``faces`` is "all" or "largest".
     ``if_no_face`` is "fail" or "copy"; the latter gives back an unprotected photo, with no ``faces``. ``threads`` 0
     takes every core. A photo of more than ``max_pixels`` is refused before it is decoded.
 
@@ -167,7 +169,7 @@ def _one(image: Any, *, threads: int, **asked: Any) -> Result:
     settings = tuple(sorted(options.asked.items()))
     stages = Stages(options, _networks(options.method, options.gender is None, options.score, threads, settings))
     photo, faces, seconds = run_one(stages, image)
-    return Result(photo, faces, seconds)
+    return Result(photo, faces, seconds, options.notes)
 
 
 @lru_cache(maxsize=4)

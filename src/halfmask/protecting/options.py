@@ -121,3 +121,12 @@ class Options:
         if "prototype" in has:
             asked["prototype"] = self.prototype
         return asked
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the method has to say of these options with every result.
+
+        >>> Options().notes, len(Options(hide="gender,age").notes)
+        ((), 1)
+        """
+        return METHODS[self.method].made.notes(self.asked)

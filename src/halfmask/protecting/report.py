@@ -93,6 +93,7 @@ def describe(
             f"{count(protected, 'photo')} protected, {count(summary.faces, 'face')} changed ({how}) in {seconds:.1f} s "
             f"-> {where}"
         )
+        lines += [f"  NOTE: {note}" for note in options.notes]
         origins = {
             "given": "as given by --gender",
             "labels file": "from the labels file",
@@ -151,8 +152,8 @@ def _listed(items: list[str], total: int) -> list[str]:
 class Report:
     """A JSON report, written photo by photo so that it never stands in memory, and whole when it is there.
 
-    An object: ``version``, ``options``, ``photos`` (``file``, ``output``, ``status``, ``reason``, ``warning``,
-    ``seconds``, ``faces``), ``summary``. ``target`` is a path, "-" for stdout, None for no report.
+    An object: ``version``, ``options``, ``notes``, ``photos`` (``file``, ``output``, ``status``, ``reason``,
+    ``warning``, ``seconds``, ``faces``), ``summary``. ``target`` is a path, "-" for stdout, None for no report.
 
     Raises :class:`~halfmask.errors.UsageError` at once for a target that cannot be a report: an empty name, a
     picture's name, a folder, device or pipe. :class:`~halfmask.errors.HalfmaskError` says that writing failed later.
@@ -182,7 +183,7 @@ class Report:
                 self._stream = open(self._file.__enter__(), "w", encoding="utf-8")
             except HalfmaskError as error:
                 raise UsageError(f"the report {error}") from error
-        head = {"version": __version__, "options": asdict(self._options)}
+        head = {"version": __version__, "options": asdict(self._options), "notes": list(self._options.notes)}
         self._write(json.dumps(head)[:-1] + ', "photos": [')
         return self
 

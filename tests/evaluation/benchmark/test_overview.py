@@ -78,7 +78,12 @@ def attack(seen: list[Any]) -> Any:
 
     def attack(evidence: attackers.Evidence, judges: Referees, **given: Any) -> list[dict[str, Any]]:
         seen.append((evidence, given))
-        figures = (("retrained CNN", 0.8, 0.9), ("linear probe", 0.7, 0.95), ("detector", 0.99, None))
+        figures = (
+            ("retrained CNN", 0.8, 0.9),
+            ("linear probe", 0.7, 0.95),
+            ("RBF kernel", 0.75, 0.9),
+            ("detector", 0.99, None),
+        )
         return [
             {"attack": a, "reader": "x", "n_test": 8, "balanced_accuracy": f, "originals_balanced_accuracy": o}
             for a, f, o in figures
@@ -119,8 +124,8 @@ def test_one_row_a_set_and_method(
     assert set(given["measured"]) == {BEFORE, "OP"}
     assert {k for k, t in zip(evidence.keys, evidence.train, strict=True) if t} == {f"{i}.png" for i in range(8, 12)}
     assert set(given["measured"]["OP"].keys) == {f"{i}.png" for i in range(8)}
-    assert [rows["OP"][k] for k in ("retrained", "probe", "attacked", "attacked_by")] == [
-        0.8, 0.7, 0.8, "retrained CNN, x",
+    assert [rows["OP"][k] for k in ("retrained", "probe", "kernel", "attacked", "attacked_by")] == [
+        0.8, 0.7, 0.75, 0.8, "retrained CNN, x",
     ]  # fmt: skip
     assert [rows[BEFORE][k] for k in ("retrained", "probe", "attacked")] == [0.9, 0.95, 0.95]
     assert rows["SM"]["attacked"] is None
@@ -134,7 +139,10 @@ def test_one_row_a_set_and_method(
     again = run(tmp_path, data, referees, attacks=["retrained", "probe"])
     assert again["rows"] == result["rows"]
     text = to_markdown(result)
-    assert "| method | hides | AUC, b | retrained CNN | linear probe | best attacker | TMR at FMR 50 %, b |" in text
+    assert (
+        "| method | hides | AUC, b | retrained CNN | linear probe | RBF kernel | best attacker | TMR at FMR 50 %, b |"
+        in text
+    )
     assert "best knows the answer" in text
     assert to_csv(result).splitlines()[0].startswith("source,set,variant,hides,oracle,n,lost,accuracy/b")
 

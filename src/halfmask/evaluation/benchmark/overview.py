@@ -26,7 +26,12 @@ from .oracle import oracle
 DETAILS = ("gender", "attackers", "matching", "age", "race", "moved", "looks")
 
 #: What an attack is called in the rows of the attackers → its column here.
-_ATTACKS = {"retrained CNN": "retrained", "linear probe": "probe"}
+_ATTACKS = {
+    "retrained CNN": "retrained",
+    "linear probe": "probe",
+    "nearest neighbours": "neighbours",
+    "RBF kernel": "kernel",
+}
 #: Finds out whether a photo was protected, and not the gender of who is in it.
 _NOT_GENDER = ("detector",)
 
@@ -97,9 +102,10 @@ def overview_rows(parts: Mapping[str, Sequence[Row]], about: Mapping[str, Mappin
 
     ``about`` maps each method's label, in order, to what stands in its row beside the figures: ``hides``, ``ms``, and
     ``oracle`` where it is none. Keys: variant, hides, n, lost; for each gender referee R ``accuracy/R``,
-    ``balanced_accuracy/R``, ``auc/R``, ``eer/R``; ``retrained``, ``probe`` and ``attacked`` (the highest balanced
-    accuracy of all attackers) with ``attacked_by``; for each matcher ``tmr@FMR/R``; ``mae/R`` (age, years), ``race/R``
-    (balanced accuracy), ``years/R`` and ``same/R`` of :func:`moved_rows`; ``ssim``; ``ms``. A figure that cannot be
+    ``balanced_accuracy/R``, ``auc/R``, ``eer/R``; ``retrained``, ``probe``, ``neighbours``, ``kernel`` and
+    ``attacked`` (the highest balanced accuracy of all attackers) with ``attacked_by``; for each matcher ``tmr@FMR/R``;
+    ``mae/R`` (age, years), ``race/R`` (balanced accuracy), ``years/R`` and ``same/R`` of :func:`moved_rows`; ``ssim``;
+    ``ms``. A figure that cannot be
     given is None. The originals' row has what the same attackers, taught by originals, read of originals.
     """
     figures = _figures(parts)

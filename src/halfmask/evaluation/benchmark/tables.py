@@ -49,7 +49,7 @@ _FACTS = {
     "n_test": "faces judged",
 }
 #: The columns of an overview's main table, each for all of its referees, and what stands in the further ones.
-_OVERVIEW = ("hides", "auc", "retrained", "probe", "attacked", "tmr", "ssim", "ms")
+_OVERVIEW = ("hides", "auc", "retrained", "probe", "neighbours", "kernel", "attacked", "tmr", "ssim", "ms")
 _FURTHER = {
     "gender as the referees read it": ("n", "lost", "accuracy", "balanced_accuracy", "eer"),
     "age and race": ("mae", "race", "years", "same"),

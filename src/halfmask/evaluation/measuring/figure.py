@@ -77,6 +77,8 @@ MEASURES = {
     # of an overview, where one row holds everything
     "retrained": Measure("retrained CNN", "%", 1, 1),
     "probe": Measure("linear probe", "%", 1, 1),
+    "neighbours": Measure("nearest neighbours", "%", 1, 1),
+    "kernel": Measure("RBF kernel", "%", 1, 1),
     "attacked": Measure("best attacker", "%", 1, 1),
     "race": Measure("race", "%", 1, 1),
     "years": Measure("age moved", "years", 1, -1),
