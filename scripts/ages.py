@@ -3,9 +3,9 @@
     python scripts/ages.py --out runs/ages
 
 Trains configs/age/*.yaml with the seeds 1, 2, 3 (runs that are there go on, or are left alone when done), each judged
-on the test pictures by its best epoch on the validation pictures, and prints the tables of docs/results.md: MAE and
-RMSE, mean and standard deviation over the seeds, and how often the ordinal answers contradict each other. ``--figure``
-draws where. ``or+iw`` and ``coral+iw`` among the ``--kinds`` are the same configs with importance weights.
+on the test pictures by its best epoch on the validation pictures, and prints the tables of docs/results/ages.md: MAE
+and RMSE, mean and standard deviation over the seeds, and how often the ordinal answers contradict each other.
+``--figure`` draws where. ``or+iw`` and ``coral+iw`` among the ``--kinds`` are the same configs with importance weights.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@
     python scripts/attributes.py --out runs/results runs/attributes/*
 
 Judges the ``attribute.onnx`` of every run on CelebA's test people, LFW, UTKFace's test part and FairFace's val: the
-tables of docs/results.md, "Reading the attributes". A network that saw none of UTKFace is judged on all of it, too.
+tables of docs/results/predict.md. A network that saw none of UTKFace is judged on all of it, too.
 What a network was trained on is read from the run's ``config.yaml``, and it is never judged on a picture that it saw.
 
 This is no kind of ``halfmask benchmark``, whose tables compare ways to protect photos by referees: here nothing is
@@ -109,7 +109,7 @@ def judge(run: Path, data: Path, work: Path, threads: int) -> list[Answers]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path, help="run folders, each with attribute.onnx and config.yaml")
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--out", type=Path, default=Path("runs/results"))
     parser.add_argument("--threads", type=int, default=2)
     asked = parser.parse_args()

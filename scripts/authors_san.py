@@ -1,6 +1,6 @@
 """Turn the SAN authors' released autoencoder into a folder that ``--set weights=FOLDER`` and the benchmarks take.
 
-    python scripts/authors_san.py --peers ../shared/peers --out runs/san-authors
+    python scripts/authors_san.py --peers DIR --out runs/san-authors
 
 ``--peers`` holds ``conv-autoencoder-e20.pkl`` of https://github.com/iPRoBe-lab/semi-adversarial-networks (MIT). Written
 are ``san.onnx``, their numbers in our folded form, and ``san.npz``, the prototypes: ours, because theirs were warped to

@@ -1,6 +1,6 @@
 """Compare generators of halfmask's recipe by auxiliary models, on people who trained none of them.
 
-    python scripts/choose.py --data ../shared/data --strength 0.75 runs/halfmask/first/steps/2000 ...
+    python scripts/choose.py --data DIR --strength 0.75 runs/halfmask/first/steps/2000 ...
 
 Nothing here is a referee. Read are faces of FairFace's held-out tenth, the portraits' valid people and CelebA's
 validation people, every target drawn by key:

@@ -140,7 +140,7 @@ def draw(rows: Sequence[Row], file: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--out", type=Path, default=Path("runs/deidentify"))
     parser.add_argument("--folds", default="2-4", help="folds of LFW's view 2, first-last; 0-1 are for choosing")
     parser.add_argument("--people", type=int, default=300)

@@ -5,7 +5,7 @@
 Trains Models A and B where runs/identity-a and runs/identity-b have none. λ, ε and step of each method are chosen on
 photos of the validation part, then those photos of the test part that the model gets right are attacked: towards a
 person drawn by seed (targeted) and away from their own (non-targeted). What is done is kept in ``--out`` and not done
-again. Prints the tables of docs/results.md.
+again. Prints the tables of docs/results/fgvm.md.
 
     python scripts/fgvm.py --strip docs/figures/fgvm-evolution.jpg
 

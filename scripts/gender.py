@@ -1,6 +1,6 @@
-"""Accuracy of the shipped gender classifier on people it never saw: docs/results.md, "The auxiliary gender classifier".
+"""Accuracy of the shipped gender classifier on people it never saw: docs/results/gender.md.
 
-    python scripts/gender.py --data ../shared/data
+    python scripts/gender.py --data DIR
 
 CelebA's test people, all of LFW, and FairFace's validation set with its seven races, by the ONNX file that ships.
 """
@@ -23,7 +23,7 @@ from halfmask.tabular import markdown
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--data", type=Path, default=Path("data"))
     asked = parser.parse_args()
     estimate = GenderEstimate()
     rows: list[Row] = []

@@ -1,6 +1,6 @@
 """The sheets of 48 faces by which looks are judged: before, and at a strength, side by side.
 
-    python scripts/looks_sheet.py --data ../shared/data --strength mid docs/figures/looks-mid.jpg
+    python scripts/looks_sheet.py --data DIR --strength mid docs/figures/looks-mid.jpg
 
 28 faces of FairFace's val (each of seven races, a woman and a man, one under 40 and one of 40 or more) and 20 of the
 portraits' test people (ten women and ten men): nobody who trained anything. All are free to show (CC BY 4.0, public

@@ -1,6 +1,6 @@
 """Put the figures of an overview benchmark into the package, for ``halfmask methods`` to tell.
 
-    halfmask benchmark family --data ../shared/data -o runs/benchmark
+    halfmask benchmark family --data DIR -o runs/benchmark
     python scripts/method_figures.py runs/benchmark/family.json
 
 Writes ``src/halfmask/methods/figures.json``. A quick look (``--most``) is no measurement and is refused.

@@ -4,7 +4,7 @@ A fresh CNN, the one of the audit's retrained attacker, learns gender from Celeb
 blanked that a method may change, and is judged on CelebA's validation people. What it reads there no change can hide
 from whoever learns anew.
 
-    python scripts/outside.py --data ../shared/data
+    python scripts/outside.py --data DIR
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def rim(share: float) -> NDArray[np.float32]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()

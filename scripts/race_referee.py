@@ -1,10 +1,8 @@
 """Train the two race referees, each on one data set, and score each on the other.
 
-    python scripts/race_referee.py --data ../shared/data --out runs/race
-    python scripts/ship.py runs/race/race-utkface --as race-utkface --card docs/cards/race-utkface.md \\
-        --licence "non-commercial research"
-    python scripts/ship.py runs/race/race-fairface --as race-fairface --card docs/cards/race-fairface.md \\
-        --licence "non-commercial research"
+    python scripts/race_referee.py --data DIR --out runs/race
+    python scripts/ship.py runs/race/race-utkface --as race-utkface --licence "non-commercial research"
+    python scripts/ship.py runs/race/race-fairface --as race-fairface --licence "non-commercial research"
 
 Each is a multinomial logistic regression on the descriptors of the referee matcher w600k_mbf. Its penalty is chosen by
 five-fold cross-validation on the training set alone, in which no person stands on both sides: pictures whose
@@ -126,7 +124,7 @@ def figures(what: str, y: Numbers, p: Numbers) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--out", type=Path, default=Path("runs/race"))
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)

@@ -1,6 +1,6 @@
 """Choose how far the shipped SAN goes (``reach`` in configs/san.yaml), by auxiliary models on validation people.
 
-    python scripts/reach.py --data ../shared/data
+    python scripts/reach.py --data DIR
 
 On CelebA's validation people, for each reach: the error of our own gender classifier, and TMR at FMR 1 % and 0.1 % by
 the auxiliary matchers SFace (which SAN was trained against) and FaceNet (which it was not), originals in the gallery,
@@ -30,7 +30,7 @@ from halfmask.training.data import open_faces
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--reach", default="1,1.1,1.2,1.3,1.4,1.6")
     parser.add_argument("--run", type=Path, help="a run's folder with san.onnx and san.npz instead of the shipped SAN")
     parser.add_argument("--threads", type=int, default=0)

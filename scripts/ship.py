@@ -1,14 +1,18 @@
-"""Put a run's trained weights into the package, with their card, and write the manifest's sha256.
+"""Put a run's trained weights into the package, beside their card, and write the manifest's sha256.
 
-    python scripts/ship.py runs/san --as san --card docs/cards/san.md --licence "MIT; trained on FairFace (CC BY 4.0)"
-    python scripts/ship.py runs/gender --as gender --card docs/cards/gender.md --licence "non-commercial research"
-    python scripts/ship.py runs/attributes/fairface-resnet --as fairface-resnet --card docs/cards/fairface-resnet.md \\
+    python scripts/ship.py runs/san --as san --licence "MIT; trained on FairFace (CC BY 4.0)"
+    python scripts/ship.py runs/gender --as gender --licence "non-commercial research"
+    python scripts/ship.py runs/attributes/fairface-resnet --as fairface-resnet \\
         --licence "MIT; trained on FairFace (CC BY 4.0)" --only safetensors --dtype int8
+    python scripts/ship.py --cards
 
-Copies ``*.onnx``, ``*.safetensors`` and ``*.npz`` of the run folder as ``NAME.*``, and the card as ``NAME.md``. Of
-several files of a kind, as an ensemble has, each is called ``NAME-STEM.*``: ``ensemble-1.onnx``. What the package may
-weigh is limited (tests/weights/test_shipped.py): ``--only`` leaves the other kinds of file as they are, and ``--dtype``
-rounds the weights of an attribute network, which only trains others then.
+The card is written first, by hand, where it ships: ``src/halfmask/weights/data/NAME.md``, and nowhere else.
+``--cards`` takes the sha256 of cards anew after a change of their text and touches no weights.
+
+Copies ``*.onnx``, ``*.safetensors`` and ``*.npz`` of the run folder as ``NAME.*``. Of several files of a kind, as an
+ensemble has, each is called ``NAME-STEM.*``: ``ensemble-1.onnx``. What the package may weigh is limited
+(tests/weights/test_shipped.py): ``--only`` leaves the other kinds of file as they are, and ``--dtype`` rounds the
+weights of an attribute network, which only trains others then.
 """
 
 from __future__ import annotations
@@ -26,16 +30,26 @@ from halfmask.weights.store import sha256_of
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--as", dest="name", required=True)
-    parser.add_argument("--card", type=Path, required=True)
-    parser.add_argument("--licence", required=True, help="one line for `halfmask models`")
+    parser.add_argument("run", type=Path, nargs="?")
+    parser.add_argument("--as", dest="name")
+    parser.add_argument("--licence", help="one line for `halfmask models`")
+    parser.add_argument("--cards", action="store_true", help="only take the sha256 of the cards anew")
     parser.add_argument("--only", choices=("onnx", "safetensors", "npz"), help="ship this kind of file alone")
     parser.add_argument("--dtype", help="of an attribute network's safetensors: float16, bfloat16 or int8")
     asked = parser.parse_args()
-    DATA.mkdir(exist_ok=True)
     path = DATA / "manifest.json"
-    manifest = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    manifest = json.loads(path.read_text("utf-8"))
+    if asked.cards:
+        for file, entry in manifest.items():
+            if file.endswith(".md"):
+                entry["sha256"] = sha256_of(DATA / file)
+        write(path, manifest)
+        return
+    if not (asked.run and asked.name and asked.licence):
+        parser.error("a run's folder, --as NAME and --licence TEXT are needed, or --cards")
+    card = f"{asked.name}.md"
+    if not (DATA / card).is_file():
+        parser.error(f"{DATA / card} is not there; write the card first")
     weights = {f".{asked.only}"} if asked.only else {".onnx", ".safetensors", ".npz"}
     # a recipe's best epoch so far, and what networks say of test or training faces, are notes of the run
     sources = [
@@ -45,12 +59,11 @@ def main() -> None:
     ]
     if not sources:
         parser.error(f"{asked.run} holds no trained weights; did the run end?")
-    card = f"{asked.name}.md"
     kinds = Counter(source.suffix for source in sources)
     targets = [
         (source, f"{asked.name}{'' if kinds[source.suffix] == 1 else f'-{source.stem}'}{source.suffix}")
         for source in sources
-    ] + [(asked.card, card)]
+    ]
     for source, file in targets:
         if asked.dtype and source.suffix == ".safetensors":
             AttributeNet.load(source).save(DATA / file, asked.dtype)
@@ -59,6 +72,11 @@ def main() -> None:
             shutil.copyfile(source, DATA / file)
         manifest[file] = {"sha256": sha256_of(DATA / file), "card": card, "licence": asked.licence}
         print(f"{file}: {(DATA / file).stat().st_size / 1e6:.2f} MB")
+    manifest[card] = {"sha256": sha256_of(DATA / card), "card": card, "licence": asked.licence}
+    write(path, manifest)
+
+
+def write(path: Path, manifest: dict[str, dict[str, str]]) -> None:
     path.write_text(json.dumps(dict(sorted(manifest.items())), indent=1) + "\n", "utf-8")
 
 

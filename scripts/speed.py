@@ -1,6 +1,6 @@
-"""Speed and memory of the main job: docs/results.md, "Speed".
+"""Speed and memory of the main job: docs/results/speed.md.
 
-    python scripts/speed.py --data ../shared/data
+    python scripts/speed.py --data DIR
 
 1. SAN's network: layer by layer in torch float32, against the exported folded network in onnxruntime. Same weights and
    inputs, outputs compared in the same run.
@@ -100,7 +100,7 @@ def stages(paths: list[Path], what: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--data", type=Path, default=Path("data"))
     asked = parser.parse_args()
     lfw = asked.data / "lfw" / "lfw-deepfunneled"
     network()

@@ -55,7 +55,7 @@ def test_gradients_of_fast_and_plain_forward_agree() -> None:
 
 
 def test_opposite_is_a_constant_map_in_logit_space(inputs: tuple[torch.Tensor, ...]) -> None:
-    """papers.md 1.5: whatever the face, logit(OP) - logit(SM) = w_p (P_OP - P_SM). A limit of SAN, kept visible."""
+    """Whatever the face, logit(OP) - logit(SM) = w_p (P_OP - P_SM). A limit of SAN, kept visible."""
     face, same, other = inputs
     net = SAN().double()
     with torch.no_grad():
