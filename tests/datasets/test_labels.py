@@ -130,6 +130,17 @@ def test_the_first_of_two_columns_of_one_name_counts(tmp_path: Path) -> None:
     assert list(csv_rows(tmp_path / "a.csv")) == [(2, {"a": "1", "b": "2"}), (3, {"a": "4", "b": ""})]
 
 
+def test_a_set_that_is_no_split_is_told_once_and_left_alone(album: Path) -> None:
+    pictures = sorted(p.name for p in album.iterdir() if p.suffix.lower() == ".jpg")
+    lines = [f"{name},{'f' if k % 2 else 'm'},{'council' if k else 'staff'}" for k, name in enumerate(pictures)]
+    (album / "labels.csv").write_text("\n".join(["file,gender,set", *lines]))
+    table = read("folder", album)
+    assert [row.split for row in table] == [None] * len(pictures)
+    assert len({row.gender for row in table}) == 2
+    (problem,) = [p for p in table.problems if "split" in p]
+    assert "are no splits; that column is not used" in problem
+
+
 def test_dates_that_were_ranges(album: Path) -> None:
     assert [parse_ages(t) for t in ("09-Mar", "03-Sep", "Oct-19", "19-Oct", "9. Mar", "Oct 19")] == [
         (3, 9), (3, 9), (10, 19), (10, 19), (3, 9), (10, 19),

@@ -55,6 +55,10 @@ def read_folder(root: Path) -> Table:
     rows: dict[str, Row] = {}
     name = shown(labels.path.name)
     problems += about_dates(name, [row.cells.get("age", "") for row in labels.rows])
+    split_words = {row.cells.get("split", "").lower() for row in labels.rows} - UNKNOWN
+    no_split = bool(split_words) and not split_words & set(SPLIT_WORDS)  # a "set" may be anything else
+    if no_split:
+        problems.append(f"{name}: {shown(', '.join(sorted(split_words)[:3]))} are no splits; that column is not used")
     for row in labels.rows:
         where = f"{name} line {row.line} ({shown(row.file) or 'no file'})"
         keys = names.find(row.file)
@@ -64,7 +68,8 @@ def read_folder(root: Path) -> Table:
         elif (key := min(keys)) in rows:
             problems.append(f"{where}: names a picture a second time; the first row counts")
         else:
-            rows[key] = _row(key, pictures[key], row.cells, where, problems)
+            cells = {c: v for c, v in row.cells.items() if not (no_split and c == "split")}
+            rows[key] = _row(key, pictures[key], cells, where, problems)
     left_out = [key for key in pictures if key not in rows]
     if left_out:
         problems.append(f"{name}: names {len(rows)} of {len(pictures)} pictures; {len(left_out)} left out, "
