@@ -56,22 +56,27 @@ class YuNet:
         """
         count, height, width = pictures.shape[:3]
         high, wide = -(-height // 32) * 32, -(-width // 32) * 32
-        batch = np.zeros((count, 3, high, wide), np.float32)
-        batch[:, :, :height, :width] = pictures[..., ::-1].transpose(0, 3, 1, 2)  # BGR, in [0, 255]
+        if (high, wide) != (height, width):
+            pictures = np.pad(pictures, ((0, 0), (0, high - height), (0, wide - width), (0, 0)))
+        batch = cv2.dnn.blobFromImages(list(pictures), swapRB=True)  # BGR, in [0, 255]
         outputs = iter(self._session.run(self._outputs, {"input": batch}))
-        found: list[list[Rows]] = [[] for _ in range(count)]
+        found: list[Rows] = []
+        where: list[NDArray[np.int64]] = []  # the picture of each
         for stride in _STRIDES:
-            across = wide // stride
-            kinds = [np.asarray(next(outputs), np.float32).reshape(count, -1, n) for n in (1, 1, 4, 10)]
-            scores = np.sqrt(np.clip(kinds[0][..., 0], 0, 1) * np.clip(kinds[1][..., 0], 0, 1))
-            for n, place in zip(*np.nonzero(scores >= threshold), strict=True):
-                cell = np.array([place % across, place // across], np.float32)
-                box, points = kinds[2][n, place], kinds[3][n, place].reshape(5, 2)
-                size = np.exp(box[2:]) * stride
-                corner = (cell + box[:2]) * stride - size / 2
-                row = np.concatenate([corner, size, ((points + cell) * stride).ravel(), scores[n, place, None]])
-                found[n].append(row.astype(np.float32))
-        return [suppressed(np.stack(rows)) if rows else np.zeros((0, COLUMNS), np.float32) for rows in found]
+            classes, objects, boxes, points = (
+                np.asarray(next(outputs), np.float32).reshape(count, -1, n) for n in (1, 1, 4, 10)
+            )
+            scores = np.sqrt(np.clip(classes[..., 0], 0, 1) * np.clip(objects[..., 0], 0, 1))
+            picture, place = np.nonzero(scores >= threshold)
+            cell = np.stack(np.divmod(place, wide // stride)[::-1], 1).astype(np.float32)
+            box = boxes[picture, place]
+            size = np.exp(box[:, 2:]) * stride
+            corner = (cell + box[:, :2]) * stride - size / 2
+            spots = (points[picture, place] + np.tile(cell, 5)) * stride
+            found.append(np.concatenate([corner, size, spots, scores[picture, place, None]], 1))
+            where.append(picture)
+        rows, owner = np.concatenate(found), np.concatenate(where)
+        return [suppressed(rows[owner == n]) for n in range(count)]
 
 
 def suppressed(rows: Rows) -> Rows:
@@ -83,5 +88,7 @@ def suppressed(rows: Rows) -> Rows:
     >>> suppressed(rows)[:, 14].tolist()
     [0.89...]
     """
+    if not len(rows):
+        return rows
     kept = cv2.dnn.NMSBoxes(rows[:, :4].tolist(), rows[:, 14].tolist(), 0.0, _SAME)
     return rows[np.asarray(kept, int).ravel()]
