@@ -54,7 +54,7 @@ _TILE, _LAP = 960, 80  # pixels; a face larger than the overlap is found at the 
 _SMALL = 1000  # length of the copy of a photo in which all but its smallest faces are searched
 _STEP = 3  # from one scale to the next
 _COARSEST = 320  # at this length a face that fills the photo is still of a size that YuNet knows
-_TURNED, _TURNED_ALONE = 512, 960  # length at which the other sides are searched, and when nothing was found upright
+_TURNED, _TURNED_ALONE = 512, 768  # length at which the other sides are searched, and when nothing was found upright
 _LOOK, _HEAD = 128, 64  # a second look's side, and that of the box in it
 _TURN_UNKNOWN = "which way up it is cannot be told"
 
@@ -256,7 +256,7 @@ class _Cut:
 
     def _turn(self, eighth: int) -> NDArray[np.float32]:
         turn = cv2.getRotationMatrix2D((self._room / 2, self._room / 2), 45.0 * eighth, 1.0)
-        turn[:, 2] -= (self._room - _LOOK) / 2
+        turn[:, 2] -= np.float64(self._room - _LOOK) / 2
         return turn.astype(np.float32)
 
 
