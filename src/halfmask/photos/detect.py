@@ -81,7 +81,8 @@ class Detector:
     """Finds the faces of photos. Safe to share between threads.
 
     Faces are found whose box is ``smallest`` photo pixels or more at its longer side (smaller ones when they are
-    noticed), and whose score is ``threshold`` or more. ``threads`` is what one search may use. Raises
+    noticed), and whose score is ``threshold`` or more; what that comes to for a photo says
+    :func:`smallest_searched`. ``threads`` is what one search may use. Raises
     :class:`~halfmask.errors.WeightsError` when the model cannot be had, :class:`~halfmask.errors.UsageError` for a
     number that makes no sense.
     """
@@ -112,22 +113,10 @@ class Detector:
                 faces = self._looked_at(image, self._search(image, small, quarter), faces)
         return sorted(faces, key=lambda f: f.box[2] * f.box[3], reverse=True)
 
-    def searched(self, width: int, height: int) -> float:
-        """The height, in photo pixels, of the smallest face for which a photo of that size is searched.
-
-        >>> Detector().searched(250, 250), Detector().searched(9000, 900)
-        (18.0, 32.0)
-        """
-        return SEEN / self._finest(width, height)
-
-    def _finest(self, width: int, height: int) -> float:
-        """The scale of the finest search."""
-        return min(1.0, max(SEEN / self.smallest, FINE / max(width, height)))
-
     def _search(self, image: Pixels, small: Pixels, quarter: int) -> Rows:
         """All that is noticed at every scale when the photo is turned; ``small`` is the photo shrunk."""
         longer = max(image.shape[:2])
-        scale = self._finest(image.shape[1], image.shape[0])
+        scale = _finest(image.shape[1], image.shape[0], self.smallest)
         found = []
         while True:
             source = small if scale * longer <= max(small.shape[:2]) else image
@@ -258,6 +247,20 @@ class _Cut:
         turn = cv2.getRotationMatrix2D((self._room / 2, self._room / 2), 45.0 * eighth, 1.0)
         turn[:, 2] -= np.float64(self._room - _LOOK) / 2
         return turn.astype(np.float32)
+
+
+def smallest_searched(width: int, height: int, smallest: int = SMALLEST) -> float:
+    """The longer side, in photo pixels, of the smallest face for which a photo of that size is searched.
+
+    >>> smallest_searched(250, 250), smallest_searched(9000, 900)
+    (18.0, 32.0)
+    """
+    return SEEN / _finest(width, height, smallest)
+
+
+def _finest(width: int, height: int, smallest: int) -> float:
+    """The scale of the finest search."""
+    return min(1.0, max(SEEN / smallest, FINE / max(width, height)))
 
 
 def check_threshold(threshold: object) -> None:

@@ -10,11 +10,12 @@ from ..errors import UsageError
 from ..methods import DEFAULT, METHODS
 from ..methods.choice import ATTRIBUTES, IDENTITY, attributes
 from ..methods.choice import strength as check_strength
+from ..photos.detect import THRESHOLD, check_size, check_threshold
 from ..photos.reading import MAX_PIXELS
+from .choosing import Pick, how_many, picks
 
 GENDERS = ("female", "male")
 PROTOTYPES = ("sm", "nt", "op")
-FACES = ("all", "largest")
 NO_FACE = ("skip", "copy", "fail")
 STRENGTHS = ("low", "mid", "high")
 
@@ -32,6 +33,10 @@ class Options:
     ``hide`` is one attribute or several joined by commas, such as "gender,age", or "identity"; the method has to know
     each. None is the gender, or what the method hides when it does not hide that; it stands there afterwards.
 
+    ``faces`` is "all", "largest" or how many of the largest; ``only`` and ``skip`` choose faces by number or place, see
+    :func:`~halfmask.protecting.choosing.picks`. Faces of less than ``min_face`` pixels are left as they are, and
+    ``detector_threshold`` is the score, from 0.2 to 1, from which a find is a face.
+
     >>> Options(prototype="xx")
     Traceback (most recent call last):
     ...
@@ -42,13 +47,17 @@ class Options:
     hide: str | None = None
     gender: str | None = None
     prototype: str = "op"
-    faces: str = "all"
+    faces: str | int = "all"
     if_no_face: str = "skip"
     score: bool = False
     format: str | None = None
     quality: int | None = None
     keep_metadata: bool = False
     max_pixels: int = MAX_PIXELS
+    only: tuple[Pick, ...] = ()
+    skip: tuple[Pick, ...] = ()
+    min_face: int | None = None
+    detector_threshold: float = THRESHOLD
     strength: str | float | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
@@ -65,7 +74,16 @@ class Options:
         _one_of("prototype", self.prototype, PROTOTYPES)
         if not made.prototypes and self.prototype != "op":
             raise UsageError(f"{self.method} has no prototypes to choose from; leave prototype {self.prototype!r} out")
-        _one_of("faces", self.faces, FACES)
+        object.__setattr__(self, "faces", how_many(self.faces))
+        object.__setattr__(self, "only", picks("only", self.only))
+        object.__setattr__(self, "skip", picks("skip", self.skip))
+        if self.only and self.faces != "all":
+            raise UsageError(f"only says which faces and faces ({self.faces}) how many; give one of them")
+        if both := [pick for pick in self.only if pick in self.skip]:
+            raise UsageError(f"only and skip both name {both[0]}; give it to one of them")
+        if self.min_face is not None:
+            check_size(self.min_face)
+        check_threshold(self.detector_threshold)
         _one_of("if_no_face", self.if_no_face, NO_FACE)
         if self.quality is not None and not (isinstance(self.quality, int) and 1 <= self.quality <= 100):
             raise UsageError(f"quality is {self.quality!r}; expected a whole number from 1 to 100")
