@@ -71,7 +71,7 @@ choosing = _several(
         "--min-face",
         type=click.IntRange(10),
         metavar="PX",
-        help="Leave smaller faces as they are (longer side of the box).  [default: search down to 32 pixels, leave none]",
+        help="Leave smaller faces as they are (longer side of the box).  [default: leave none; search down to 32]",
     ),
     click.option(
         "--detector-threshold",

@@ -108,7 +108,7 @@ class Detector:
             around = _shrunk(small if found else image, side)
             faces = self._looked_at(image, self._sides(around, image.shape), faces)
             # np.rot90 turns against the clock, so a head that is turned clockwise by as many quarters stands upright
-            turns = {round(_angle(face.points) / 90) % 4 for face in faces[len(boxes) :]}
+            turns = {round(turn_of(face.points) / 90) % 4 for face in faces[len(boxes) :]}
             for quarter in sorted(turns - {0}):
                 faces = self._looked_at(image, self._search(image, small, quarter), faces)
         return sorted(faces, key=lambda f: f.box[2] * f.box[3], reverse=True)
@@ -166,7 +166,7 @@ class Detector:
         faces = list(known)
         for row in noticed[np.argsort(-noticed[:, 14], kind="stable")]:
             face = Face(_box(row), row[4:14].reshape(5, 2), float(row[14]))
-            upright = abs(_angle(face.points)) < 45
+            upright = abs(turn_of(face.points)) < 45
             if any(_same(face, other) for other in faces):
                 continue
             if not (upright and face.score >= max(_SURE, self.threshold)):
@@ -244,9 +244,9 @@ class _Cut:
         return Face((x, y, w, h), there[1:].astype(np.float32), float(row[14]))
 
     def _turn(self, eighth: int) -> NDArray[np.float32]:
-        turn = cv2.getRotationMatrix2D((self._room / 2, self._room / 2), 45.0 * eighth, 1.0)
-        turn[:, 2] -= np.float64(self._room - _LOOK) / 2
-        return turn.astype(np.float32)
+        turn = cv2.getRotationMatrix2D((self._room / 2, self._room / 2), 45.0 * eighth, 1.0).astype(np.float32)
+        turn[:, 2] -= np.float32((self._room - _LOOK) / 2)
+        return turn
 
 
 def smallest_searched(width: int, height: int, smallest: int = SMALLEST) -> float:
@@ -316,7 +316,7 @@ def _same(a: Face, b: Face) -> bool:
     return overlap(a, b) > SAME_FACE or (_shared(a, b) > 0.6 * min(one, two) and max(one, two) < 6 * min(one, two))
 
 
-def _angle(points: NDArray[np.float32]) -> float:
+def turn_of(points: NDArray[np.float32]) -> float:
     """By how much a head is turned clockwise, in degrees from -180 to 180, from its eyes to its mouth."""
     x, y = (points[3:].mean(0) - points[:2].mean(0)).tolist()
     return math.degrees(math.atan2(-x, y))

@@ -32,7 +32,8 @@ class Summary:
 
     ``faces`` are changed and ``faces_left`` not; ``unprotected`` counts, by reason, those that count as unprotected,
     and ``by_box`` those changed at a given box in which no face was seen. ``smallest_face`` is the size, in pixels,
-    of the smallest faces that every photo was searched for. ``matches`` are the number, sum, lowest and highest of SFace's scores, ``matched`` (name, scores) of the first.
+    of the smallest faces that every photo was searched for. ``matches`` are the number, sum, lowest and highest of
+    SFace's scores, ``matched`` (name, scores) of the first.
     ``warnings`` counts photos with faces that took no change, ``warned`` are (name, what) of the first of them.
     """
 

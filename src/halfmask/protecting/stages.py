@@ -102,8 +102,9 @@ class Changed:
 class Networks:
     """Every network that some options need, loaded once and shared by all threads.
 
-    ``settings`` are the method's own, ``threshold`` and ``smallest`` the detector's; ``threads`` is what each network may use for itself. Raises
-    :class:`~halfmask.errors.WeightsError`, and :class:`~halfmask.errors.UsageError` for a setting that makes no sense.
+    ``settings`` are the method's own, ``threshold`` and ``smallest`` the detector's; ``threads`` is what each
+    network may use for itself. Raises :class:`~halfmask.errors.WeightsError`, and
+    :class:`~halfmask.errors.UsageError` for a setting that makes no sense.
     """
 
     def __init__(
@@ -139,8 +140,9 @@ class Stages:
         """Read a photo, find its faces and cut out those to change.
 
         ``gender`` is what a labels file says. It holds for the largest face, the one that such a file means; further
-        faces get an estimate. ``boxes`` are faces that the user knows of. Raises :class:`~halfmask.errors.PhotoError` when the photo cannot be read, or has no
-        face and that counts as a failure.
+        faces get an estimate. ``boxes`` are faces that the user knows of. Raises
+        :class:`~halfmask.errors.PhotoError` when the photo cannot be read, or has no face and that counts as a
+        failure.
         """
         seconds: dict[str, float] = {}
         with _timed(seconds, "read"):
