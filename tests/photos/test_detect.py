@@ -10,7 +10,7 @@ import pytest
 
 from halfmask.errors import WeightsError
 from halfmask.photos.align import scale_of, similarity, template
-from halfmask.photos.detect import SEARCH_SIDES, Detector
+from halfmask.photos.detect import FINE, Detector
 from halfmask.photos.reading import read
 
 
@@ -43,7 +43,7 @@ def test_the_astronaut_has_one_face(detector: Detector, astronaut: np.ndarray) -
 def test_points_are_in_photo_pixels_at_every_size(detector: Detector, astronaut: np.ndarray, scale: float) -> None:
     (face,) = detector(astronaut)
     side = round(512 * scale)
-    assert (side > SEARCH_SIDES[0]) == (scale == 5.0)
+    assert (side > FINE) == (scale == 5.0)
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     (other,) = detector(np.asarray(cv2.resize(astronaut, (side, side), interpolation=how), np.uint8))
     np.testing.assert_allclose(other.points / scale, face.points, atol=8)  # her eyes are 47 pixels apart

@@ -7,9 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from halfmask.photos import reading
+from halfmask.photos import drawing, reading
+from halfmask.photos.drawing import Drawing
+from halfmask.photos.photo import Photo
 from halfmask.predicting.api import Prediction, predict
-from halfmask.predicting.picture import caption, captioned, drawings
+from halfmask.predicting.picture import caption, captions
+
+
+def drawings(width: int, height: int, faces: list[Prediction]) -> list[Drawing]:
+    return drawing.drawings(width, height, captions(faces))
+
+
+def captioned(photo: Photo, faces: list[Prediction]) -> Photo:
+    return drawing.captioned(photo, captions(faces))
 
 
 def face(x: float, y: float, w: float, h: float, race: str | None = "White") -> Prediction:

@@ -150,7 +150,7 @@ def test_faces_that_take_no_change_are_warned_of(
     report = tmp_path / "r.json"
     common = ("protect", tmp_path / "two.png", "-o", tmp_path / "out.png", "--gender", "male", "--json", report)
     code, said, _ = run(*common)
-    assert code == 0
+    assert code == 3
     assert "WARNING: 1 photo protected only in part:" in said
     assert "two.png: 1 of 2 faces could not be changed and are UNPROTECTED" in said
     told = json.loads(report.read_text())

@@ -15,6 +15,7 @@ from .audit import audit
 from .benchmark import benchmark
 from .data import data
 from .deidentify import deidentify
+from .faces import faces
 from .models import methods, models
 from .predict import predict
 from .protect import protect
@@ -27,7 +28,7 @@ def cli() -> None:
     """Change face photos so that classifiers find it harder to read the gender; they still match the person."""
 
 
-for _command in (protect, deidentify, audit, predict, methods, models, data, train, benchmark):
+for _command in (protect, deidentify, audit, predict, faces, methods, models, data, train, benchmark):
     cli.add_command(_command)
 
 

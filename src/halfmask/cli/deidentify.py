@@ -43,11 +43,12 @@ def deidentify(
     Run it again after an interruption: outputs that are newer than their photo are not made again, whatever options
     they were made with, so give --overwrite after a change of options.
 
-    Exit code: 0 all done, 2 the request made no sense, 3 some failed or were left out, 130 interrupted.
+    Exit code: 0 all done, 2 the request made no sense, 3 some failed, were left out or are protected only in part, 130
+    interrupted.
     """
     from ..protecting.options import Options
 
-    run = {name: choices.pop(name) for name in ("workers", "overwrite", "dry_run", "json_", "quiet")}
+    run = {name: choices.pop(name) for name in ("boxes", "workers", "overwrite", "dry_run", "json_", "quiet")}
     if max_pixels is not None:
         choices["max_pixels"] = max_pixels
     options = Options(

@@ -13,6 +13,7 @@ import click
 from ..errors import UsageError
 
 if TYPE_CHECKING:
+    from ..photos.detect import Box
     from ..protecting.options import Options
     from ..protecting.plan import Plan
     from ..protecting.report import Report, Summary
@@ -49,11 +50,47 @@ settings_option = click.option(
 )
 
 
+#: Which faces.
+choosing = _several(
+    click.option(
+        "--faces",
+        metavar="[all|largest|N]",
+        default="all",
+        show_default=True,
+        help="Which faces: all, the largest, or the N largest.",
+    ),
+    click.option(
+        "--only",
+        multiple=True,
+        metavar="FACE",
+        help="Only this face of the photo: a place x,y in its pixels, or a number shown by: halfmask faces PHOTO. "
+        "May be given several times.",
+    ),
+    click.option("--skip", multiple=True, metavar="FACE", help="Not this face; as --only."),
+    click.option(
+        "--min-face",
+        type=click.IntRange(10),
+        metavar="PX",
+        help="Leave smaller faces as they are (longer side of the box).  [default: leave none; search down to 32]",
+    ),
+    click.option(
+        "--detector-threshold",
+        type=click.FloatRange(0.2, 1.0),
+        metavar="T",
+        default=0.7,
+        show_default=True,
+        help="Score from 0.2 to 1 from which a find is a face.",
+    ),
+    click.option(
+        "--boxes",
+        metavar="CSV",
+        help="Faces that you know of, besides those found: columns file,x,y,width,height, in photo pixels.",
+    ),
+)
+
 #: Which faces, and how photos are read and written.
 care = _several(
-    click.option(
-        "--faces", type=click.Choice(["all", "largest"]), default="all", show_default=True, help="Which faces."
-    ),
+    choosing,
     click.option(
         "--if-no-face",
         type=click.Choice(["skip", "copy", "fail"]),
@@ -87,6 +124,7 @@ def carry_out(
     options: Options,
     *,
     labels: str | None = None,
+    boxes: str | None,
     workers: int | None,
     overwrite: bool,
     dry_run: bool,
@@ -107,13 +145,15 @@ def carry_out(
     if output == "":
         raise UsageError("-o is empty; expected a file or a folder")
     if "-" in paths or output == "-":
-        if labels is not None or dry_run or (json_ == "-" and output == "-"):
-            raise UsageError("with - for a photo neither --labels nor --dry-run, nor --json -, can be used")
+        if labels is not None or boxes is not None or dry_run or (json_ == "-" and output == "-"):
+            raise UsageError("with - for a photo none of --labels, --boxes, --dry-run and --json - can be used")
         return _one_stream(paths, output, options, overwrite, report, quiet)
     todo = plan([Path(p) for p in paths], output, format=options.format)
+    if (options.only or options.skip) and len(todo.jobs) > 1:
+        raise UsageError(f"--only and --skip are for the faces of one photo; {len(todo.jobs)} photos were given")
     if dry_run:
         return _dry_run(todo, overwrite)
-    return _many(todo, options, labels, workers, overwrite, report, quiet, err=quiet or json_ == "-")
+    return _many(todo, options, labels, boxes, workers, overwrite, report, quiet, err=quiet or json_ == "-")
 
 
 def named(settings: Sequence[str]) -> dict[str, str]:
@@ -236,13 +276,14 @@ def _one_stream(
         report.finish(summary)
     if text := describe(summary, options, output, time.perf_counter() - began, quiet=quiet):
         _say(text)
-    return 3 if summary.failures else 0
+    return 3 if summary.left else 0
 
 
 def _many(
     todo: Plan,
     options: Options,
     labels: str | None,
+    boxes: str | None,
     workers: int | None,
     overwrite: bool,
     report: Report,
@@ -250,10 +291,12 @@ def _many(
     *,
     err: bool,
 ) -> int:
+    from ..protecting.choosing import read_boxes
     from ..protecting.labels import read_labels
     from ..protecting.report import Summary, describe
 
     known = read_labels(Path(labels), todo.jobs) if labels is not None else {}
+    given = read_boxes(Path(boxes), todo.jobs) if boxes is not None else {}
     summary = Summary(ignored=todo.ignored, pictures=list(todo.pictures))
     for name, reason in todo.problems:
         summary.fail(name, reason)
@@ -261,7 +304,7 @@ def _many(
     stopped: str | None = None
     with report:
         if todo.jobs:
-            stopped = _run(todo, options, known, workers, overwrite, quiet, report, summary)
+            stopped = _run(todo, options, known, given, workers, overwrite, quiet, report, summary)
         report.finish(summary)
     text = describe(summary, options, str(todo.out), time.perf_counter() - began, quiet=quiet, stopped=stopped)
     if text:
@@ -275,6 +318,7 @@ def _run(
     todo: Plan,
     options: Options,
     labels: dict[Path, int],
+    boxes: dict[Path, tuple[Box, ...]],
     workers: int | None,
     overwrite: bool,
     quiet: bool,
@@ -301,7 +345,7 @@ def _run(
         disable=quiet,
         smoothing=0.05,
     )
-    outcomes = pipeline.run(todo.jobs, stages, labels=labels, workers=workers, overwrite=overwrite)
+    outcomes = pipeline.run(todo.jobs, stages, labels=labels, boxes=boxes, workers=workers, overwrite=overwrite)
     try:
         for outcome in outcomes:
             summary.add(outcome)

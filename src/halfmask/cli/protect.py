@@ -62,11 +62,12 @@ def protect(
     they were made with, so give --overwrite after a change of options. Unprotected copies, and outputs that are not
     newer than their photo, are made anew.
 
-    Exit code: 0 all done, 2 the request made no sense, 3 some failed or were left out, 130 interrupted.
+    Exit code: 0 all done, 2 the request made no sense, 3 some failed, were left out or are protected only in part, 130
+    interrupted.
     """
     from ..protecting.options import Options
 
-    run = {name: choices.pop(name) for name in ("labels", "workers", "overwrite", "dry_run", "json_", "quiet")}
+    run = {name: choices.pop(name) for name in ("labels", "boxes", "workers", "overwrite", "dry_run", "json_", "quiet")}
     if max_pixels is not None:
         choices["max_pixels"] = max_pixels
     options = Options(format=format_, settings=named(settings), score=score, **choices)

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from ..errors import HalfmaskError, PhotoError, shown
 from ..photos import reading
+from ..photos.drawing import captioned
 from ..photos.reading import MAX_PIXELS
 from ..storage import ensure_folder
 from .api import Prediction, Predictor
-from .picture import captioned
+from .picture import captions
 
 #: Photos that may be waiting for their turn, for each worker. They hold predictions and no pixels.
 _AHEAD = 8
@@ -62,7 +63,7 @@ def _look(source: Path, picture: Path | None, predictor: Predictor, faces: str, 
         predictions = tuple(predictor(photo.pixels, faces))
         if picture is not None:
             ensure_folder(picture.parent, error=PhotoError)
-            captioned(photo, predictions).save(picture, format=photo.format)
+            captioned(photo, captions(predictions)).save(picture, format=photo.format)
         return Seen(source, photo.width, photo.height, predictions)
     except HalfmaskError as error:
         return Seen(source, error=str(error))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -14,8 +14,10 @@ from PIL import Image
 
 from ..errors import UsageError
 from ..methods import DEFAULT
+from ..photos.detect import SMALLEST, THRESHOLD, Box, smallest_searched
 from ..photos.photo import Photo
 from ..photos.reading import MAX_PIXELS
+from .choosing import Pick, check_boxes
 from .options import GENDERS, Options
 from .stages import FaceResult, Networks, Stages, run_one
 
@@ -26,14 +28,16 @@ class Result:
 
     ``faces`` are all that were found, largest first, each with its box, points, gender label and where that came from,
     its SFace match score and whether it was changed (:class:`~halfmask.protecting.stages.FaceResult`). ``timings``
-    are seconds by stage: read, detect, align, label, change, paste, score. ``notes`` is what the method has to say of
-    the options that were given, such as that hiding age is experimental; ``photo.notes`` say what hung on the file and
-    was dropped, such as a gain map, or that the file is damaged.
+    are seconds by stage: read, detect, align, label, change, paste, score. ``smallest_face`` is the size, in pixels, of
+    the smallest faces that were searched for. ``notes`` is what the method has to say of the options that were given,
+    such as that hiding age is experimental; ``photo.notes`` say what hung on the file and was dropped, such as a gain
+    map, or that the file is damaged.
     """
 
     photo: Photo = field(repr=False)
     faces: tuple[FaceResult, ...]
     timings: dict[str, float]
+    smallest_face: float
     notes: tuple[str, ...] = ()
 
     @cached_property
@@ -64,7 +68,12 @@ def protect(
     hide: str | None = None,
     gender: str | int | None = None,
     prototype: str | None = None,
-    faces: str = "all",
+    faces: str | int = "all",
+    only: Sequence[Pick | str] = (),
+    skip: Sequence[Pick | str] = (),
+    min_face: int | None = None,
+    detector_threshold: float = THRESHOLD,
+    boxes: Sequence[Box] = (),
     if_no_face: str = "fail",
     score: bool = True,
     threads: int = 0,
@@ -79,7 +88,7 @@ def protect(
     the method hides; hiding age and race is experimental. ``gender`` is "female" (0) or "male" (1) and holds for every
     face, for a method that needs it; None has our own classifier estimate it then, and each face says so.
     ``prototype``, for SAN and its family, is "op" (opposite gender, hides most; the default), "nt" (neutral) or "sm"
-    (same gender, hides least); SAN paper, section 3.2. ``faces`` is "all" or "largest".
+    (same gender, hides least); SAN paper, section 3.2. ``faces`` is "all", "largest" or how many of the largest.
     ``if_no_face`` is "fail" or "copy"; the latter gives back an unprotected photo, with no ``faces``. ``threads`` 0
     takes every core. A photo of more than ``max_pixels`` is refused before it is decoded.
 
@@ -89,6 +98,12 @@ def protect(
     With ``score`` each changed face gets ``match``, SFace's cosine between the face before and after (higher = more
     alike; OpenCV calls it the same person from 0.363 on). SFace is an auxiliary, not a judge: the methods are trained
     against it, so other matchers will see more of a difference than it does.
+
+    ``only`` and ``skip`` choose faces: by their number, from 1, largest first, or by a place (x, y) in photo pixels;
+    ``halfmask faces PHOTO`` shows both. Faces of less than ``min_face`` pixels, the longer side of the box, are left;
+    without it faces down to 32 pixels are searched for. ``detector_threshold`` is the score, from 0.2 to 1, from which
+    a find is a face. ``boxes`` are faces that you know of, (x, y, width, height) in photo pixels, besides those found.
+    A face that counts as unprotected says so: see :class:`~halfmask.protecting.stages.FaceResult`.
 
     Raises :class:`~halfmask.errors.PhotoError` for what is no readable photo, or no face,
     :class:`~halfmask.errors.UsageError` for an unknown option, :class:`~halfmask.errors.WeightsError` when a network
@@ -108,7 +123,12 @@ def protect(
         hide=hide,
         gender=gender,
         prototype=prototype,
+        boxes=boxes,
         faces=faces,
+        only=only,
+        skip=skip,
+        min_face=min_face,
+        detector_threshold=detector_threshold,
         score=score,
         max_pixels=max_pixels,
         strength=strength,
@@ -120,7 +140,12 @@ def deidentify(
     image: str | Path | bytes | Image.Image | NDArray[Any],
     *,
     strength: str | float = "mid",
-    faces: str = "all",
+    faces: str | int = "all",
+    only: Sequence[Pick | str] = (),
+    skip: Sequence[Pick | str] = (),
+    min_face: int | None = None,
+    detector_threshold: float = THRESHOLD,
+    boxes: Sequence[Box] = (),
     if_no_face: str = "fail",
     score: bool = True,
     threads: int = 0,
@@ -151,7 +176,12 @@ def deidentify(
         if_no_face=if_no_face,
         threads=threads,
         method="deidentify",
+        boxes=boxes,
         faces=faces,
+        only=only,
+        skip=skip,
+        min_face=min_face,
+        detector_threshold=detector_threshold,
         score=score,
         max_pixels=max_pixels,
         strength=strength,
@@ -159,7 +189,7 @@ def deidentify(
     )
 
 
-def _one(image: Any, *, threads: int, **asked: Any) -> Result:
+def _one(image: Any, *, threads: int, boxes: Sequence[Box], **asked: Any) -> Result:
     """One photo by the options that were asked."""
     if (if_no_face := asked["if_no_face"]) not in ("fail", "copy"):
         raise UsageError(f"if_no_face is {if_no_face!r}; expected fail or copy (a single photo cannot be skipped)")
@@ -168,14 +198,31 @@ def _one(image: Any, *, threads: int, **asked: Any) -> Result:
         asked["gender"] = GENDERS[int(gender)]
     options = Options(**asked)
     settings = tuple(sorted(options.asked.items()))
-    stages = Stages(options, _networks(options.method, options.gender is None, options.score, threads, settings))
-    photo, faces, seconds = run_one(stages, image)
-    return Result(photo, faces, seconds, options.notes)
+    estimate, smallest = options.gender is None, options.min_face or SMALLEST
+    networks = _networks(
+        options.method, estimate, options.score, threads, settings, options.detector_threshold, smallest
+    )
+    photo, faces, seconds = run_one(Stages(options, networks), image, check_boxes(boxes))
+    return Result(photo, faces, seconds, smallest_searched(photo.width, photo.height, smallest), options.notes)
 
 
 @lru_cache(maxsize=4)
 def _networks(
-    method: str, estimate: bool, score: bool, threads: int, settings: tuple[tuple[str, Any], ...]
+    method: str,
+    estimate: bool,
+    score: bool,
+    threads: int,
+    settings: tuple[tuple[str, Any], ...],
+    threshold: float,
+    smallest: int,
 ) -> Networks:
     """Kept between calls, since loading takes longer than a photo."""
-    return Networks(method, estimate=estimate, score=score, threads=threads, settings=dict(settings))
+    return Networks(
+        method,
+        estimate=estimate,
+        score=score,
+        threads=threads,
+        settings=dict(settings),
+        threshold=threshold,
+        smallest=smallest,
+    )

@@ -10,10 +10,11 @@ from ..errors import UsageError
 from ..methods import DEFAULT, METHODS, Method
 from ..methods.choice import ATTRIBUTES, IDENTITY, OPPOSITE, PROTOTYPES, attributes, one_of
 from ..methods.choice import strength as check_strength
+from ..photos.detect import THRESHOLD, check_size, check_threshold
 from ..photos.reading import MAX_PIXELS
+from .choosing import Pick, how_many, picks
 
 GENDERS = ("female", "male")
-FACES = ("all", "largest")
 NO_FACE = ("skip", "copy", "fail")
 STRENGTHS = ("low", "mid", "high")
 
@@ -34,6 +35,10 @@ class Options:
     ``prototype`` is "sm", "nt" or "op", for a method that has a setting of that name: another way to give the setting.
     None is that setting, else "op"; it stands there afterwards.
 
+    ``faces`` is "all", "largest" or how many of the largest; ``only`` and ``skip`` choose faces by number or place, see
+    :func:`~halfmask.protecting.choosing.picks`. Faces of less than ``min_face`` pixels are left as they are, and
+    ``detector_threshold`` is the score, from 0.2 to 1, from which a find is a face.
+
     >>> Options(prototype="xx")
     Traceback (most recent call last):
     ...
@@ -44,13 +49,17 @@ class Options:
     hide: str | None = None
     gender: str | None = None
     prototype: str | None = None
-    faces: str = "all"
+    faces: str | int = "all"
     if_no_face: str = "skip"
     score: bool = False
     format: str | None = None
     quality: int | None = None
     keep_metadata: bool = False
     max_pixels: int = MAX_PIXELS
+    only: tuple[Pick, ...] = ()
+    skip: tuple[Pick, ...] = ()
+    min_face: int | None = None
+    detector_threshold: float = THRESHOLD
     strength: str | float | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
@@ -65,7 +74,7 @@ class Options:
         if self.gender is not None:
             one_of("gender", self.gender, GENDERS)
         self._settle_prototype(made)
-        one_of("faces", self.faces, FACES)
+        self._settle_faces()
         one_of("if_no_face", self.if_no_face, NO_FACE)
         if self.quality is not None and not (isinstance(self.quality, int) and 1 <= self.quality <= 100):
             raise UsageError(f"quality is {self.quality!r}; expected a whole number from 1 to 100")
@@ -95,6 +104,19 @@ class Options:
             if given is not None:
                 raise UsageError("prototype is given twice, by itself and among the settings; give it once")
         object.__setattr__(self, "prototype", self.prototype or given or OPPOSITE)
+
+    def _settle_faces(self) -> None:
+        """Read which faces are meant, and see that it makes sense."""
+        object.__setattr__(self, "faces", how_many(self.faces))
+        object.__setattr__(self, "only", picks("only", self.only))
+        object.__setattr__(self, "skip", picks("skip", self.skip))
+        if self.only and self.faces != "all":
+            raise UsageError(f"only says which faces and faces ({self.faces}) how many; give one of them")
+        if both := [pick for pick in self.only if pick in self.skip]:
+            raise UsageError(f"only and skip both name {both[0]}; give it to one of them")
+        if self.min_face is not None:
+            check_size(self.min_face)
+        check_threshold(self.detector_threshold)
 
     @property
     def hidden(self) -> frozenset[str]:

@@ -20,6 +20,7 @@ from typing import Any
 import cv2
 
 from ..errors import HalfmaskError, PhotoError, shown
+from ..photos.detect import SMALLEST, Box, smallest_searched
 from ..photos.photo import Photo
 from ..storage import ensure_folder
 from .options import Options
@@ -44,8 +45,9 @@ PROTECTED, COPIED, SKIPPED, THERE, FAILED = (
 class Outcome:
     """What became of one photo. ``status`` is one of the five above; ``fatal`` says that no other will fare better.
 
-    ``warning`` tells of a protected photo that some of its faces are not; ``notes`` what was lost or put right
-    (:attr:`halfmask.photos.photo.Photo.notes`).
+    ``warning`` tells of a protected photo that some of its faces are not, though they were to be; ``notes`` what was
+    lost or put right (:attr:`halfmask.photos.photo.Photo.notes`). ``smallest`` is the size, in pixels, of the smallest
+    faces that the photo was searched for; None when it was not.
     """
 
     job: Job
@@ -54,6 +56,7 @@ class Outcome:
     reason: str | None = None
     warning: str | None = None
     notes: tuple[str, ...] = ()
+    smallest: float | None = None
     fatal: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -85,6 +88,8 @@ def load(options: Options, *, workers: int, photos: int) -> Stages:
         score=options.score,
         threads=threads,
         settings=options.asked,
+        threshold=options.detector_threshold,
+        smallest=options.min_face or SMALLEST,
     )
     return Stages(options, networks)
 
@@ -94,17 +99,19 @@ def run(
     stages: Stages,
     *,
     labels: Mapping[Path, int] | None = None,
+    boxes: Mapping[Path, Sequence[Box]] | None = None,
     workers: int = 0,
     overwrite: bool = False,
 ) -> Generator[Outcome, None, None]:
     """Protect the photos of the jobs; gives the outcome of each as it is done, in no fixed order.
 
-    ``labels`` is a job's source → gender for the photos that a labels file names. ``workers`` 0 means one a core.
+    ``labels`` is a job's source → gender for the photos that a labels file names, ``boxes`` → the faces that
+    the user knows of. ``workers`` 0 means one a core.
     Whatever happens to one photo, others go on. When the caller stops iterating (or is interrupted), no new task starts
     and those running are waited for, so every file is whole.
     """
     workers = workers or cores()
-    labels = labels or {}
+    labels, boxes = labels or {}, boxes or {}
     waiting = iter(jobs)
     more = True
     running: dict[Future[Any], _Task] = {}
@@ -128,7 +135,8 @@ def run(
                     if reason is not None:
                         yield Outcome(job, FAILED if reason else THERE, reason=reason or None)
                         continue
-                future: Future[Any] = pool.submit(stages.find, job.source, labels.get(job.source))
+                gender, known = labels.get(job.source), boxes.get(job.source, ())
+                future: Future[Any] = pool.submit(stages.find, job.source, gender, boxes=known)
                 running[future] = _Task("find", [job], [])
                 finding, photos = finding + 1, photos + 1
             faces = sum(len(prepared.crops) for _, prepared in ready)
@@ -178,7 +186,7 @@ def _finish(stages: Stages, job: Job, prepared: Prepared, changed: Changed) -> O
                 f"no face was found, so nothing was written, but {shown(job.output)} of an earlier run is still there "
                 "and may be an unprotected copy; look at it and remove it"
             )
-        return Outcome(job, SKIPPED, seconds=prepared.seconds)
+        return Outcome(job, SKIPPED, smallest=prepared.smallest, seconds=prepared.seconds)
     after, faces = stages.finish(prepared, changed)
     write(after, job, options, copied=not faces)
     return written(after, job, options, faces, prepared.seconds)
@@ -187,11 +195,23 @@ def _finish(stages: Stages, job: Job, prepared: Prepared, changed: Changed) -> O
 def written(
     photo: Photo, job: Job, options: Options, faces: tuple[FaceResult, ...], seconds: dict[str, float]
 ) -> Outcome:
-    """The outcome of a photo that was written; faces that were to be changed but took no change are warned of."""
-    left = sum(not face.changed for face in faces) if options.faces == "all" else 0
-    warning = f"{left} of {len(faces)} faces could not be changed and are UNPROTECTED" if left else None
-    status = PROTECTED if faces else COPIED
-    return Outcome(job, status, faces, warning=warning, notes=photo.notes, seconds=seconds)
+    """The outcome of a photo that was written; faces that were to be protected and may not be are warned of."""
+    wanted = [face for face in faces if face.unprotected and not face.left_out]
+    told = []
+    if unchanged := sum(not face.changed for face in wanted):
+        told.append(f"{unchanged} of {len(faces)} faces could not be changed and are UNPROTECTED")
+    for why in dict.fromkeys(face.unprotected for face in wanted if face.changed):
+        count = sum(face.changed and face.unprotected == why for face in wanted)
+        told.append(f"{count} of {len(faces)} faces may be changed in the wrong place and count as UNPROTECTED: {why}")
+    return Outcome(
+        job,
+        PROTECTED if faces else COPIED,
+        faces,
+        warning="; ".join(told) or None,
+        notes=photo.notes,
+        smallest=smallest_searched(photo.width, photo.height, options.min_face or SMALLEST),
+        seconds=seconds,
+    )
 
 
 def write(photo: Photo, job: Job, options: Options, *, copied: bool = False) -> None:

@@ -30,8 +30,11 @@ _NAMED = 20
 class Summary:
     """The figures of a run. ``failures`` counts; ``reasons`` are (name, why) of the first of them.
 
-    ``matches`` are the number, sum, lowest and highest of SFace's scores, ``matched`` (name, scores) of the first.
-    ``warnings`` counts photos with faces that took no change, ``warned`` are (name, what) of the first of them.
+    ``faces`` are changed and ``faces_left`` not; ``unprotected`` counts, by reason, those that count as unprotected,
+    and ``by_box`` those changed at a given box in which no face was seen. ``smallest_face`` is the size, in pixels,
+    of the smallest faces that every photo was searched for. ``matches`` are the number, sum, lowest and highest of
+    SFace's scores, ``matched`` (name, scores) of the first. ``warnings`` counts photos with faces that are not
+    protected though they were to be, ``warned`` are (name, what) of the first of them.
     ``ignored`` counts files that are no pictures; ``pictures`` are (name, why) of those that are, left out.
     ``notes`` says of what was lost or put right on the way how many photos it was, and names the first of them.
     """
@@ -39,6 +42,9 @@ class Summary:
     photos: dict[str, int] = field(default_factory=dict)
     faces: int = 0
     faces_left: int = 0
+    unprotected: dict[str, int] = field(default_factory=dict)
+    by_box: int = 0
+    smallest_face: float | None = None
     labels: dict[str, int] = field(default_factory=dict)
     matches: list[float] = field(default_factory=lambda: [0.0, 0.0, 2.0, -2.0])
     matched: list[tuple[str, list[float]]] = field(default_factory=list)
@@ -55,11 +61,16 @@ class Summary:
     def add(self, outcome: Outcome) -> None:
         """Count one photo."""
         self.photos[outcome.status] = self.photos.get(outcome.status, 0) + 1
+        if outcome.smallest is not None:
+            self.smallest_face = max(outcome.smallest, self.smallest_face or 0.0)
         for stage, seconds in outcome.seconds.items():
             self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
         for face in outcome.faces:
             self.faces += face.changed
             self.faces_left += not face.changed
+            self.by_box += face.changed and face.origin == "box alone"
+            if face.unprotected:
+                self.unprotected[face.unprotected] = self.unprotected.get(face.unprotected, 0) + 1
             if face.changed and face.gender_origin:
                 self.labels[face.gender_origin] = self.labels.get(face.gender_origin, 0) + 1
             if face.match is not None:
@@ -81,8 +92,8 @@ class Summary:
 
     @property
     def left(self) -> bool:
-        """Whether something that was given is not protected: it failed, or is a picture that is not read."""
-        return bool(self.failures or self.pictures)
+        """Whether something that was given is not protected: it failed, a face did, or it is a picture that is not read."""
+        return bool(self.failures or self.warnings or self.pictures)
 
     def fail(self, name: str, reason: str) -> None:
         """Count a failure; the first ones are kept with their reason."""
@@ -113,9 +124,11 @@ def describe(
             "estimate": "ESTIMATED by halfmask's own classifier (--gender or --labels say it better)",
         }
         lines += [f"  gender of {count(n, 'face')} {origins[o]}" for o, n in summary.labels.items()]
-        if summary.faces_left:
-            why = "only the largest was asked for" if options.faces == "largest" else "they could not be changed"
-            lines.append(f"  {count(summary.faces_left, 'face')} left as they were: {why}")
+        if summary.smallest_face is not None:
+            lines.append(f"  searched for faces of {summary.smallest_face:.0f} pixels and more")
+        lines += [f"  {count(n, 'face')} UNPROTECTED: {why}" for why, n in summary.unprotected.items()]
+        if summary.by_box:
+            lines.append(f"  {count(summary.by_box, 'face')} changed by the given box alone: no face was seen in it")
         if summary.matches[0]:
             lines += _matches(summary, options)
         if copied or skipped:
@@ -173,8 +186,8 @@ class Report:
     """A JSON report, written photo by photo so that it never stands in memory, and whole when it is there.
 
     An object: ``version``, ``options``, ``notes``, ``photos`` (``file``, ``output``, ``status``, ``reason``,
-    ``warning``, ``notes``, ``seconds``, ``faces``), ``summary``, whose ``pictures`` are those that were left out.
-    ``target`` is a path, "-" for stdout, None for no report.
+    ``warning``, ``notes``, ``smallest_face``, ``seconds``, ``faces``), ``summary``, whose ``pictures`` are those that
+    were left out. ``target`` is a path, "-" for stdout, None for no report.
 
     Raises :class:`~halfmask.errors.UsageError` at once for a target that cannot be a report: an empty name, a
     picture's name, a folder, device or pipe. :class:`~halfmask.errors.HalfmaskError` says that writing failed later.
@@ -217,6 +230,7 @@ class Report:
             "reason": outcome.reason,
             "warning": outcome.warning,
             "notes": list(outcome.notes),
+            "smallest_face": outcome.smallest,
             "seconds": {stage: round(seconds, 4) for stage, seconds in outcome.seconds.items()},
             "faces": [_face(face) for face in outcome.faces],
         }

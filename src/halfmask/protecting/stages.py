@@ -5,12 +5,10 @@ The library call runs them one after the other, the pipeline in threads; nothing
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,14 +21,17 @@ from ..methods.labels import GenderEstimate
 from ..methods.match import SFace
 from ..photos import paste, reading
 from ..photos.align import crop_face
-from ..photos.detect import Detector, Face
+from ..photos.detect import SMALLEST, THRESHOLD, Box, Detector, Face, smallest_searched
 from ..photos.photo import Photo
-from ..weights import store
+from .choosing import left_out
 from .options import GENDERS, Options
 
 #: Faces that go through the networks at once, in one thread. More do not fit the cache of a core: measured on 2 cores,
 #: 1 or 2 faces take 12 s of CPU time and 0.3 GB for 300 photos, 4 take 17 s and 0.5 GB, 8 take 17 s and 0.85 GB.
 BATCH = 2
+
+#: Why a face is unprotected that no change reached.
+UNCHANGED = "it could not be changed"
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,11 @@ class FaceResult:
     ``probability`` our classifier's, of that gender, for an estimate. ``match`` is SFace's cosine between the face
     before and after; SFace is an auxiliary that our methods train against, so it is no judge of them. The last four are
     None where they do not apply. ``changed`` says whether a pixel of the face differs.
+
+    ``unprotected`` says why the face counts as unprotected, None when it does not: it could not be changed, was
+    changed though which way up it is could not be told, or was left out; ``left_out`` says that this was asked for.
+    ``origin`` is "detector"; for a box that was given "box", or "box alone" when no face was seen in it, so that the
+    change is where an upright face has it.
     """
 
     box: tuple[float, float, float, float]
@@ -64,13 +70,17 @@ class FaceResult:
     gender_origin: str | None = None
     probability: float | None = None
     match: float | None = None
+    unprotected: str | None = None
+    left_out: bool = False
+    origin: str = "detector"
 
 
 @dataclass(eq=False)
 class Prepared:
     """A photo with its faces, largest first, and the crops of those to change, uint8 (224, 224, 3).
 
-    ``given`` and ``who`` are the genders and names that are known, by face.
+    ``given`` and ``who`` are the genders and names that are known, by face. ``left`` says of faces that the options
+    leave out why; ``smallest`` is how small faces were searched for, in pixels.
     """
 
     photo: Photo
@@ -78,6 +88,8 @@ class Prepared:
     crops: dict[int, NDArray[np.uint8]]
     matrices: dict[int, NDArray[np.float32]]
     given: dict[int, Label]
+    left: dict[int, str] = field(default_factory=dict)
+    smallest: float = SMALLEST
     seconds: dict[str, float] = field(default_factory=dict)
     who: dict[int, str | None] = field(default_factory=dict)
 
@@ -91,28 +103,28 @@ class Changed:
 
 
 class Networks:
-    """Every network that some options need, loaded once and shared by all threads; detectors are one a thread.
+    """Every network that some options need, loaded once and shared by all threads.
 
-    ``settings`` are the method's own; ``threads`` is what each network may use for itself. Raises
-    :class:`~halfmask.errors.WeightsError`, and :class:`~halfmask.errors.UsageError` for a setting that makes no sense.
+    ``settings`` are the method's own, ``threshold`` and ``smallest`` the detector's; ``threads`` is what each
+    network may use for itself. Raises :class:`~halfmask.errors.WeightsError`, and
+    :class:`~halfmask.errors.UsageError` for a setting that makes no sense.
     """
 
     def __init__(
-        self, method: str, *, estimate: bool, score: bool, threads: int, settings: Mapping[str, Any] | None = None
+        self,
+        method: str,
+        *,
+        estimate: bool,
+        score: bool,
+        threads: int,
+        settings: Mapping[str, Any] | None = None,
+        threshold: float = THRESHOLD,
+        smallest: int = SMALLEST,
     ) -> None:
-        self._yunet: Path = store.get("yunet")
+        self.detector = Detector(threshold, smallest=smallest, threads=threads)
         self.method = methods.load(method, threads=threads, **(settings or {}))
         self.classifier = GenderEstimate(threads) if estimate and self.method.needs_label else None
         self.sface = SFace(threads) if score else None
-        self._local = threading.local()
-
-    @property
-    def detector(self) -> Detector:
-        """This thread's own detector."""
-        if not hasattr(self._local, "detector"):
-            self._local.detector = Detector(path=self._yunet)
-        detector: Detector = self._local.detector
-        return detector
 
 
 class Stages:
@@ -122,25 +134,34 @@ class Stages:
         self.options = options
         self.networks = networks
 
-    def find(self, source: Any, gender: int | None = None, who: Sequence[str | None] = ()) -> Prepared:
+    def find(
+        self, source: Any, gender: int | None = None, who: Sequence[str | None] = (), boxes: Sequence[Box] = ()
+    ) -> Prepared:
         """Read a photo, find its faces and cut out those to change.
 
         ``gender`` is what a labels file says. It holds for the largest face, the one that such a file means; further
         faces get an estimate. ``who`` names the people, largest face first, as far as they are known: the method is
-        told. Raises :class:`~halfmask.errors.PhotoError` when the photo cannot be read, or has no
-        face and that counts as a failure.
+        told. ``boxes`` are faces that the user knows of. Raises :class:`~halfmask.errors.PhotoError` when the photo
+        cannot be read, or has no face and that counts as a failure.
         """
         seconds: dict[str, float] = {}
         with _timed(seconds, "read"):
             photo = reading.read(source, max_pixels=self.options.max_pixels)
             pixels = photo.pixels
         with _timed(seconds, "detect"):
-            faces = self.networks.detector(pixels)
+            faces = self.networks.detector(pixels, boxes)
         if not faces and self.options.if_no_face == "fail":
             raise PhotoError(f"no face was found in {photo.name} ({photo.width} x {photo.height} pixels)")
-        prepared = Prepared(photo, faces, {}, {}, {}, seconds, dict(enumerate(who)))
+        options = self.options
+        left = left_out(
+            faces, photo.name, many=options.faces, only=options.only, skip=options.skip, min_face=options.min_face
+        )
+        smallest = smallest_searched(photo.width, photo.height, self.networks.detector.smallest)
+        prepared = Prepared(photo, faces, {}, {}, {}, left, smallest, seconds, dict(enumerate(who)))
         with _timed(seconds, "align"):
-            for i, face in enumerate(faces[:1] if self.options.faces == "largest" else faces):
+            for i, face in enumerate(faces):
+                if i in left:
+                    continue
                 try:
                     prepared.crops[i], prepared.matrices[i] = crop_face(pixels, face.points)
                 except ValueError:
@@ -203,6 +224,9 @@ class Stages:
             after = photo.with_changes([c for c in changes.values() if c is not None])
             differs = {i: c is not None and _differs(photo, after, c.box) for i, c in changes.items()}
         if prepared.faces and not any(differs.values()):
+            if len(prepared.left) == len(prepared.faces):
+                why = "; ".join(dict.fromkeys(prepared.left.values()))
+                raise PhotoError(f"none of the {len(prepared.faces)} faces in {photo.name} is to be changed: {why}")
             raise PhotoError(
                 f"none of the {len(prepared.faces)} faces in {photo.name} could be changed: a {photo.mode} picture of "
                 f"{photo.width} x {photo.height} pixels may not hold the change. Convert it to RGB, or make it larger."
@@ -225,6 +249,9 @@ class Stages:
                         gender_origin=label.origin if label else None,
                         probability=None if p is None or label is None else p if label.gender else 1.0 - p,
                         match=match,
+                        unprotected=prepared.left.get(i) or face.doubt or (None if differs.get(i) else UNCHANGED),
+                        left_out=i in prepared.left,
+                        origin=face.origin,
                     )
                 )
         if self.networks.sface is None:
@@ -245,8 +272,10 @@ def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
     seconds[stage] = time.perf_counter() - began
 
 
-def run_one(stages: Stages, source: Any) -> tuple[Photo, tuple[FaceResult, ...], dict[str, float]]:
+def run_one(
+    stages: Stages, source: Any, boxes: Sequence[Box] = ()
+) -> tuple[Photo, tuple[FaceResult, ...], dict[str, float]]:
     """All stages for one photo in this thread: the photo after, its faces, and seconds by stage."""
-    prepared = stages.find(source)
+    prepared = stages.find(source, boxes=boxes)
     after, faces = stages.finish(prepared, stages.change([prepared])[0])
     return after, faces, prepared.seconds
