@@ -92,7 +92,7 @@ class Summary:
 
     @property
     def left(self) -> bool:
-        """Whether something that was given is not protected: it failed, a face did, or it is a picture that is not read."""
+        """Whether something that was given is not protected: it failed, a face did, or it is a picture not read."""
         return bool(self.failures or self.warnings or self.pictures)
 
     def fail(self, name: str, reason: str) -> None:
