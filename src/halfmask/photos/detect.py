@@ -196,8 +196,9 @@ class Detector:
         others = [other.score for eighth, other in looks.items() if (eighth - best) % 8 in (2, 3, 4, 5, 6)]
         if look.score - max(others) < _CLEAR:
             return replace(look, doubt=_TURN_UNKNOWN)
-        # the first look at an upright face was at its own size, so its points are finer
-        return face if best == 0 and upright and face.score >= self.threshold else look
+        # the points of the look that was the larger of the two
+        seen = max(face.box[2:]) * _finest(image.shape[1], image.shape[0], self.smallest)
+        return face if best == 0 and upright and face.score >= self.threshold and seen >= _HEAD else look
 
     def _turns(self, cut: _Cut, eighths: Sequence[int]) -> dict[int, Face]:
         """By eighths of a circle, the best that stands in the middle of a cut, in photo pixels; score 0 for nothing."""

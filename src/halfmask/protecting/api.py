@@ -80,13 +80,14 @@ def protect(
 ) -> Result:
     """Change the faces of a photo so that classifiers find it harder to read their gender; they still match the person.
 
-    ``image`` is a path, the bytes of a picture file, a Pillow image, or an array uint8 or uint16, (H, W) gray, (H, W,
-    3) RGB or (H, W, 4) RGBA, upright. ``hide`` is "gender", "age", "race" or several joined by commas, of those that
-    the method hides. ``gender`` is "female" (0) or "male" (1) and holds for every face, for a method that needs it;
-    None has our own classifier estimate it then, and each face says so. ``prototype`` is "op" (opposite gender, hides
-    most), "nt" (neutral) or "sm" (same gender, hides least); SAN paper, section 3.2. ``faces`` is "all", "largest" or how
-    many of the largest. ``if_no_face`` is "fail" or "copy"; the latter gives back an unprotected photo, with no
-    ``faces``. ``threads`` 0 takes every core. A photo of more than ``max_pixels`` is refused before it is decoded.
+    ``image`` is a path, the bytes of a picture file, a Pillow image, or an array uint8 or uint16, (H, W) gray, (H,
+    W, 3) RGB or (H, W, 4) RGBA, upright. ``hide`` is "gender", "age", "race" or several joined by commas, of those
+    that the method hides. ``gender`` is "female" (0) or "male" (1) and holds for every face, for a method that
+    needs it; None has our own classifier estimate it then, and each face says so. ``prototype`` is "op" (opposite
+    gender, hides most), "nt" (neutral) or "sm" (same gender, hides least); SAN paper, section 3.2. ``faces`` is
+    "all", "largest" or how many of the largest. ``if_no_face`` is "fail" or "copy"; the latter gives back an
+    unprotected photo, with no ``faces``. ``threads`` 0 takes every core. A photo of more than ``max_pixels`` is
+    refused before it is decoded.
 
     ``strength`` is "low", "mid", "high" or a number in [0, 1], for a method that has one. ``settings`` are
     the method's own, such as ``{"weights": "runs/mine"}`` for ``san``; ``halfmask methods`` lists them.
