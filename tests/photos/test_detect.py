@@ -151,7 +151,8 @@ def test_one_turned_head_in_a_group(quarter: int, detector: Detector, astronaut:
     group = np.hstack([portrait, np.rot90(portrait, quarter), portrait])
     faces = sorted(detector(np.ascontiguousarray(group)), key=lambda f: f.box[0])
     assert len(faces) == 3
-    expected = [upright.points, turned(upright.points, quarter, 250, 250) + [250, 0], upright.points + [500, 0]]
+    middle = np.add(turned(upright.points, quarter, 250, 250), (250, 0))
+    expected = [upright.points, middle, np.add(upright.points, (500, 0))]
     assert all(lies_on(face, points) for face, points in zip(faces, expected, strict=True))
 
 
