@@ -8,10 +8,12 @@ import cv2
 import numpy as np
 import pytest
 
-from halfmask.errors import WeightsError
+from halfmask.errors import UsageError, WeightsError
 from halfmask.photos.align import scale_of, similarity, template
-from halfmask.photos.detect import FINE, Detector
+from halfmask.photos.detect import FINE, Detector, Face, overlap, smallest_searched, turn_of
 from halfmask.photos.reading import read
+from halfmask.photos.yunet import YuNet
+from halfmask.weights import store
 
 
 def check_points(points: np.ndarray, box: tuple[float, float, float, float]) -> None:
@@ -45,7 +47,8 @@ def test_points_are_in_photo_pixels_at_every_size(detector: Detector, astronaut:
     side = round(512 * scale)
     assert (side > FINE) == (scale == 5.0)
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    (other,) = detector(np.asarray(cv2.resize(astronaut, (side, side), interpolation=how), np.uint8))
+    other, *rest = detector(np.asarray(cv2.resize(astronaut, (side, side), interpolation=how), np.uint8))
+    assert all(face.doubt for face in rest)  # five times as large, YuNet sees a face in her sleeve
     np.testing.assert_allclose(other.points / scale, face.points, atol=8)  # her eyes are 47 pixels apart
     np.testing.assert_allclose(np.array(other.box) / scale, face.box, atol=8)
 
@@ -100,3 +103,115 @@ def test_a_face_that_fills_the_photo_is_found(side: int, astronaut: np.ndarray, 
     faces = detector(close_up)
     assert len(faces) == 1
     assert faces[0].box[2] > 0.3 * side
+
+
+def test_yunet_says_what_opencv_says(astronaut: np.ndarray, detector: Detector) -> None:
+    theirs = cv2.FaceDetectorYN.create(str(store.get("yunet")), "", (500, 300), 0.2, 0.3, 5000)
+    picture = np.ascontiguousarray(astronaut[:300, :500])  # no multiple of 32
+    expected = theirs.detect(np.ascontiguousarray(picture[..., ::-1]))[1]
+    one, two = YuNet(store.get("yunet"))(np.stack([picture, picture]), 0.2)
+    np.testing.assert_allclose(one, expected, rtol=1e-3, atol=0.01)
+    np.testing.assert_array_equal(one, two)
+
+
+def turned(points: np.ndarray, quarter: int, width: int, height: int) -> np.ndarray:
+    """Where np.rot90 takes points of a photo of that size."""
+    for _ in range(quarter):
+        points, width, height = np.stack([points[:, 1], width - points[:, 0]], 1), height, width
+    return points
+
+
+def lies_on(face: Face, points: np.ndarray) -> bool:
+    """Whether a face's points are the given ones to within a third of the distance of the eyes."""
+    eyes = np.hypot(*(points[0] - points[1]))
+    return bool(np.abs(face.points - points).max() < eyes / 3)
+
+
+@pytest.mark.parametrize("quarter", [1, 2, 3])
+def test_a_photo_that_is_turned(quarter: int, detector: Detector, astronaut: np.ndarray) -> None:
+    (upright,) = detector(astronaut)
+    (face,) = detector(np.ascontiguousarray(np.rot90(astronaut, quarter)))
+    assert lies_on(face, turned(upright.points, quarter, 512, 512))
+    assert face.doubt is None
+    assert abs((turn_of(face.points) + 90 * quarter + 180) % 360 - 180) < 15
+
+
+@pytest.mark.parametrize("angle", [-135, -45, 45, 135])
+def test_a_photo_that_is_turned_by_an_eighth(angle: int, detector: Detector, astronaut: np.ndarray) -> None:
+    (upright,) = detector(astronaut)
+    matrix = cv2.getRotationMatrix2D((223, 125), angle, 1.0)
+    (face,) = detector(cv2.warpAffine(astronaut, matrix, (512, 512)))
+    assert lies_on(face, upright.points @ matrix[:, :2].T + matrix[:, 2])
+
+
+@pytest.mark.parametrize("quarter", [1, 2, 3])
+def test_one_turned_head_in_a_group(quarter: int, detector: Detector, astronaut: np.ndarray) -> None:
+    portrait = np.ascontiguousarray(astronaut[:250, 100:350])
+    (upright,) = detector(portrait)
+    group = np.hstack([portrait, np.rot90(portrait, quarter), portrait])
+    faces = sorted(detector(np.ascontiguousarray(group)), key=lambda f: f.box[0])
+    assert len(faces) == 3
+    middle = np.add(turned(upright.points, quarter, 250, 250), (250, 0))
+    expected = [upright.points, middle, np.add(upright.points, (500, 0))]
+    assert all(lies_on(face, points) for face, points in zip(faces, expected, strict=True))
+
+
+@pytest.mark.parametrize(("height", "columns", "width"), [(60, 20, 9000), (36, 10, 4000)])
+def test_small_faces_in_wide_photos(
+    height: int, columns: int, width: int, detector: Detector, astronaut: np.ndarray
+) -> None:
+    (face,) = detector(astronaut)
+    scale = height / face.box[3]
+    head = cv2.resize(astronaut[30:230, 120:330], None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    photo = np.full((400, width, 3), 120, np.uint8)
+    corners = [(x, y) for x in np.linspace(5, width - 150, columns).astype(int) for y in (20, 230)]
+    for x, y in corners:
+        photo[y : y + head.shape[0], x : x + head.shape[1]] = head
+    faces = detector(photo)
+    assert len(faces) == len(corners)
+    for x, y in corners:
+        expected = (face.points - [120, 30]) * scale + [x, y]
+        assert sum(lies_on(found, expected) for found in faces) == 1
+    assert smallest_searched(width, 400) == 32.0
+
+
+def test_where_no_turn_is_better_it_is_said(
+    detector: Detector, astronaut: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sideways = np.ascontiguousarray(np.rot90(astronaut))
+    looks = Detector._turns
+
+    def alike(self: Detector, cut: object, eighths: list[int]) -> dict[int, Face]:
+        return {k: Face(f.box, f.points, 0.9) for k, f in looks(self, cut, eighths).items()}
+
+    monkeypatch.setattr(Detector, "_turns", alike)
+    faces = detector(sideways)
+    assert faces
+    assert all(face.doubt == "which way up it is cannot be told" for face in faces)
+
+
+def test_given_boxes(detector: Detector, astronaut: np.ndarray) -> None:
+    (found,) = detector(astronaut)
+    box = tuple(v + 5 for v in found.box)
+    (face,) = detector(astronaut, [box])  # in the place of the one that is found
+    assert face.box == box
+    assert face.origin == "box"
+    assert lies_on(face, found.points)
+    wall = np.full((200, 200, 3), 127, np.uint8)
+    (alone,) = detector(wall, [(50, 40, 80, 100)])
+    assert alone.origin == "box alone"
+    check_points(alone.points, alone.box)
+    usual = Face(found.box, detector(wall, [found.box])[0].points, 1.0)
+    assert lies_on(usual, found.points)  # the default is about where faces have their points
+
+
+@pytest.mark.parametrize(("threshold", "smallest"), [(0.1, 32), (1.5, 32), ("high", 32), (0.7, 9), (0.7, 30.5)])
+def test_numbers_that_make_no_sense(threshold: object, smallest: object, detector: Detector) -> None:
+    with pytest.raises(UsageError, match=r"expected a (whole )?number from"):
+        Detector(threshold, smallest=smallest)  # type: ignore[arg-type]
+
+
+def test_a_threshold_is_kept_to(detector: Detector, astronaut: np.ndarray) -> None:
+    assert Detector(0.99)(astronaut) == []
+    (strict,), (usual,) = Detector(0.9)(astronaut), detector(astronaut)
+    assert overlap(strict, usual) > 0.9

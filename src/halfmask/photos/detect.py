@@ -35,7 +35,7 @@ Box = tuple[float, float, float, float]
 #: The smallest faces that are searched for, in photo pixels of the longer side of their box, unless told otherwise.
 SMALLEST = 32
 #: The height in pixels of the smallest face that YuNet notices reliably.
-SEEN = 18
+SEEN = 22
 #: A photo is searched at this length of its longer side at least, or its own, so that a small photo's faces are found
 #: below ``SMALLEST``, too.
 FINE = 1280
@@ -45,6 +45,7 @@ THRESHOLD = 0.7
 SAME_FACE = 0.3
 
 _NOTICED = 0.2  # a score that is worth a second look
+_FAINT, _CLEARER = 0.1, 0.5  # one that is, if the face is upright and that much clearer when seen larger
 _NOTICED_TURNED = 0.5  # the same where the photo is searched in passing: heads that are right in it score so
 _SURE = 0.92  # upright faces score more, of 300 all but 12 %; of 900 turned ones none did
 _PROVEN = 0.8  # the least that a second look must say of what the first did not call a face
@@ -152,7 +153,7 @@ class Detector:
                 x0, x1 = left * image.shape[1] // size[0], -(-right * image.shape[1] // size[0])
                 y0, y1 = top * image.shape[0] // size[1], -(-bottom * image.shape[0] // size[1])
                 part = _resized(image[y0:y1, x0:x1], (wide, high))
-                (rows,) = self._net(np.rot90(part, quarter)[None], _NOTICED)
+                (rows,) = self._net(np.rot90(part, quarter)[None], _FAINT if quarter == 0 else _NOTICED)
                 rows = _turned_back(rows, quarter, wide, high)
                 # what a tile's edge cuts stands whole in its neighbour, or at the next scale
                 cut = ((left > 0) & (rows[:, 0] < 0)) | ((right < size[0]) & (rows[:, 0] + rows[:, 2] > wide))
@@ -180,7 +181,12 @@ class Detector:
     def _second_look(self, image: Pixels, face: Face, upright: bool) -> Face | None:
         """The face as it is the right way up; None when it is none."""
         cut = _Cut(image, face.box)
-        looks = self._turns(cut, range(0, 8, 2))
+        looks: dict[int, Face] = {}
+        if face.score < _NOTICED:
+            looks = self._turns(cut, (0,))
+            if looks[0].score < _CLEARER:
+                return None
+        looks |= self._turns(cut, range(0, 8, 2))
         if max(look.score for look in looks.values()) < _STRAIGHT:  # it may lean half-way between two quarters
             looks |= self._turns(cut, range(1, 8, 2))
         best = max(looks, key=lambda eighth: looks[eighth].score)
@@ -190,8 +196,9 @@ class Detector:
         others = [other.score for eighth, other in looks.items() if (eighth - best) % 8 in (2, 3, 4, 5, 6)]
         if look.score - max(others) < _CLEAR:
             return replace(look, doubt=_TURN_UNKNOWN)
-        # the first look at an upright face was at its own size, so its points are finer
-        return face if best == 0 and upright and face.score >= self.threshold else look
+        # the points of the look that was the larger of the two
+        seen = max(face.box[2:]) * _finest(image.shape[1], image.shape[0], self.smallest)
+        return face if best == 0 and upright and face.score >= self.threshold and seen >= _HEAD else look
 
     def _turns(self, cut: _Cut, eighths: Sequence[int]) -> dict[int, Face]:
         """By eighths of a circle, the best that stands in the middle of a cut, in photo pixels; score 0 for nothing."""
@@ -253,7 +260,7 @@ def smallest_searched(width: int, height: int, smallest: int = SMALLEST) -> floa
     """The longer side, in photo pixels, of the smallest face for which a photo of that size is searched.
 
     >>> smallest_searched(250, 250), smallest_searched(9000, 900)
-    (18.0, 32.0)
+    (22.0, 32.0)
     """
     return SEEN / _finest(width, height, smallest)
 
