@@ -126,12 +126,15 @@ def test_told_readers_learn_and_one_starts_afresh(config: recipe.HalfmaskConfig,
     assert new == [[False, False], [False, False], [False, True], [False, False], [True, False]]
 
 
-def test_threads_do_not_change_the_result(config: recipe.HalfmaskConfig, tmp_path: Path) -> None:
-    one, two = (
-        Masker.load(recipe.train_halfmask(replace(config, threads=n), tmp_path / str(n))).state_dict() for n in (1, 2)
+def test_two_threads_repeat_themselves_and_agree_with_one(config: recipe.HalfmaskConfig, tmp_path: Path) -> None:
+    """Whichever job ends first; one thread splits the networks' own sums otherwise, so it agrees to rounding."""
+    one, two, again = (
+        Masker.load(recipe.train_halfmask(replace(config, threads=n), tmp_path / name)).state_dict()
+        for n, name in ((1, "one"), (2, "two"), (2, "again"))
     )
-    for name, value in one.items():
-        assert torch.equal(value, two[name]), name
+    for name, value in two.items():
+        assert torch.equal(value, again[name]), name
+        assert torch.allclose(value, one[name], atol=1e-3), name
 
 
 def test_stages_go_on_from_each_other(config: recipe.HalfmaskConfig, tmp_path: Path) -> None:
