@@ -149,7 +149,13 @@ def _say(line: str) -> None:
 
 
 def _command(context: click.Context) -> str:
-    """The line that was typed, from what click made of it, so that it is the same however halfmask was started."""
+    """The line that was typed, from what click made of it, so that it is the same however halfmask was started.
+
+    Secret settings are not in it.
+    """
+    from ..methods import METHODS
+    from .photos import named
+
     words = ["halfmask", "audit", *map(str, context.params["paths"])]
     for parameter in context.command.get_params(context):
         name = parameter.name or ""
@@ -160,7 +166,12 @@ def _command(context: click.Context) -> str:
         if parameter.is_flag:
             words.append(flag if value else max(parameter.secondary_opts, key=len))
         else:
-            for one in value if isinstance(value, tuple) else (value,):
+            values = value if isinstance(value, tuple) else (value,)
+            if name == "settings":  # which may be secrets
+                method = METHODS.get(context.params["method"] or "")
+                told = method.told(named(values)) if method else {}  # without one they are refused
+                values = tuple(f"{setting}={text}" for setting, text in told.items())
+            for one in values:
                 words += [flag, str(one)]
     return shlex.join(words)
 
@@ -258,6 +269,7 @@ def _dataset(name: str, data: Path, split: str | None) -> tuple[Table, list[str]
 
 def _settled(out: Path, options: Options) -> dict[str, Any]:
     """How the photos are protected, which is written down: a report's folder holds photos of one way only."""
+    from ..methods.key import keyed
     from ..storage import ensure_folder, whole
     from ..weights import shipped, store
 
@@ -266,12 +278,14 @@ def _settled(out: Path, options: Options) -> dict[str, Any]:
         "prototype": options.asked.get("prototype"),
         "strength": options.strength,
         "hide": options.hide,
-        "settings": {name: str(value) for name, value in options.settings.items()},
+        "settings": {name: str(value) for name, value in options.report()["settings"].items()},
     }
     of_ours = {n: entry["sha256"] for n, entry in shipped.manifest().items() if n.startswith(f"{options.method}.")}
     folders = [Path(value) for value in method["settings"].values() if Path(value).is_dir()]
     given = {p.name: store.sha256_of(p) for folder in folders for p in sorted(folder.iterdir()) if p.is_file()}
     about = method | {"weights": of_ours | given}
+    if method["settings"] != {name: str(value) for name, value in options.settings.items()}:
+        about["secrets"] = keyed(json.dumps(dict(options.settings), sort_keys=True, default=str))
     record = out / "work" / "method.json"
     if record.is_file():
         if json.loads(record.read_text("utf-8")) != about:

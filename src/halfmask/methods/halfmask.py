@@ -46,6 +46,7 @@ class Halfmask(Method):
         "person": "draw by this name instead of the photo: the same target in all photos of one person",
         "weights": "folder of a training run, with halfmask.onnx  [default: the shipped weights]",
     }
+    secrets = frozenset({"key", "person"})
 
     def __init__(
         self,

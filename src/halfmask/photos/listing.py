@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import DataError, shown
+from ..storage import RECORD
 from .encode import SUFFIXES
 
 #: What else data sets are published in. They are read there only, since a protected photo is written as it came.
@@ -56,6 +57,8 @@ def list_photos(root: Path, *, leave_out: Path | None = None, also: Iterable[str
         for name in files:
             path = Path(place, name)
             key = path.relative_to(root).as_posix()
+            if name == RECORD:
+                continue  # our own, beside photos that were protected
             if name.startswith(".") or not is_photo(name, also):
                 listing.others += 1
             elif path.is_file():

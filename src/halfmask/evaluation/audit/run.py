@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +21,7 @@ from ... import __version__
 from ...datasets.pairs import Pair
 from ...datasets.splits import most_people
 from ...datasets.table import Table
-from ...errors import DataError, ExtraMissingError, UsageError, shown
+from ...errors import DataError, UsageError, require, shown
 from ...storage import ensure_folder
 from ..measuring.protocol import BEFORE, Measured, measure, read_rgb
 from . import pairing
@@ -33,8 +32,8 @@ if TYPE_CHECKING:
     from ..attackers import Budget, Evidence
     from ..referees import Referees
 
-_NEEDS = {"sklearn": "scikit-learn", "skimage": "scikit-image", "jinja2": "jinja2", "matplotlib": "matplotlib"}
-_REFEREES_NEED = {"dlib": "dlib-bin", "onnx": "onnx"}
+_NEEDS = ("sklearn", "skimage", "jinja2", "matplotlib")
+_REFEREES_NEED = ("dlib", "onnx")
 
 
 class Results(dict[str, Any]):
@@ -307,12 +306,8 @@ def check_names(
 
 def check_installed(*, own_referees: bool = False, attackers: bool = True) -> None:
     """Raise :class:`~halfmask.errors.ExtraMissingError` when a package that the audit needs is not installed."""
-    needs = _NEEDS | ({} if own_referees else _REFEREES_NEED) | ({"torch": "torch"} if attackers else {})
-    if absent := [package for module, package in needs.items() if find_spec(module) is None]:
-        hint = "" if absent != ["torch"] else ", or leave the attackers out (--no-attackers)"
-        raise ExtraMissingError(
-            f'the audit needs {", ".join(absent)}, which is not installed: pip install "halfmask[train]"{hint}'
-        )
+    needs = (*_NEEDS, *(() if own_referees else _REFEREES_NEED), *(("torch",) if attackers else ()))
+    require(needs, "the audit", {"torch": ", or leave the attackers out (--no-attackers)"})
 
 
 @contextmanager
