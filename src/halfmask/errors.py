@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
+from importlib import util
 from typing import Any
 
 
@@ -63,7 +63,7 @@ def require(modules: Sequence[str], need: str, hint: Mapping[str, str] | None = 
 
     ``hint`` is what to add to the message when only that module is missing.
     """
-    absent = [module for module in modules if find_spec(module) is None]
+    absent = [module for module in modules if util.find_spec(module) is None]
     if absent:
         raise missing(absent, need, (hint or {}).get(absent[0], "") if len(absent) == 1 else "")
 

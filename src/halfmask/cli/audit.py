@@ -43,6 +43,12 @@ _SPLITS = ("train", "valid", "test")
     help="Photos to match: columns a,b,same, or LFW's pairs.txt. a stays the original, b is the protected photo.  "
     "[default: every two photos]",
 )
+@click.option(
+    "--affix",
+    metavar="TEXT",
+    help="What protected photos have before or after their originals' names, such as _cloaked; both may lie in one "
+    "folder then.  [default: looked for where it is needed]",
+)
 @click.option("--method", metavar="NAME", help="Protect --dataset by this method first; see: halfmask methods.")
 @click.option("--dataset", metavar="NAME", help="Data set to protect: a layout's name, found in --data, or a folder.")
 @click.option(
@@ -96,7 +102,7 @@ def audit(
 ) -> int:
     """Measure what protection did: what can still be read, whether faces still match, what the photos lost.
 
-    ORIGINALS and PROTECTED are two folders (or two photos), paired by name; or let --method protect --dataset first.
+    ORIGINALS and PROTECTED are two folders (or two photos), paired by name (see --affix); or let --method protect --dataset first.
     REPORT gets a page to read, results.json and a CSV a table. Needs halfmask[train].
 
     The judges (referees) are models that halfmask never trained against; attackers learn from the protected photos of
@@ -124,6 +130,8 @@ def audit(
     }
     given = [name for name in _PROTECTING if context.get_parameter_source(name) == ParameterSource.COMMANDLINE]
     if choices["method"] or choices["dataset"]:
+        if choices["affix"] is not None:
+            raise UsageError("--affix is for two folders, whose names are compared; leave it out with --method")
         if paths or not (choices["method"] and choices["dataset"]):
             raise UsageError("give two folders, ORIGINALS PROTECTED, or both of --method and --dataset")
         results = _protected_first(out, workers or 0, quiet, choices, shared)
@@ -134,7 +142,9 @@ def audit(
     elif given:
         raise UsageError(f"--{given[0].replace('settings', 'set')} is for --method, which protects first; leave it out")
     else:
-        results = auditing.audit(*paths, labels=choices["labels"], most=choices["most"], **shared)
+        results = auditing.audit(
+            *paths, affix=choices["affix"], labels=choices["labels"], most=choices["most"], **shared
+        )
     for file, reason in results["set"]["unreadable"]:
         _say(f"{file}: {reason}")
     if not quiet:

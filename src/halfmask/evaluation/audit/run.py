@@ -108,6 +108,7 @@ def audit(
     protected: str | Path | Mapping[str, Path],
     *,
     out: str | Path,
+    affix: str | None = None,
     labels: str | Path | None = None,
     pairs: str | Path | None = None,
     referees: Referees | Sequence[str] | None = None,
@@ -129,8 +130,9 @@ def audit(
 ) -> Results:
     """Measure photos before and after protection: gender, age and race, matching, looks, and what attackers learn.
 
-    ``originals`` and ``protected`` are folders (or single photos) whose photos are paired by path without suffix; they
-    may also be a table of :mod:`halfmask.datasets` and the protected file of each of its keys. A published layout
+    ``originals`` and ``protected`` are folders (or single photos) whose photos are paired by path without suffix, and
+    without the ``affix`` that a tool put before or after it (None looks for one, where it is needed; then both may be
+    the same folder). They may also be a table of :mod:`halfmask.datasets` and the protected file of each of its keys. A published layout
     brings its labels along, ``labels`` is a CSV (``file,gender,identity,age,race``) that beats them. ``pairs`` is a CSV
     (``a,b,same``) of the photos to match; without it every two photos of known people are, and where nobody is known
     every photo meets its own protected one.
@@ -162,7 +164,7 @@ def audit(
     judging.check(direction)
     page = Page(Path(out), method, direction, title, notes, command, pictures)
     return _run(
-        pairing.pair_up(originals, protected),
+        pairing.pair_up(originals, protected, affix=affix),
         [originals.root if isinstance(originals, Table) else Path(originals)],
         None if isinstance(protected, Mapping) else Path(protected),
         Sample(labels, pairs, most, seed),
