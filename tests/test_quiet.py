@@ -22,7 +22,7 @@ def watch(event, arguments):
         if event == "socket.connect" and isinstance(arguments[1], (str, bytes)):
             return  # a socket in the file system: processes of one machine
         with open(os.environ["WATCHED"], "a") as log:
-            log.write(f"{event} {arguments[1:]}\\n")
+            log.write(f"{event} {arguments}\\n")
         raise OSError("no network in this test")
 sys.addaudithook(watch)
 """
@@ -56,7 +56,18 @@ def quiet(tmp_path: Path, *words: object) -> None:
     fresh |= {"PYTHONPATH": os.pathsep.join([str(watch), source]), "PYTHONDONTWRITEBYTECODE": 1, "LANG": "C.UTF-8"}
     environment = {"PATH": os.environ["PATH"]} | {name: str(value) for name, value in fresh.items()}
     command = [sys.executable, "-m", "halfmask", *map(str, words)]
-    strace = ["strace", "-f", "-qq", "-e", "trace=connect", "-e", "signal=none", "-o", str(watch / "calls")]
+    strace = [
+        "strace",
+        "-f",
+        "--seccomp-bpf",
+        "-qq",
+        "-e",
+        "trace=connect",
+        "-e",
+        "signal=none",
+        "-o",
+        str(watch / "calls"),
+    ]
     if traced := subprocess.run([*strace, "true"], capture_output=True).returncode == 0 if _has("strace") else False:
         command = [*strace, *command]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path, timeout=600)

@@ -2,8 +2,10 @@
 
 Photos are paired by their path within their folder, whatever the suffix, since protecting may have changed it. Other
 tools put something before or after the name, as in ``name_cloaked.png``, and write beside the originals: such an affix
-is found when the protected photos share one, or given. Nothing is dropped without a word: originals without a protected photo are *missing*, protected photos without an original
-*extra*.
+is found when the protected photos share one, or given.
+
+Nothing is dropped without a word: originals without a protected photo are *missing*, protected photos without an
+original *extra*.
 """
 
 from __future__ import annotations

@@ -131,10 +131,11 @@ def audit(
     """Measure photos before and after protection: gender, age and race, matching, looks, and what attackers learn.
 
     ``originals`` and ``protected`` are folders (or single photos) whose photos are paired by path without suffix, and
-    without the ``affix`` that a tool put before or after it (None looks for one, where it is needed; then both may be
-    the same folder). They may also be a table of :mod:`halfmask.datasets` and the protected file of each of its keys. A published layout
-    brings its labels along, ``labels`` is a CSV (``file,gender,identity,age,race``) that beats them. ``pairs`` is a CSV
-    (``a,b,same``) of the photos to match; without it every two photos of known people are, and where nobody is known
+    without the ``affix`` that a tool put before or after it (None looks for one where it is needed; then both may be
+    the same folder). They may also be a table of :mod:`halfmask.datasets` and the protected file of each of its keys. A
+    published layout brings its labels along, ``labels`` is a CSV (``file,gender,identity,age,race``) that beats them.
+    ``pairs`` is a CSV (``a,b,same``) of the photos to match; without it every two photos of known people are, and where
+    nobody is known
     every photo meets its own protected one.
 
     ``referees`` restricts who judges, by name, or brings judges of one's own. ``attacks`` restricts the attackers by
