@@ -124,6 +124,22 @@ def test_cache_folder_follows_the_environment(tmp_path: Path, monkeypatch: pytes
         assert store.cache_dir() == Path.home() / ".cache" / "halfmask"
 
 
+@pytest.mark.parametrize("odd", ["", " ", "relative"])
+def test_an_empty_or_relative_variable_never_means_the_working_folder(
+    odd: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for variable in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "LOCALAPPDATA"):
+        monkeypatch.setenv(variable, odd)
+    monkeypatch.setenv("HALFMASK_CACHE", odd.strip("relative"))  # which may be relative: it is halfmask's own
+    for path in (store.cache_dir(), store.where("yunet"), key_file()):
+        assert path.is_relative_to(Path.home()), path
+        assert path.is_absolute()
+    monkeypatch.setenv("HOME", "here")
+    with pytest.raises(HalfmaskError, match="HOME is 'here', no absolute path"):
+        store.cache_dir()
+
+
 def test_unknown_model_names_the_known() -> None:
     with pytest.raises(WeightsError, match=r"no model is called 'yunt'; known: .*yunet"):
         store.get("yunt")
