@@ -104,12 +104,12 @@ def test_another_box_redoes_its_photo(run: Run, album: Path, tmp_path: Path) -> 
     assert "2 photos already there" in said
 
 
-@pytest.mark.parametrize("options", [("--only", 1), ("--skip", 2)])
+@pytest.mark.parametrize("options", [("--only", 1), ("--skip", 1)])
 def test_other_faces_of_a_photo_redo_it(run: Run, album: Path, tmp_path: Path, options: tuple[object, ...]) -> None:
     common = ("protect", album / "a.jpg", "-o", tmp_path / "out.jpg")
     assert "1 photo protected" in run(*common)[1]
     assert "1 photo already there" in run(*common)[1]
-    assert "already there" not in run(*common, *options)[1]
+    assert "1 photo protected" in run(*common, *options)[1]
 
 
 def test_another_photo_is_redone_whatever_the_clocks_say(run: Run, album: Path, made: Path) -> None:
