@@ -102,8 +102,8 @@ def audit(
 ) -> int:
     """Measure what protection did: what can still be read, whether faces still match, what the photos lost.
 
-    ORIGINALS and PROTECTED are two folders (or two photos), paired by name (see --affix); or let --method protect --dataset first.
-    REPORT gets a page to read, results.json and a CSV a table. Needs halfmask[train].
+    ORIGINALS and PROTECTED are two folders (or two photos), paired by name (see --affix); or let --method protect
+    --dataset first. REPORT gets a page to read, results.json and a CSV a table. Needs halfmask[train].
 
     The judges (referees) are models that halfmask never trained against; attackers learn from the protected photos of
     half of the people and are judged on the others. Nothing leaves this machine.
