@@ -80,7 +80,7 @@ def test_a_benchmark(standin: Path) -> None:
     assert how["secrets"] != other["secrets"]
     assert "secrets" not in benchmark._how(
         config, config.options({}), {}, "f"
-    )  # folders of earlier runs keep their name
+    )  # earlier runs keep their folders' names
     entry = benchmark.Protected(config, "place", "f", GIVEN, frozenset({"gender"}))
     assert benchmark._about_method(entry)["settings"] == dict.fromkeys(GIVEN, SECRET)
 

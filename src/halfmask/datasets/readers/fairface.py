@@ -22,10 +22,10 @@ def read_fairface(root: Path) -> Table:
     """Read FairFace: gender, race and age range; ``train`` is the split train and ``val`` is valid. No identities.
 
     Expects ``train/N.jpg``, ``val/N.jpg``, ``fairface_label_train.csv`` and ``fairface_label_val.csv`` (Kaggle's copy
-    calls them ``train_labels.csv`` and ``val_labels.csv``); the pictures may also stand in the folder that the zip unpacks to. ``"50-59"`` becomes the range (50, 59), ``"more than 70"``
-    the range (70, 120); dates that a spreadsheet made of ranges are what they were
-    (:func:`halfmask.datasets.labels.was_a_range`). A picture that no row names is kept, unlabelled, and so are all when
-    the CSV's columns are not known.
+    calls them ``train_labels.csv`` and ``val_labels.csv``); the pictures may also stand in the folder that the zip
+    unpacks to. ``"50-59"`` becomes the range (50, 59), ``"more than 70"`` the range (70, 120); dates that a spreadsheet
+    made of ranges are what they were (:func:`halfmask.datasets.labels.was_a_range`). A picture that no row names is
+    kept, unlabelled, and so are all when the CSV's columns are not known.
 
     Raises DataError when there are no pictures in ``train`` or ``val``.
     """
