@@ -10,12 +10,18 @@ is imported before a face is looked at.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
 __all__ = ["Result", "__version__", "audit", "deidentify", "errors", "methods", "predict", "protect"]
+
+# onnxruntime writes a device id to the user's cache and looks up a host as soon as it is imported, and only this stops
+# it (1.32; its disable_telemetry_events comes too late). Here, since this module is imported before any other of ours,
+# and processes that we start have it from us.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 if TYPE_CHECKING:
     from . import errors, methods

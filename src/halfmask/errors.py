@@ -7,6 +7,8 @@ A caller who wants to survive one bad file catches :class:`HalfmaskError`.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping, Sequence
+from importlib import util
 from typing import Any
 
 
@@ -38,6 +40,34 @@ class MetricError(HalfmaskError):
     """A figure cannot be given honestly from these data: one class only, too few impostor pairs, a score missing."""
 
 
+#: What a module is installed as, where that is another name.
+_PACKAGES = {"dlib": "dlib-bin", "skimage": "scikit-image", "sklearn": "scikit-learn", "yaml": "pyyaml"}
+
+
+def missing(modules: Sequence[str], need: str, hint: str = "") -> ExtraMissingError:
+    """What to raise where a need lacks these modules of the extra ``train``: names only them, as they are installed.
+
+    >>> print(missing(["dlib"], "the matcher"))
+    the matcher needs dlib-bin, which is not installed: pip install "halfmask[train]"
+    >>> print(missing(["yaml", "torch"], "training"))
+    training needs pyyaml and torch, which are not installed: pip install "halfmask[train]"
+    """
+    names = list(dict.fromkeys(_PACKAGES.get(m.partition(".")[0], m.partition(".")[0]) for m in modules))
+    listed = " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+    which = "is" if len(names) == 1 else "are"
+    return ExtraMissingError(f'{need} needs {listed}, which {which} not installed: pip install "halfmask[train]"{hint}')
+
+
+def require(modules: Sequence[str], need: str, hint: Mapping[str, str] | None = None) -> None:
+    """Raise :class:`ExtraMissingError` when any of these modules is not installed; none of them is imported.
+
+    ``hint`` is what to add to the message when only that module is missing.
+    """
+    absent = [module for module in modules if util.find_spec(module) is None]
+    if absent:
+        raise missing(absent, need, (hint or {}).get(absent[0], "") if len(absent) == 1 else "")
+
+
 def extra(module: str, need: str) -> Any:
     """Import an optional module, or say which extra brings it.
 
@@ -48,9 +78,7 @@ def extra(module: str, need: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ExtraMissingError(
-            f"{need} needs {module}, which is not installed: pip install 'halfmask[train]'"
-        ) from error
+        raise missing([module], need) from error
 
 
 def shown(path: object) -> str:

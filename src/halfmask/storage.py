@@ -29,6 +29,8 @@ except ImportError:  # Windows
 
 #: Ends the name of what is being written. Such names begin with a dot, so no listing of photos takes them.
 PART_SUFFIX = ".halfmask-part"
+#: What runs before made in a folder, and how (:mod:`halfmask.protecting.records`).
+RECORD = ".halfmask.jsonl"
 _JUST_MADE = 60  # seconds in which another process may have made a part and not yet locked it
 _LONG_AGO = 86400  # seconds after which a part is nobody's, where locks do not tell
 _BINARY = getattr(os, "O_BINARY", 0)
@@ -63,7 +65,7 @@ def whole(
         part = path.with_name(_new_name())
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, mode)
         try:
-            _lock(descriptor)
+            lock(descriptor)
             yield part
             _keep_mode(path, part)
             _flush(part)
@@ -112,7 +114,7 @@ def scratch(folder: Path) -> Iterator[Path]:
     descriptor = os.open(part, os.O_RDONLY) if fcntl else None
     try:
         if descriptor is not None:
-            _lock(descriptor)
+            lock(descriptor)
         yield part
     finally:
         if descriptor is not None:
@@ -148,6 +150,29 @@ def ensure_folder(folder: Path, *, error: type[HalfmaskError] = DataError) -> Pa
             f"the folder {shown(folder)} cannot be made: {reason.strerror or reason}; choose another"
         ) from reason
     return folder
+
+
+def user_folder(variable: str, *below_home: str) -> Path:
+    """``$VARIABLE/halfmask``, else ``halfmask`` in a folder below the user's home; it need not exist.
+
+    The variable counts when it is an absolute path, as the XDG base directory specification wants it: an empty one, or
+    a relative one, would mean the folder that one happens to be in. Raises :class:`~halfmask.errors.HalfmaskError`
+    where no home is known.
+
+    >>> os.environ["XDG_OF_NOBODY"] = ""
+    >>> user_folder("XDG_OF_NOBODY", ".cache") == Path.home() / ".cache" / "halfmask"
+    True
+    """
+    given = os.environ.get(variable, "")
+    if given.strip() and Path(given).is_absolute():
+        return Path(given) / "halfmask"
+    try:
+        home = Path.home()
+    except RuntimeError as error:
+        raise HalfmaskError(f"your home folder is not known: {error}. Set HOME, or {variable} to a folder") from error
+    if not home.is_absolute():
+        raise HalfmaskError(f"HOME is {shown(home)!r}, no absolute path; set it, or {variable}, to a folder")
+    return home.joinpath(*below_home, "halfmask")
 
 
 def save_arrays(path: Path, arrays: Mapping[str, Any], *, compressed: bool = False) -> None:
@@ -236,11 +261,11 @@ def _flush(path: Path) -> None:
         os.fsync(stream.fileno())
 
 
-def _lock(descriptor: int) -> None:
-    """Mark a part as being written: the lock goes when its process does, however it ends."""
+def lock(descriptor: int, *, wait: bool = False) -> None:
+    """Keep an open file from other processes, where the system can: the lock goes when its process does."""
     if fcntl:
         with contextlib.suppress(OSError):  # some network disks know no locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
 
 
 def _abandoned(part: Path) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from importlib import util
 from pathlib import Path
 
 import cv2
@@ -140,8 +141,8 @@ def test_ctrl_c_and_a_missing_extra(run: Run, lfw: Path, tmp_path: Path, monkeyp
         patch.setattr(auditing, "measure", stop)
         code, _, err = run(lfw, tmp_path / "after", "-o", tmp_path / "r", "--no-attackers")
     assert (code, err.strip()) == (130, "interrupted")
-    find = auditing.find_spec
-    monkeypatch.setattr(auditing, "find_spec", lambda name: None if name == "torch" else find(name))
+    find = util.find_spec
+    monkeypatch.setattr(util, "find_spec", lambda name: None if name == "torch" else find(name))
     code, _, err = run(lfw, tmp_path / "after", "-o", tmp_path / "r")
     assert code == 3
     assert 'pip install "halfmask[train]", or leave the attackers out (--no-attackers)' in err

@@ -130,3 +130,25 @@ def test_train_refuses_unknown_keys(capsys: pytest.CaptureFixture[str], tmp_path
     assert "unknown key speed" in error
     code, _, error = call(capsys, "train", "poetry", "--config", config, "--out", tmp_path / "run")
     assert code == 2
+
+
+@pytest.mark.parametrize("word", ["-holiday.jpg", "-h.jpg", "-qholiday.jpg", "-out.jpg"])
+def test_a_file_that_looks_like_options_is_told_and_no_help_is_printed(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(word).write_bytes(b"x")
+    code, said, error = call(capsys, "protect", "a.jpg", word, "-o", "out")
+    assert (code, said) == (2, "")
+    assert f"a file of that name is given as ./{word}, or behind --" in error
+    code, _, error = call(capsys, "protect", "-o", "out", "--", word, "b.jpg")
+    assert (code, "there is no b.jpg" in error) == (2, True)
+
+
+def test_clear_words_are_options(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for words in (("-h",), ("protect", "--help"), ("protect", "-h")):
+        code, said, _ = call(capsys, *words)
+        assert (code, said.startswith("Usage: ")) == (0, True)
+    assert "which is mid for halfmask" in " ".join(said.split())  # protect's --strength when it is not given
+    code, _, error = call(capsys, "protect", tmp_path / "absent.jpg", f"-o{tmp_path}/out")
+    assert (code, "there is no" in error) == (2, True)

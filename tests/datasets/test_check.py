@@ -138,3 +138,28 @@ def test_real_pictures_decode(shared_data: Path) -> None:
     report = check(shared_data / "lfw30", progress=False)
     assert report.pictures == 1020
     assert report.ok
+
+
+def test_nothing_is_said_of_labels_that_were_not_read(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    report = check(tmp_path, progress=False)
+    assert str(report).endswith("nothing wrong in the pictures; no labels were read")
+    assert str(check(tmp_path, decode=False)).endswith("the pictures were not opened; no labels were read")
+    (tmp_path / "ages.xlsx").write_bytes(b"PK")
+    text = str(check(tmp_path, progress=False))
+    assert text.endswith("not read, so nothing is said of what they hold: ages.xlsx")
+    (tmp_path / "labels.csv").write_text("file,gender\na.png,f\n")
+    text = str(check(tmp_path, progress=False))
+    assert "nothing wrong in what was read\nnot read, so nothing is said of what they hold: ages.xlsx" in text
+    (tmp_path / "ages.xlsx").unlink()
+    assert str(check(tmp_path, progress=False)).endswith("\nnothing wrong")
+
+
+def test_labels_beside_the_pictures_of_a_layout(tmp_path: Path) -> None:
+    people = tmp_path / "lfw_funneled" / "Ann_A"
+    people.mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(people / "Ann_A_0001.png")
+    (tmp_path / "lfw_attributes.txt").write_text("person Male\n")
+    report = check(tmp_path, progress=False)
+    assert (report.layout, report.genders, report.unread) == ("lfw", {}, ["lfw_attributes.txt"])
+    assert "nothing wrong in what was read" in str(report)

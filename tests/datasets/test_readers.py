@@ -396,6 +396,37 @@ def test_recognise(layout: str, tmp_path: Path) -> None:
     assert recognise(tmp_path) == layout
 
 
+@pytest.mark.parametrize("layout", [name for name in READERS if name != "folder"])
+@pytest.mark.parametrize("around", ["archive", "dataset/inner"])
+def test_a_folder_around_a_layout(layout: str, around: str, tmp_path: Path) -> None:
+    """As Kaggle's copies and unpacked archives have it."""
+    inner = tmp_path / around
+    inner.mkdir(parents=True)
+    if layout == "celeba":
+        put_celeba(inner)
+    else:
+        put(inner, *LAYOUT_FILES[layout])
+    if layout == "fairface":
+        write(inner, "train_labels.csv", "file,age,gender,race", "train/1.jpg,0-2,Male,White")
+    assert recognise(tmp_path) == layout
+    found, plain = read(layout, tmp_path), read(layout, inner)
+    assert [row.key for row in found] == [f"{around}/{row.key}" for row in plain]
+    assert [(tmp_path / row.key, row.gender) for row in found] == [(row.path, row.gender) for row in plain]
+    assert found.root == tmp_path
+
+
+def test_fairface_as_kaggle_names_its_lists(tmp_path: Path) -> None:
+    put(tmp_path, "FairFace/train/1.jpg", "FairFace/val/1.jpg")
+    for part, gender in (("train", "Male"), ("val", "Female")):
+        write(tmp_path, f"FairFace/{part}_labels.csv", "file,age,gender,race", f"{part}/1.jpg,0-2,{gender},White")
+    table = read("fairface", tmp_path)
+    assert [(row.key, row.gender, row.split) for row in table] == [
+        ("FairFace/train/1.jpg", 1, "train"),
+        ("FairFace/val/1.jpg", 0, "valid"),
+    ]
+    assert table.problems == []
+
+
 def test_one_stray_name_does_not_make_a_layout(tmp_path: Path) -> None:
     put(tmp_path, "31_1_2_20170112232321.jpg", "beach.jpg", "dog.jpg")
     assert recognise(tmp_path) == "folder"

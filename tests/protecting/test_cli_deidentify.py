@@ -95,5 +95,5 @@ def test_without_torch(run: Run, album: Path, tmp_path: Path, monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "torch", None)
     code, _, error = run("deidentify", album, "-o", tmp_path / "out")
     assert code == 3
-    assert "method 'deidentify' needs torch, which is not installed: pip install 'halfmask[train]'" in error
+    assert "method 'deidentify' needs torch, which is not installed: pip install \"halfmask[train]\"" in error
     assert not (tmp_path / "out").exists()

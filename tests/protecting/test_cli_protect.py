@@ -24,7 +24,9 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    """All files but the records of what was made."""
+    found = (p for p in folder.rglob("*") if p.is_file() and p.name != storage.RECORD)
+    return sorted(p.relative_to(folder).as_posix() for p in found)
 
 
 def test_one_photo(run: Run, tmp_path: Path, jpeg: bytes) -> None:
@@ -205,9 +207,13 @@ def test_stdin_to_a_file_and_its_errors(run: Run, jpeg: bytes, tmp_path: Path, m
     monkeypatch.setattr(sys, "stdin", Standard(jpeg))
     assert run("protect", "-", "-o", out, "--gender", "male")[0] == 0
     assert Image.open(out).format == "PNG"
-    code, _, error = run("protect", "-", "-o", out)
+    (tmp_path / "theirs.png").write_bytes(b"not ours")
+    monkeypatch.setattr(sys, "stdin", Standard(jpeg))
+    code, _, error = run("protect", "-", "-o", tmp_path / "theirs.png", "--gender", "male")
     assert code == 2
-    assert "exists; give --overwrite" in error
+    assert "was not made by halfmask" in error
+    assert "give --overwrite" in error
+    assert (tmp_path / "theirs.png").read_bytes() == b"not ours"
     monkeypatch.setattr(sys, "stdin", Standard(b"hello"))
     code, said, error = run("protect", "-", "-o", "-")
     assert (code, said) == (3, "")

@@ -124,17 +124,6 @@ def test_copies_of_an_earlier_run_are_not_taken_for_done(run: Run, album: Path, 
     assert code == 0
 
 
-def test_an_output_older_than_its_photo_is_made_anew(run: Run, album: Path, tmp_path: Path) -> None:
-    common = ("protect", album, "-o", tmp_path / "out", "--gender", "male")
-    run(*common)
-    for name in ("a.jpg", "b.jpg"):
-        os.utime(tmp_path / "out" / name, (1, 1))
-    code, said, _ = run(*common)
-    assert code == 0
-    assert "2 photos protected" in said
-    assert "1 photo already there" in said
-
-
 def test_faces_that_take_no_change_are_warned_of(
     run: Run, portrait: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from halfmask.storage import RECORD
+
 PHOTOS = 200
 _CODE = """
 import signal, sys, pathlib
@@ -78,4 +80,4 @@ def test_ctrl_c_leaves_whole_files_and_says_so(album: Path, tmp_path: Path, stan
     assert "Traceback" not in done.stdout
     assert "stopped early: interrupted. What is written is whole" in done.stdout
     assert 3 <= whole(out) < PHOTOS
-    assert [p.name for p in out.iterdir() if p.suffix != ".jpg"] == []
+    assert [p.name for p in out.iterdir() if p.suffix != ".jpg"] == [RECORD]

@@ -6,6 +6,7 @@ import errno
 import os
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ import numpy as np
 import pytest
 
 from halfmask.errors import PhotoError
-from halfmask.photos.detect import Face
+from halfmask.photos.detect import Box, Face
 from halfmask.photos.photo import Photo
 from halfmask.protecting import pipeline
 from halfmask.protecting.options import Options
 from halfmask.protecting.plan import Job
+from halfmask.protecting.records import Records
 from halfmask.protecting.stages import BATCH, Changed, FaceResult, Prepared
+from halfmask.storage import RECORD
 
 FACE = Face((0, 0, 4, 4), np.zeros((5, 2), np.float32), 0.9)
 
@@ -46,7 +49,7 @@ class Pretend:
         if name in self.broken.get(stage, set()):
             raise self.error
 
-    def find(self, source: Path, gender: int | None) -> Prepared:
+    def find(self, source: Path, gender: int | None, *, boxes: Sequence[Box] = ()) -> Prepared:
         self._enter("find", source.stem)
         with self.lock:
             self.held += 1
@@ -92,14 +95,16 @@ def run(stages: Any, todo: list[Job], **options: Any) -> dict[str, pipeline.Outc
 def test_every_photo_comes_out_once(tmp_path: Path, workers: int) -> None:
     todo = jobs(tmp_path, 50)
     stages = Pretend()
-    done = run(stages, todo, workers=workers)
+    with Records({}) as records:
+        done = run(stages, todo, workers=workers, records=records)
     assert len(done) == 50
     assert {o.status for n, o in done.items() if int(n) % 3} == {pipeline.PROTECTED}
     assert {o.status for n, o in done.items() if int(n) % 3 == 0} == {pipeline.SKIPPED}
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(f"{i}.png" for i in range(50) if i % 3)
+    written = sorted(p.name for p in (tmp_path / "out").iterdir() if p.name != RECORD)
+    assert written == sorted(f"{i}.png" for i in range(50) if i % 3)
     assert sum(stages.batches) == sum(i % 3 for i in range(50))
     assert max(stages.batches) < BATCH + 2 * (workers + 2)  # the last photos to be found may arrive together
-    again = run(Pretend(), todo, workers=workers)
+    again = run(Pretend(), todo, workers=workers, records=Records({}))
     assert [o.status for o in again.values()].count(pipeline.THERE) == sum(i % 3 > 0 for i in range(50))
 
 
@@ -130,12 +135,12 @@ def test_photos_in_memory_are_bounded_by_number_and_pixels(tmp_path: Path, monke
     assert stages.most <= 10
     monkeypatch.setattr(pipeline, "PIXELS_HELD", 4 * 100 * 100)
     stages = Pretend(side=100, if_no_face="copy")
-    assert len(run(stages, jobs(tmp_path, 40), workers=2, overwrite=True)) == 40
+    assert len(run(stages, jobs(tmp_path, 40), workers=2)) == 40
     assert stages.most <= 4
     stages = Pretend(
         side=300, if_no_face="copy"
     )  # each alone is above the bound: one after the other, but none is refused
-    assert len(run(stages, jobs(tmp_path, 12), workers=2, overwrite=True)) == 12
+    assert len(run(stages, jobs(tmp_path, 12), workers=2)) == 12
     assert stages.most <= 2
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from halfmask.errors import UsageError, shown
 from halfmask.protecting.labels import read_labels
-from halfmask.protecting.plan import Job, already_there, plan, prepare
+from halfmask.protecting.plan import Job, plan, prepare
 
 
 @pytest.fixture
@@ -133,25 +133,6 @@ def test_names_that_are_not_utf8_or_not_printable(album: Path, tmp_path: Path) -
     assert os.fsencode(job.output.name) == b"\xff\n.jpg"
     shown(job.output).encode("ascii")
     assert "\n" not in shown(job.output)
-
-
-def test_what_is_there_already(album: Path, tmp_path: Path) -> None:
-    job = Job(album / "a.jpg", tmp_path / "out.jpg", "a.jpg")
-    os.utime(job.source, (5, 5))
-    assert already_there(job) is None
-    job.output.write_bytes(b"protected")
-    assert already_there(job) == ""
-    job.output.write_bytes(job.source.read_bytes())
-    assert already_there(job) is None  # the very photo
-    job.output.write_bytes(b"protected")
-    for seconds in (4, 5):  # older than the photo, and of its date, as an unprotected copy is
-        os.utime(job.output, (seconds, seconds))
-        assert already_there(job) is None
-    os.utime(job.output, (6, 6))
-    assert already_there(job) == ""
-    job.output.unlink()
-    job.output.mkdir()
-    assert "is a folder" in (already_there(job) or "")
 
 
 def test_prepare_clears_old_parts_and_refuses_what_cannot_be_written(album: Path, tmp_path: Path) -> None:

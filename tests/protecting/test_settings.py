@@ -51,8 +51,8 @@ def test_the_weights_of_a_run(run: Run, run_folder: Path, portrait: np.ndarray, 
     [
         (("--strength", "mid"), "san has no strength to set"),
         (("--set", "colour=blue"), "method 'san' has no setting 'colour'; its settings are: prototype, weights"),
-        (("--set", "weights"), "--set 'weights' is not NAME=VALUE"),
-        (("--set", "weights=a", "--set", "weights=b"), "--set gives weights twice: 'a' and 'b'"),
+        (("--set", "weights"), "a --set has no =; expected NAME=VALUE"),
+        (("--set", "weights=a", "--set", "weights=b"), "--set gives weights twice; give it once"),
         (("--set", "weights=nowhere"), "weights=nowhere holds no san.onnx"),
     ],
 )

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from halfmask.errors import WeightsError
+from halfmask.errors import HalfmaskError, WeightsError
+from halfmask.methods.key import key_file
 from halfmask.weights import store
 from halfmask.weights.store import Model
 
@@ -122,6 +123,24 @@ def test_cache_folder_follows_the_environment(tmp_path: Path, monkeypatch: pytes
         assert store.cache_dir() == tmp_path / "xdg" / "halfmask"
         monkeypatch.delenv("XDG_CACHE_HOME")
         assert store.cache_dir() == Path.home() / ".cache" / "halfmask"
+
+
+@pytest.mark.parametrize("odd", ["", " ", "relative"])
+def test_an_empty_or_relative_variable_never_means_the_working_folder(
+    odd: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for variable in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "LOCALAPPDATA"):
+        monkeypatch.setenv(variable, odd)
+    monkeypatch.setenv(
+        "HALFMASK_CACHE", odd if odd != "relative" else ""
+    )  # which may be relative: it is halfmask's own
+    for path in (store.cache_dir(), store.where("yunet"), key_file()):
+        assert path.is_relative_to(Path.home()), path
+        assert path.is_absolute()
+    monkeypatch.setenv("HOME", "here")
+    with pytest.raises(HalfmaskError, match="HOME is 'here', no absolute path"):
+        store.cache_dir()
 
 
 def test_unknown_model_names_the_known() -> None:

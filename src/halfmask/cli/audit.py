@@ -43,6 +43,12 @@ _SPLITS = ("train", "valid", "test")
     help="Photos to match: columns a,b,same, or LFW's pairs.txt. a stays the original, b is the protected photo.  "
     "[default: every two photos]",
 )
+@click.option(
+    "--affix",
+    metavar="TEXT",
+    help="What protected photos have before or after their originals' names, such as _cloaked; both may lie in one "
+    "folder then.  [default: looked for where it is needed]",
+)
 @click.option("--method", metavar="NAME", help="Protect --dataset by this method first; see: halfmask methods.")
 @click.option("--dataset", metavar="NAME", help="Data set to protect: a layout's name, found in --data, or a folder.")
 @click.option(
@@ -96,8 +102,8 @@ def audit(
 ) -> int:
     """Measure what protection did: what can still be read, whether faces still match, what the photos lost.
 
-    ORIGINALS and PROTECTED are two folders (or two photos), paired by name; or let --method protect --dataset first.
-    REPORT gets a page to read, results.json and a CSV a table. Needs halfmask[train].
+    ORIGINALS and PROTECTED are two folders (or two photos), paired by name (see --affix); or let --method protect
+    --dataset first. REPORT gets a page to read, results.json and a CSV a table. Needs halfmask[train].
 
     The judges (referees) are models that halfmask never trained against; attackers learn from the protected photos of
     half of the people and are judged on the others. Nothing leaves this machine.
@@ -124,6 +130,8 @@ def audit(
     }
     given = [name for name in _PROTECTING if context.get_parameter_source(name) == ParameterSource.COMMANDLINE]
     if choices["method"] or choices["dataset"]:
+        if choices["affix"] is not None:
+            raise UsageError("--affix is for two folders, whose names are compared; leave it out with --method")
         if paths or not (choices["method"] and choices["dataset"]):
             raise UsageError("give two folders, ORIGINALS PROTECTED, or both of --method and --dataset")
         results = _protected_first(out, workers or 0, quiet, choices, shared)
@@ -134,7 +142,9 @@ def audit(
     elif given:
         raise UsageError(f"--{given[0].replace('settings', 'set')} is for --method, which protects first; leave it out")
     else:
-        results = auditing.audit(*paths, labels=choices["labels"], most=choices["most"], **shared)
+        results = auditing.audit(
+            *paths, affix=choices["affix"], labels=choices["labels"], most=choices["most"], **shared
+        )
     for file, reason in results["set"]["unreadable"]:
         _say(f"{file}: {reason}")
     if not quiet:
@@ -149,7 +159,13 @@ def _say(line: str) -> None:
 
 
 def _command(context: click.Context) -> str:
-    """The line that was typed, from what click made of it, so that it is the same however halfmask was started."""
+    """The line that was typed, from what click made of it, so that it is the same however halfmask was started.
+
+    Secret settings are not in it.
+    """
+    from ..methods import METHODS
+    from .photos import named
+
     words = ["halfmask", "audit", *map(str, context.params["paths"])]
     for parameter in context.command.get_params(context):
         name = parameter.name or ""
@@ -160,7 +176,12 @@ def _command(context: click.Context) -> str:
         if parameter.is_flag:
             words.append(flag if value else max(parameter.secondary_opts, key=len))
         else:
-            for one in value if isinstance(value, tuple) else (value,):
+            values = value if isinstance(value, tuple) else (value,)
+            if name == "settings":  # which may be secrets
+                method = METHODS.get(context.params["method"] or "")
+                told = method.told(named(values)) if method else {}  # without one they are refused
+                values = tuple(f"{setting}={text}" for setting, text in told.items())
+            for one in values:
                 words += [flag, str(one)]
     return shlex.join(words)
 
@@ -258,6 +279,7 @@ def _dataset(name: str, data: Path, split: str | None) -> tuple[Table, list[str]
 
 def _settled(out: Path, options: Options) -> dict[str, Any]:
     """How the photos are protected, which is written down: a report's folder holds photos of one way only."""
+    from ..methods.key import keyed
     from ..storage import ensure_folder, whole
     from ..weights import shipped, store
 
@@ -266,12 +288,14 @@ def _settled(out: Path, options: Options) -> dict[str, Any]:
         "prototype": options.asked.get("prototype"),
         "strength": options.strength,
         "hide": options.hide,
-        "settings": {name: str(value) for name, value in options.settings.items()},
+        "settings": {name: str(value) for name, value in options.report()["settings"].items()},
     }
     of_ours = {n: entry["sha256"] for n, entry in shipped.manifest().items() if n.startswith(f"{options.method}.")}
     folders = [Path(value) for value in method["settings"].values() if Path(value).is_dir()]
     given = {p.name: store.sha256_of(p) for folder in folders for p in sorted(folder.iterdir()) if p.is_file()}
     about = method | {"weights": of_ours | given}
+    if method["settings"] != {name: str(value) for name, value in options.settings.items()}:
+        about["secrets"] = keyed(json.dumps(dict(options.settings), sort_keys=True, default=str))
     record = out / "work" / "method.json"
     if record.is_file():
         if json.loads(record.read_text("utf-8")) != about:

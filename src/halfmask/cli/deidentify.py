@@ -40,8 +40,9 @@ def deidentify(
     Each face's match with itself before and after is told, by SFace, which the change was made against: it shows that
     a photo came out as intended and judges nothing. What other recognisers make of it is measured by: halfmask audit.
 
-    Run it again after an interruption: outputs that are newer than their photo are not made again, whatever options
-    they were made with, so give --overwrite after a change of options.
+    Run it again after an interruption, with more photos, or with other options: only what is absent, or was made of
+    another photo or in another way, is made. What halfmask did not make is never replaced without --overwrite.
+    A small hidden file in each folder of outputs, .halfmask.jsonl, tells; nobody else can read from it what was asked.
 
     Exit code: 0 all done, 2 the request made no sense, 3 some failed, were left out or are protected only in part, 130
     interrupted.

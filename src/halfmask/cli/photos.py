@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -111,7 +111,11 @@ care = _several(
         "--keep-metadata", is_flag=True, help="Keep EXIF with its place and time, and XMP. They are dropped else."
     ),
     click.option("--max-pixels", type=click.IntRange(1), help="Refuse larger photos.  [default: 250000000]"),
-    click.option("--overwrite", is_flag=True, help="Make outputs anew that are there already."),
+    click.option(
+        "--overwrite",
+        is_flag=True,
+        help="Make outputs anew that are there already, whoever made them.",
+    ),
     click.option("--dry-run", is_flag=True, help="Only say which file would become which."),
     click.option("--json", "json_", metavar="FILE", help="Write a report of every photo and face; - is stdout."),
     click.option("--quiet", "-q", is_flag=True, help="Say nothing but warnings and what failed."),
@@ -132,6 +136,8 @@ def carry_out(
     quiet: bool,
 ) -> int:
     """Do to the photos what the options say, and give the exit code."""
+    from ..protecting.choosing import read_boxes
+    from ..protecting.labels import read_labels
     from ..protecting.plan import plan
     from ..protecting.report import Report
 
@@ -151,9 +157,11 @@ def carry_out(
     todo = plan([Path(p) for p in paths], output, format=options.format)
     if (options.only or options.skip) and len(todo.jobs) > 1:
         raise UsageError(f"--only and --skip are for the faces of one photo; {len(todo.jobs)} photos were given")
+    known = read_labels(Path(labels), todo.jobs) if labels is not None else {}
+    given = read_boxes(Path(boxes), todo.jobs) if boxes is not None else {}
     if dry_run:
-        return _dry_run(todo, overwrite)
-    return _many(todo, options, labels, boxes, workers, overwrite, report, quiet, err=quiet or json_ == "-")
+        return _dry_run(todo, options, known, given, overwrite)
+    return _many(todo, options, known, given, workers, overwrite, report, quiet, err=quiet or json_ == "-")
 
 
 def named(settings: Sequence[str]) -> dict[str, str]:
@@ -166,9 +174,11 @@ def named(settings: Sequence[str]) -> dict[str, str]:
     for setting in settings:
         name, equals, value = setting.partition("=")
         if not (name and equals):
-            raise UsageError(f"--set {setting!r} is not NAME=VALUE; see what a method can be set to: halfmask methods")
+            # what was given is not repeated: it may be a secret
+            got = "has no name before its =" if equals else "has no ="
+            raise UsageError(f"a --set {got}; expected NAME=VALUE. What a method can be set to: halfmask methods")
         if name in values:
-            raise UsageError(f"--set gives {name} twice: {values[name]!r} and {value!r}; give it once")
+            raise UsageError(f"--set gives {name} twice; give it once")
         values[name] = value
     return values
 
@@ -186,14 +196,26 @@ def _fetch(options: Options) -> None:
         store.get(name, say=_say)
 
 
-def _dry_run(todo: Plan, overwrite: bool) -> int:
+def _dry_run(
+    todo: Plan,
+    options: Options,
+    labels: Mapping[Path, int],
+    boxes: Mapping[Path, tuple[Box, ...]],
+    overwrite: bool,
+) -> int:
+    from .. import methods
     from ..errors import shown
-    from ..protecting.plan import already_there
+    from ..protecting.records import Records
 
     there = new = 0
     problems = [*todo.problems, *todo.pictures]
+    records = None
+    if not overwrite and any(job.output.exists() for job in todo.jobs):  # else no network need be loaded
+        method = methods.load(options.method, threads=1, **options.asked)
+        records = Records(options.how(method.fingerprint))
     for job in todo.jobs:
-        reason = None if overwrite else already_there(job)
+        mark = records.mark(job.source, labels.get(job.source), boxes.get(job.source, ())) if records else ""
+        reason = records.there(job.source, job.output, mark) if records else None
         if reason:
             problems.append((shown(job.source), reason))
         elif reason == "":
@@ -235,8 +257,6 @@ def _one_stream(
         if target.is_dir():
             raise UsageError(f"{shown(target)} is a folder; a photo from stdin has no name, so give a file")
         format = output_format(target, options.format)
-        if target.exists() and not overwrite:
-            raise UsageError(f"{shown(target)} exists; give --overwrite to replace it")
     name = "stdin" if paths == ("-",) else paths[0]
     if paths != ("-",):
         if not Path(name).exists():
@@ -246,29 +266,37 @@ def _one_stream(
     data = sys.stdin.buffer.read() if paths == ("-",) else Path(name)
     _fetch(options)
     from ..protecting import pipeline
+    from ..protecting.records import Records
     from ..protecting.stages import run_one
 
     began = time.perf_counter()
-    job = Job(Path(name), target, Path(name).name, format)
     summary = Summary()
-    with report:
-        stages = pipeline.load(options, workers=pipeline.cores(), photos=1)
+    stages = pipeline.load(options, workers=pipeline.cores(), photos=1)
+    records = Records(options.how(stages.networks.method.fingerprint), overwrite=overwrite)
+    job = Job(Path(name), target, Path(name).name, format, records.mark(data))
+    there = None if output == "-" else records.there(data, target, job.mark)
+    if there:
+        raise UsageError(there)
+    with report, records:
         try:
-            photo, faces, seconds = run_one(stages, data)
-            if not faces and options.if_no_face == "skip":
-                # In a folder the file would be absent; an empty stream would pass for a photo further down.
-                outcome = pipeline.Outcome(
-                    job, pipeline.FAILED, reason="no face was found, so nothing is written; see --if-no-face"
-                )
+            if there == "":
+                outcome = pipeline.Outcome(job, pipeline.THERE)
             else:
-                if output == "-":
-                    sys.stdout.buffer.write(
-                        photo.encode(format, quality=options.quality, keep_metadata=options.keep_metadata)
+                photo, faces, seconds = run_one(stages, data)
+                if not faces and options.if_no_face == "skip":
+                    # In a folder the file would be absent; an empty stream would pass for a photo further down.
+                    outcome = pipeline.Outcome(
+                        job, pipeline.FAILED, reason="no face was found, so nothing is written; see --if-no-face"
                     )
-                    sys.stdout.buffer.flush()
                 else:
-                    pipeline.write(photo, job, options)
-                outcome = pipeline.written(photo, job, options, faces, seconds)
+                    if output == "-":
+                        sys.stdout.buffer.write(
+                            photo.encode(format, quality=options.quality, keep_metadata=options.keep_metadata)
+                        )
+                        sys.stdout.buffer.flush()
+                    else:
+                        pipeline.write(photo, job, options, records, copied=not faces)
+                    outcome = pipeline.written(photo, job, options, faces, seconds)
         except Exception as error:
             outcome = pipeline.failed(job, error)
         summary.add(outcome)
@@ -282,8 +310,8 @@ def _one_stream(
 def _many(
     todo: Plan,
     options: Options,
-    labels: str | None,
-    boxes: str | None,
+    labels: Mapping[Path, int],
+    boxes: Mapping[Path, tuple[Box, ...]],
     workers: int | None,
     overwrite: bool,
     report: Report,
@@ -291,12 +319,8 @@ def _many(
     *,
     err: bool,
 ) -> int:
-    from ..protecting.choosing import read_boxes
-    from ..protecting.labels import read_labels
     from ..protecting.report import Summary, describe
 
-    known = read_labels(Path(labels), todo.jobs) if labels is not None else {}
-    given = read_boxes(Path(boxes), todo.jobs) if boxes is not None else {}
     summary = Summary(ignored=todo.ignored, pictures=list(todo.pictures))
     for name, reason in todo.problems:
         summary.fail(name, reason)
@@ -304,7 +328,7 @@ def _many(
     stopped: str | None = None
     with report:
         if todo.jobs:
-            stopped = _run(todo, options, known, given, workers, overwrite, quiet, report, summary)
+            stopped = _run(todo, options, labels, boxes, workers, overwrite, quiet, report, summary)
         report.finish(summary)
     text = describe(summary, options, str(todo.out), time.perf_counter() - began, quiet=quiet, stopped=stopped)
     if text:
@@ -317,8 +341,8 @@ def _many(
 def _run(
     todo: Plan,
     options: Options,
-    labels: dict[Path, int],
-    boxes: dict[Path, tuple[Box, ...]],
+    labels: Mapping[Path, int],
+    boxes: Mapping[Path, tuple[Box, ...]],
     workers: int | None,
     overwrite: bool,
     quiet: bool,
@@ -330,6 +354,7 @@ def _run(
     from tqdm import tqdm
 
     from ..protecting import pipeline, plan
+    from ..protecting.records import Records
 
     plan.prepare(todo)
     workers = workers or pipeline.cores()
@@ -345,17 +370,18 @@ def _run(
         disable=quiet,
         smoothing=0.05,
     )
-    outcomes = pipeline.run(todo.jobs, stages, labels=labels, boxes=boxes, workers=workers, overwrite=overwrite)
-    try:
-        for outcome in outcomes:
-            summary.add(outcome)
-            report.add(outcome)
-            bar.update()
-            if outcome.fatal:
-                return "no room or right to write, so no other photo could be written either"
-    except KeyboardInterrupt:
-        return "interrupted"
-    finally:
-        outcomes.close()
-        bar.close()
+    with Records(options.how(stages.networks.method.fingerprint), overwrite=overwrite) as records:
+        outcomes = pipeline.run(todo.jobs, stages, labels=labels, boxes=boxes, workers=workers, records=records)
+        try:
+            for outcome in outcomes:
+                summary.add(outcome)
+                report.add(outcome)
+                bar.update()
+                if outcome.fatal:
+                    return "no room or right to write, so no other photo could be written either"
+        except KeyboardInterrupt:
+            return "interrupted"
+        finally:
+            outcomes.close()
+            bar.close()
     return None

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .. import __version__
 from ..errors import HalfmaskError, UsageError
 from .models import table
 
 if TYPE_CHECKING:
     from ..predicting.network import AttributeNetwork
     from ..predicting.run import Seen
+    from ..protecting.records import Records
 
 _NAMED = 20
 _GUESSES = (
@@ -45,7 +47,11 @@ _GUESSES = (
 )
 @click.option("--workers", type=click.IntRange(1, 256), help="Threads.  [default: one a core]")
 @click.option("--max-pixels", type=click.IntRange(1), help="Refuse larger photos.  [default: 250000000]")
-@click.option("--overwrite", is_flag=True, help="Make pictures anew that are there already.")
+@click.option(
+    "--overwrite",
+    is_flag=True,
+    help="Make pictures anew that are there already, whoever made them.",
+)
 @click.option("--quiet", "-q", is_flag=True, help="Say nothing but the predictions and what failed.")
 def predict(
     paths: tuple[Path, ...],
@@ -70,14 +76,21 @@ def predict(
     Exit code: 0 all done, 2 the request made no sense, 3 some failed, 130 interrupted.
     """
     from ..photos.reading import MAX_PIXELS
+    from ..predicting.network import shipped_network
+    from ..protecting.records import Records
+    from ..weights.store import sha256_of
 
-    jobs, problems, ignored, there = _jobs(paths, output, format_, overwrite)
+    path = network or shipped_network()
+    # what is no file is told of when it is loaded
+    how = {"predict": faces, "network": sha256_of(path) if path.is_file() else "", "halfmask": __version__}
+    records = Records(how, overwrite=overwrite)
+    jobs, problems, ignored, there = _jobs(paths, output, format_, records)
     summary = _Summary(ignored=ignored, there=there)
     for name, reason in problems:
         summary.fail(name, reason)
-    with _sink(None if format_ == "picture" else output) as write:
+    with records, _sink(None if format_ == "picture" else output) as write:
         if jobs or format_ != "picture":
-            _run(jobs, summary, write, format_, faces, network, workers, max_pixels or MAX_PIXELS, quiet)
+            _run(jobs, summary, write, records, format_, faces, network, workers, max_pixels or MAX_PIXELS, quiet)
     for line in summary.lines(quiet):
         click.echo(line, err=True)
     return 3 if summary.failures else 0
@@ -132,7 +145,7 @@ _Jobs = list[tuple[Path, Path | None]]
 
 
 def _jobs(
-    paths: tuple[Path, ...], output: str | None, format_: str, overwrite: bool
+    paths: tuple[Path, ...], output: str | None, format_: str, records: Records
 ) -> tuple[_Jobs, list[tuple[str, str]], int, int]:
     """Photos with the picture that each becomes or None; problems; ignored files; pictures that are there already."""
     from ..errors import shown
@@ -160,7 +173,7 @@ def _jobs(
     jobs: _Jobs = []
     problems, there = [*todo.problems, *todo.pictures], 0
     for job in todo.jobs:
-        reason = None if overwrite else plan.already_there(job)
+        reason = records.there(job.source, job.output, records.mark(job.source))
         if reason:
             problems.append((shown(job.source), reason))
         elif reason == "":
@@ -176,6 +189,7 @@ def _run(
     jobs: _Jobs,
     summary: _Summary,
     write: Callable[[str], object],
+    records: Records,
     format_: str,
     faces: str,
     network: Path | None,
@@ -197,7 +211,15 @@ def _run(
     threads = workers if len(jobs) == 1 else 1  # a single photo gets all cores inside the network instead
     cv2.setNumThreads(threads)
     predictor = Predictor(network, threads)
-    seen = run(jobs, predictor, faces=faces, max_pixels=max_pixels, workers=workers)
+    marks = {picture: records.mark(source) for source, picture in jobs if picture is not None}
+    seen = run(
+        jobs,
+        predictor,
+        faces=faces,
+        max_pixels=max_pixels,
+        workers=workers,
+        writing=lambda picture, data: records.writing(picture, marks[picture], data),
+    )
     bar = tqdm(
         seen,
         total=len(jobs),

@@ -32,7 +32,10 @@ from .photos import care, carry_out, named, places, settings_option
     "most).  [default: op]",
 )
 @click.option(
-    "--strength", metavar="HOW", help="low, mid, high or a number from 0 to 1, for a method that has a strength."
+    "--strength",
+    metavar="HOW",
+    help="low, mid, high or a number from 0 to 1, for a method that has a strength.  [default: the method's own, which "
+    "is mid for halfmask]",
 )
 @settings_option
 @care
@@ -58,9 +61,9 @@ def protect(
     PATH is a photo, several, a folder (with all in it), or - for one photo from stdin to stdout. The same size, mode
     and format come out; EXIF, places and previews do not.
 
-    Run it again after an interruption: outputs that are newer than their photo are not made again, whatever options
-    they were made with, so give --overwrite after a change of options. Unprotected copies, and outputs that are not
-    newer than their photo, are made anew.
+    Run it again after an interruption, with more photos, or with other options: only what is absent, or was made of
+    another photo or in another way, is made. What halfmask did not make is never replaced without --overwrite.
+    A small hidden file in each folder of outputs, .halfmask.jsonl, tells; nobody else can read from it what was asked.
 
     Exit code: 0 all done, 2 the request made no sense, 3 some failed, were left out or are protected only in part, 130
     interrupted.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from importlib import import_module, util
+from importlib import import_module
 from pathlib import Path
 
 import click
+
+from ..errors import require
 
 #: Recipe → its module in halfmask.training, config class and function.
 RECIPES = {
@@ -34,12 +36,7 @@ def train(recipe: str, config: Path, out: Path, resume: bool) -> None:
     The folder gets the resolved config, a log, loss plots, checkpoints and the weights. Run the same line again after
     an interruption.
     """
-    from ..errors import ExtraMissingError
-
-    if absent := [name for name in ("torch", "accelerate", "yaml") if util.find_spec(name) is None]:
-        raise ExtraMissingError(
-            f'training needs {", ".join(absent)}, which is not installed: pip install "halfmask[train]"'
-        )
+    require(("torch", "accelerate", "yaml"), "training")
     module, kind, function = RECIPES[recipe]
     training = import_module(f"halfmask.training.{module}")
     load_config = import_module("halfmask.training.loop").load_config

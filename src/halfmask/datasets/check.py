@@ -8,13 +8,14 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
+from halfmask.datasets.labels import noting_files
 from halfmask.datasets.pairs import lfw_pairs
 from halfmask.datasets.readers import read, recognise
 from halfmask.datasets.readers.arface import read_raw
@@ -24,6 +25,10 @@ from halfmask.photos import reading
 from halfmask.photos.encode import SUFFIXES
 
 SPLITS = ("train", "valid", "test")
+#: What labels come in, by the ends of names.
+_LABEL_SUFFIXES = frozenset(
+    [".csv", ".tsv", ".txt", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".mat", ".npy", ".npz", ".pkl", ".parquet", ".xls", ".xlsx", ".ods", ".feather", ".sqlite"]
+)
 SHOWN = 20
 """How many problems of a kind are printed; the JSON has them all."""
 
@@ -34,7 +39,7 @@ class Report:
 
     ``problems`` are the reader's (malformed rows, missing files), ``broken`` the pictures that do not decode (empty
     when ``decoded`` is False: nobody looked), ``in_two_splits`` the people, ``duplicates`` the keys that
-    several rows share.
+    several rows share. ``unread`` are files beside the pictures that may hold labels and were not read.
     """
 
     root: str
@@ -52,11 +57,21 @@ class Report:
     in_two_splits: list[str]
     duplicates: list[str]
     decoded: bool
+    unread: list[str] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
         """Whether nothing is wrong."""
         return not (self.problems or self.broken or self.in_two_splits or self.duplicates)
+
+    def _nothing_wrong(self) -> str:
+        """Of what was looked at, and of nothing else."""
+        if not (self.people or self.genders or self.races or self.ages or self.splits):
+            pictures = "nothing wrong in the pictures" if self.decoded else "the pictures were not opened"
+            return f"{pictures}; no labels were read"
+        if not self.decoded:
+            return "nothing wrong in the labels; the pictures were not opened"
+        return "nothing wrong in what was read" if self.unread else "nothing wrong"
 
     def to_json(self) -> str:
         """Everything as JSON: an object with the fields above and ``ok``."""
@@ -87,9 +102,11 @@ class Report:
                 if len(names) > SHOWN:
                     lines.append(f"  … and {len(names) - SHOWN:,} more (all are in the JSON)")
         if self.ok:
-            lines.append(
-                "nothing wrong" if self.decoded else "nothing wrong in the labels; the pictures were not opened"
-            )
+            lines.append(self._nothing_wrong())
+        if self.unread:
+            lines.append(f"not read, so nothing is said of what they hold: {', '.join(self.unread[:SHOWN])}")
+            if len(self.unread) > SHOWN:
+                lines.append(f"  … and {len(self.unread) - SHOWN:,} more (all are in the JSON)")
         return "\n".join(lines)
 
 
@@ -114,11 +131,13 @@ def check(path: Path | str, layout: str | None = None, decode: bool = True, prog
     """
     root = Path(path)
     layout = layout or recognise(root)
-    table = read(layout, root)
+    with noting_files() as opened:
+        table = read(layout, root)
     problems = list(table.problems)
     pairs: dict[str, int] = {}
     if layout == "lfw" and (root / "pairs.txt").is_file():
         pairs = _check_pairs(root, problems)
+        opened.add(root / "pairs.txt")
     people_of: dict[str, set[str]] = {}
     splits_of: dict[str, set[str]] = {}
     for row in table:
@@ -147,7 +166,24 @@ def check(path: Path | str, layout: str | None = None, decode: bool = True, prog
         ],
         duplicates=[f"{shown(key)}: {n} rows" for key, n in sorted(keys.items()) if n > 1],
         decoded=decode,
+        unread=_unread(root, table, opened),
     )
+
+
+def _unread(root: Path, table: Table, opened: Iterable[Path]) -> list[str]:
+    """What may hold labels, in the folder or one that pictures lie in or below, and was not read."""
+    folders = {root} | {above for row in table for above in row.path.parents if above.is_relative_to(root)}
+    read = {path.resolve() for path in opened}
+    found = [
+        path
+        for folder in sorted(folders)
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in _LABEL_SUFFIXES
+        and not path.name.startswith(".")
+        and not path.name.lower().startswith(("readme", "license", "licence"))
+        and path.resolve() not in read
+    ]
+    return [shown(path.relative_to(root).as_posix()) for path in found]
 
 
 def _check_pairs(root: Path, problems: list[str]) -> dict[str, int]:

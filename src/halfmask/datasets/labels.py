@@ -16,6 +16,8 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Generic, TypeVar
@@ -313,7 +315,24 @@ def _table(path: Path) -> tuple[list[str], Iterator[tuple[int, dict[str, str]]]]
     return words, by_word()
 
 
+_opened: ContextVar[set[Path] | None] = ContextVar("_opened", default=None)
+
+
+@contextmanager
+def noting_files() -> Iterator[set[Path]]:
+    """A set that every label file which is read in the block is added to."""
+    opened: set[Path] = set()
+    token = _opened.set(opened)
+    try:
+        yield opened
+    finally:
+        _opened.reset(token)
+
+
 def _text(path: Path) -> str:
+    opened = _opened.get()
+    if opened is not None:
+        opened.add(path)
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
-from ..errors import UsageError, extra
-from .choice import one_of
+from ..errors import UsageError, require
+from .choice import SECRET, one_of
 from .contract import Method, Subject
 
 __all__ = ["DEFAULT", "METHODS", "Kind", "Method", "Subject", "load"]
@@ -34,18 +33,25 @@ class Kind:
 
         And :class:`~halfmask.errors.ExtraMissingError` when a package that the method needs is not installed.
         """
-        for module in self.made.needs:
-            if find_spec(module) is None:  # which, unlike the import, costs nothing
-                extra(module, f"method {self.name!r}")
+        require(self.made.needs, f"method {self.name!r}")
         known = self.made.settings if settings else {}
         for name, value in settings.items():
             if name not in known:
                 has = f"its settings are: {', '.join(sorted(known))}" if known else "it has no settings"
                 raise UsageError(f"method {self.name!r} has no setting {name!r}; {has}")
             if not isinstance(value, str | int | float | Path):
-                raise UsageError(f"setting {name} is {value!r}; expected text, a number or a path")
+                raise UsageError(f"setting {name} is {self.told({name: value})[name]!r}; "
+                                 "expected text, a number or a path")  # fmt: skip
             if name in self.made.choices:
                 one_of(name, value, self.made.choices[name])
+
+    def told(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings as they may be told: without what is secret, which is what the class's ``secrets`` name.
+
+        >>> METHODS["halfmask"].told({"person": "anna", "strength": "mid"})
+        {'person': '(secret)', 'strength': 'mid'}
+        """
+        return {name: SECRET if name in self.made.secrets else value for name, value in settings.items()}
 
     def __call__(self, threads: int = 0, **settings: Any) -> Method:
         """Load the method with a number of threads (0 = all cores) and its own settings."""

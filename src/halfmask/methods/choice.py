@@ -19,6 +19,9 @@ ATTRIBUTES = ("gender", "age", "race")
 PROTOTYPES = ("sm", "nt", "op")
 OPPOSITE = "op"
 
+#: What stands in the place of a secret setting wherever settings are told: summaries, reports, tables, messages.
+SECRET = "(secret)"
+
 #: What a method for the opposite task hides: who is shown. The attributes are then to be kept.
 IDENTITY = "identity"
 

@@ -40,6 +40,7 @@ class Ensemble(SanFamily):
         "key": "a secret text that gibbs draws by  [default: $HALFMASK_KEY, else your own, made at first use]",
         "weights": "folder of a run of halfmask train ensemble  [default: the shipped weights]",
     }
+    secrets = frozenset({"key"})
 
     def __init__(
         self,

@@ -20,7 +20,7 @@ from .key import own_key
 from .runtime import Network
 
 #: What the change is multiplied by at strength 1. It was trained with factors of 1 to 2. Where the words stand was set
-#: by auxiliary models on validation people (scripts/choose.py): at mid, 1.86, an aligned face keeps an SSIM of .94.
+#: by auxiliary models on validation people (scripts/choose.py): mid is 1.86, where a face keeps an SSIM of 0.94.
 FULL = 2.4
 STRENGTHS: Mapping[str, float] = {"low": 0.5, "mid": 0.775, "high": 0.9}
 #: The weights that ship by their names (docs/method.md), the first the default.
@@ -52,6 +52,7 @@ class Halfmask(Method):
         "person": "draw by this name instead of the photo: the same target in all photos of one person",
         "weights": "free, research (non-commercial), or the folder of a training run  [default: free]",
     }
+    secrets = frozenset({"key", "person"})
 
     def __init__(
         self,

@@ -57,6 +57,7 @@ class PrivacyNet(Method):
         "person": "draw by this name instead of the photo: the same target in all photos of one person",
         "target": "drawn: any class; flip: another than the face's, as in the paper  [default: drawn]",
     }
+    secrets = frozenset({"key", "person"})
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {"target": TARGETS}
 
     def __init__(

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import ExtraMissingError, WeightsError
+from ..errors import WeightsError, missing
 from ..weights import store
 from .resize import Resize
 from .state import frozen
@@ -105,7 +105,7 @@ def _initialisers(path: Path) -> dict[str, Tensor]:
         import onnx
         from onnx import numpy_helper
     except ImportError as error:
-        raise ExtraMissingError("SFace in torch reads an ONNX file: run pip install 'halfmask[train]'") from error
+        raise missing(["onnx"], "SFace in torch") from error
     try:
         graph = onnx.load(str(path)).graph
     except Exception as error:  # onnx raises protobuf's own classes, which it does not export

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import DataError, shown
+from ..storage import RECORD
 from .encode import SUFFIXES
 from .kinds import left_out
 
@@ -60,6 +61,8 @@ def list_photos(root: Path, *, leave_out: Path | None = None, also: Iterable[str
         for name in files:
             path = Path(place, name)
             key = path.relative_to(root).as_posix()
+            if name == RECORD:
+                continue  # our own, beside photos that were protected
             if name.startswith(".") or not is_photo(name, also):
                 reason = left_out(path, name) if path.is_file() else None
                 if reason:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +13,12 @@ from ..errors import HalfmaskError, PhotoError, shown
 from ..photos import reading
 from ..photos.drawing import captioned
 from ..photos.reading import MAX_PIXELS
-from ..storage import ensure_folder
+from ..storage import ensure_folder, whole
 from .api import Prediction, Predictor
 from .picture import captions
 
+#: What is told of a picture and its bytes, and stands around its writing.
+Writing = Callable[[Path, bytes], AbstractContextManager[None]]
 #: Photos that may be waiting for their turn, for each worker. They hold predictions and no pixels.
 _AHEAD = 8
 
@@ -38,17 +41,19 @@ def run(
     faces: str = "all",
     max_pixels: int = MAX_PIXELS,
     workers: int = 1,
+    writing: Writing = lambda picture, data: nullcontext(),
 ) -> Generator[Seen, None, None]:
     """Look at the photos of the jobs, each a photo and the picture to write or None; gives them in their order.
 
     Whatever happens to one photo, others go on. No more than ``workers`` photos are in memory at once. When the caller
-    stops iterating, no new photo is begun and those begun are waited for, so every picture is whole.
+    stops iterating, no new photo is begun and those begun are waited for, so every picture is whole. ``writing`` is
+    told of each picture and its bytes, and the picture takes its name in that context.
     """
     waiting: deque[Future[Seen]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="halfmask") as pool:
         try:
             for source, picture in jobs:
-                waiting.append(pool.submit(_look, source, picture, predictor, faces, max_pixels))
+                waiting.append(pool.submit(_look, source, picture, predictor, faces, max_pixels, writing))
                 if len(waiting) > _AHEAD * workers:
                     yield waiting.popleft().result()
             while waiting:
@@ -57,13 +62,17 @@ def run(
             pool.shutdown(cancel_futures=True)
 
 
-def _look(source: Path, picture: Path | None, predictor: Predictor, faces: str, max_pixels: int) -> Seen:
+def _look(
+    source: Path, picture: Path | None, predictor: Predictor, faces: str, max_pixels: int, writing: Writing
+) -> Seen:
     try:
         photo = reading.read(source, max_pixels=max_pixels)
         predictions = tuple(predictor(photo.pixels, faces))
         if picture is not None:
             ensure_folder(picture.parent, error=PhotoError)
-            captioned(photo, captions(predictions)).save(picture, format=photo.format)
+            data = captioned(photo, captions(predictions)).encode(photo.format)
+            with writing(picture, data), whole(picture, error=PhotoError) as fresh:
+                fresh.write_bytes(data)
         return Seen(source, photo.width, photo.height, predictions)
     except HalfmaskError as error:
         return Seen(source, error=str(error))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
+from .. import __version__
 from ..errors import UsageError
 from ..methods import DEFAULT, METHODS, Method
 from ..methods.choice import ATTRIBUTES, IDENTITY, OPPOSITE, PROTOTYPES, attributes, one_of
@@ -17,6 +18,8 @@ from .choosing import Pick, how_many, picks
 GENDERS = ("female", "male")
 NO_FACE = ("skip", "copy", "fail")
 STRENGTHS = ("low", "mid", "high")
+#: Options that change no byte of an output; ``asked`` says what the last three come to.
+_NOT_IN_THE_FILE = frozenset({"score", "if_no_face", "max_pixels", "settings", "strength", "prototype"})
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Options:
     min_face: int | None = None
     detector_threshold: float = THRESHOLD
     strength: str | float | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict, repr=False)  # some are secret
 
     def __post_init__(self) -> None:
         one_of("method", self.method, sorted(METHODS))
@@ -152,3 +155,26 @@ class Options:
         ((), 1)
         """
         return METHODS[self.method].made.notes(self.asked)
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """As :attr:`asked`, without what is secret.
+
+        >>> Options(settings={"key": "mine"}).told
+        {'key': '(secret)', 'hide': 'gender'}
+        """
+        return METHODS[self.method].told(self.asked)
+
+    def report(self) -> dict[str, Any]:
+        """All fields, for a report, without what is secret."""
+        return {f.name: getattr(self, f.name) for f in fields(self)} | {
+            "settings": METHODS[self.method].told(self.settings)
+        }
+
+    def how(self, fingerprint: str) -> dict[str, Any]:
+        """All that an output depends on beside its photo, secrets among it; ``fingerprint`` is of the method's weights.
+
+        What only says which photos are refused or left out, and what is told of them, is not in it.
+        """
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NOT_IN_THE_FILE}
+        return own | {"asked": self.asked, "weights": fingerprint, "halfmask": __version__}

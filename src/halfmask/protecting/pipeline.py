@@ -13,7 +13,8 @@ import errno
 import os
 from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,10 @@ import cv2
 from ..errors import HalfmaskError, PhotoError, shown
 from ..photos.detect import SMALLEST, Box, smallest_searched
 from ..photos.photo import Photo
-from ..storage import ensure_folder
+from ..storage import ensure_folder, whole
 from .options import Options
-from .plan import Job, already_there
+from .plan import Job
+from .records import Records
 from .stages import BATCH, Changed, FaceResult, Networks, Prepared, Stages
 
 #: Pixels of photos that may be in memory at once, before the ones that are just being decoded.
@@ -101,12 +103,13 @@ def run(
     labels: Mapping[Path, int] | None = None,
     boxes: Mapping[Path, Sequence[Box]] | None = None,
     workers: int = 0,
-    overwrite: bool = False,
+    records: Records | None = None,
 ) -> Generator[Outcome, None, None]:
     """Protect the photos of the jobs; gives the outcome of each as it is done, in no fixed order.
 
     ``labels`` is a job's source → gender for the photos that a labels file names, ``boxes`` → the faces that
     the user knows of. ``workers`` 0 means one a core.
+    ``records`` tell which outputs are there and need not be made; without them all are made and none is recorded.
     Whatever happens to one photo, others go on. When the caller stops iterating (or is interrupted), no new task starts
     and those running are waited for, so every file is whole.
     """
@@ -130,12 +133,13 @@ def run(
                 if job is None:
                     more = False
                     break
-                if not overwrite:
-                    reason = already_there(job)
+                gender, known = labels.get(job.source), boxes.get(job.source, ())
+                if records is not None:
+                    job = replace(job, mark=records.mark(job.source, gender, known))
+                    reason = records.there(job.source, job.output, job.mark)
                     if reason is not None:
                         yield Outcome(job, FAILED if reason else THERE, reason=reason or None)
                         continue
-                gender, known = labels.get(job.source), boxes.get(job.source, ())
                 future: Future[Any] = pool.submit(stages.find, job.source, gender, boxes=known)
                 running[future] = _Task("find", [job], [])
                 finding, photos = finding + 1, photos + 1
@@ -161,11 +165,11 @@ def run(
                     if prepared.crops:
                         ready.append((task.jobs[0], prepared))
                     else:
-                        write = pool.submit(_finish, stages, task.jobs[0], prepared, Changed({}, {}))
+                        write = pool.submit(_finish, stages, records, task.jobs[0], prepared, Changed({}, {}))
                         running[write] = _Task("finish", task.jobs, [prepared])
                 elif task.stage == "change":
                     for job, prepared, changed in zip(task.jobs, task.prepared, future.result(), strict=True):
-                        write = pool.submit(_finish, stages, job, prepared, changed)
+                        write = pool.submit(_finish, stages, records, job, prepared, changed)
                         running[write] = _Task("finish", [job], [prepared])
                 else:
                     held -= _pixels(task.prepared[0].photo)
@@ -178,7 +182,7 @@ def _pixels(photo: Photo) -> int:
     return photo.width * photo.height
 
 
-def _finish(stages: Stages, job: Job, prepared: Prepared, changed: Changed) -> Outcome:
+def _finish(stages: Stages, records: Records | None, job: Job, prepared: Prepared, changed: Changed) -> Outcome:
     options = stages.options
     if not prepared.faces and options.if_no_face == "skip":
         if job.output.exists():
@@ -188,7 +192,7 @@ def _finish(stages: Stages, job: Job, prepared: Prepared, changed: Changed) -> O
             )
         return Outcome(job, SKIPPED, smallest=prepared.smallest, seconds=prepared.seconds)
     after, faces = stages.finish(prepared, changed)
-    write(after, job, options, copied=not faces)
+    write(after, job, options, records, copied=not faces)
     return written(after, job, options, faces, prepared.seconds)
 
 
@@ -214,15 +218,18 @@ def written(
     )
 
 
-def write(photo: Photo, job: Job, options: Options, *, copied: bool = False) -> None:
-    """Write a photo where its job says, making the folders that are missing.
+def write(photo: Photo, job: Job, options: Options, records: Records | None, *, copied: bool = False) -> None:
+    """Write a photo where its job says, making the folders that are missing, and record it.
 
-    An unprotected copy gets the date of its photo, by which later runs know it from a protected one.
+    An unprotected copy gets the date of its photo, and no mark, so later runs make it anew.
     """
     ensure_folder(job.output.parent, error=PhotoError)
-    photo.save(
-        job.output, format=job.format or photo.format, quality=options.quality, keep_metadata=options.keep_metadata
-    )
+    data = photo.encode(job.format or photo.format, quality=options.quality, keep_metadata=options.keep_metadata)
+    with (
+        records.writing(job.output, "" if copied else job.mark, data) if records is not None else nullcontext(),
+        whole(job.output, error=PhotoError) as fresh,
+    ):
+        fresh.write_bytes(data)
     if copied and job.source.is_file():  # not stdin
         old = job.source.stat()
         os.utime(job.output, ns=(old.st_atime_ns, old.st_mtime_ns))

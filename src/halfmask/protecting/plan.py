@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import filecmp
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import UsageError, shown
@@ -17,12 +16,16 @@ _NAMED = 10
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One photo to protect. ``name`` is its path within its input, with "/"; ``format`` None writes the photo's own."""
+    """One photo to protect. ``name`` is its path within its input, with "/"; ``format`` None writes the photo's own.
+
+    ``mark`` says of what and how the output is made (:meth:`halfmask.protecting.records.Records.mark`), once known.
+    """
 
     source: Path
     output: Path
     name: str
     format: str | None = None
+    mark: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -222,25 +225,6 @@ def prepare(todo: Plan) -> None:
         ) from error
     for folder in {job.output.parent for job in todo.jobs}:
         clear_leftovers(folder)
-
-
-def already_there(job: Job) -> str | None:
-    """Whether an output is done: "" when it is, None when it is to be made, else why it cannot be made.
-
-    There is no record of earlier runs: an output is done when it is newer than its photo and not the same file. An
-    unprotected copy is given the date of its photo (:func:`halfmask.protecting.pipeline.write`), so it is never done.
-    """
-    try:
-        new, old = job.output.stat(), job.source.stat()
-    except OSError:
-        return None
-    if odd := not_replaceable(job.output):
-        return f"the output {shown(job.output)} {odd}; move it away"
-    if new.st_mtime_ns <= old.st_mtime_ns:
-        return None
-    if new.st_size == old.st_size and filecmp.cmp(job.source, job.output, shallow=False):
-        return None
-    return ""
 
 
 def _some(items: Sequence[str]) -> str:

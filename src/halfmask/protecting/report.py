@@ -111,7 +111,7 @@ def describe(
     )
     lines = []
     if not quiet:
-        how = options.method + "".join(f", {name} {shown(str(value))}" for name, value in options.asked.items())
+        how = options.method + "".join(f", {name} {shown(str(value))}" for name, value in options.told.items())
         where = "stdout" if out == "-" else shown(out)
         lines.append(
             f"{count(protected, 'photo')} protected, {count(summary.faces, 'face')} changed ({how}) in {seconds:.1f} s "
@@ -217,7 +217,7 @@ class Report:
                 self._stream = open(self._file.__enter__(), "w", encoding="utf-8")
             except HalfmaskError as error:
                 raise UsageError(f"the report {error}") from error
-        head = {"version": __version__, "options": asdict(self._options), "notes": list(self._options.notes)}
+        head = {"version": __version__, "options": self._options.report(), "notes": list(self._options.notes)}
         self._write(json.dumps(head)[:-1] + ', "photos": [')
         return self
 

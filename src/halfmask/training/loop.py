@@ -31,6 +31,7 @@ from .. import __version__
 from ..errors import UsageError
 from ..networks.memory import keep_memory
 from ..storage import restore, whole, whole_folder
+from ..weights import store
 
 Config = TypeVar("Config")
 
@@ -209,6 +210,7 @@ def read_log(folder: Path) -> list[dict[str, float]]:
 
 def plot_losses(folder: Path) -> None:
     """Draw every logged figure over the steps into ``losses.png``."""
+    store.keep_matplotlib_here()
     import matplotlib
 
     matplotlib.use("Agg")

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import WeightsError
-from ..storage import ensure_folder, scratch, whole
+from ..storage import ensure_folder, scratch, user_folder, whole
 
 Role = Literal["pipeline", "auxiliary", "referee"]
 
@@ -235,13 +235,23 @@ MODELS: dict[str, Model] = {
 
 def cache_dir() -> Path:
     """The folder where fetched models live; it need not exist yet."""
-    if own := os.environ.get("HALFMASK_CACHE"):
+    if (own := os.environ.get("HALFMASK_CACHE", "")).strip():
         return Path(own)
     if os.name == "nt":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    return base / "halfmask"
+        return user_folder("LOCALAPPDATA", "AppData", "Local")
+    return user_folder("XDG_CACHE_HOME", ".cache")
+
+
+def keep_matplotlib_here() -> None:
+    """Have matplotlib keep its list of fonts in our cache where the user has no folder of its own.
+
+    Call it before matplotlib's first import: that is when it makes its folders.
+    """
+    base = os.environ.get("XDG_CONFIG_HOME", "")
+    config = Path(base) if base.strip() else Path.home() / ".config"
+    theirs = (config / "matplotlib", Path.home() / ".matplotlib")
+    if "MPLCONFIGDIR" not in os.environ and not any(folder.exists() for folder in theirs):
+        os.environ["MPLCONFIGDIR"] = str(cache_dir() / "matplotlib")
 
 
 def sha256_of(path: Path) -> str:

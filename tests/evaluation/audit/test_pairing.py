@@ -238,3 +238,71 @@ def test_lfw_pairs_are_read_as_published(tmp_path: Path) -> None:
     pairs, notes = pairing.read_pair_list(path, table)
     assert [p.same for p in pairs] == [True, False]
     assert notes == []
+
+
+def pairs(found: pairing.Sets, root: Path) -> dict[str, str]:
+    return {key: path.relative_to(root).as_posix() for key, path in found.protected.items()}
+
+
+@pytest.mark.parametrize("affix", [None, "_cloaked"])
+def test_an_affix_of_another_tool(tmp_path: Path, affix: str | None) -> None:
+    before = folder(tmp_path / "a", "1.jpg", "11.jpg", "sub/2.jpg", "3.jpg")
+    after = folder(tmp_path / "b", "1_cloaked.png", "11_cloaked.png", "sub/2_cloaked.png", "new_cloaked.png", shade=50)
+    found = pairing.pair_up(before, after, affix=affix)
+    assert pairs(found, after) == {
+        "1.jpg": "1_cloaked.png",
+        "11.jpg": "11_cloaked.png",
+        "sub/2.jpg": "sub/2_cloaked.png",
+    }
+    assert (found.missing, found.extra) == (["3.jpg"], ["new_cloaked.png"])
+    how = "found, since the names have it in common" if affix is None else "given"
+    assert found.notes == [f"Protected photos are those with '_cloaked' after their original's name ({how})."]
+
+
+def test_an_affix_before_the_name_and_below_a_shared_folder(tmp_path: Path) -> None:
+    before = folder(tmp_path / "a", "img/x.jpg", "img/y.jpg")
+    after = folder(tmp_path / "b", "safe-x.jpg", "safe-y.jpg", shade=50)
+    found = pairing.pair_up(before, after)
+    assert pairs(found, after) == {"img/x.jpg": "safe-x.jpg", "img/y.jpg": "safe-y.jpg"}
+    assert found.notes[0] == "Names were compared below img/ of the originals."
+    assert "'safe-' before their" in found.notes[1]
+
+
+def test_originals_and_protected_in_one_folder(tmp_path: Path) -> None:
+    both = folder(tmp_path / "a", "x.jpg", "y.jpg", "z.png", "x_anonymized.jpg", "y_anonymized.jpg")
+    found = pairing.pair_up(both, both)
+    assert pairs(found, both) == {"x.jpg": "x_anonymized.jpg", "y.jpg": "y_anonymized.jpg"}
+    assert [row.key for row in found.table] == ["x.jpg", "y.jpg", "z.png"]
+    assert (found.missing, found.extra) == (["z.png"], [])
+    with pytest.raises(UsageError, match=r"are both .*not one name is another with _x before or after it.*--affix"):
+        pairing.pair_up(both, both, affix="_x")
+
+
+def test_copies_of_the_originals_beside_the_protected(tmp_path: Path) -> None:
+    before = folder(tmp_path / "a", "x.png", "y.png")
+    after = folder(tmp_path / "b", "x_cloaked.png", "y_cloaked.png", shade=50)
+    for name in ("x.png", "y.png"):
+        (after / name).write_bytes((before / name).read_bytes())
+    found = pairing.pair_up(before, after)
+    assert pairs(found, after) == {"x.png": "x_cloaked.png", "y.png": "y_cloaked.png"}
+    assert found.extra == ["x.png", "y.png"]
+    assert found.same == []
+
+
+@pytest.mark.parametrize("same_folder", [False, True])
+def test_two_affixes_are_told_and_not_chosen_from(tmp_path: Path, same_folder: bool) -> None:
+    names = ("x_low.png", "y_low.png", "x_high.png", "y_high.png")
+    before = folder(tmp_path / "a", "x.jpg", "y.jpg", *(names if same_folder else ()))
+    after = before if same_folder else folder(tmp_path / "b", *names, shade=50)
+    with pytest.raises(UsageError, match=r"'_(low|high)' after the name \(2 photos\), .*say which is meant by --affix"):
+        pairing.pair_up(before, after)
+    found = pairing.pair_up(before, after, affix="_low")
+    assert pairs(found, after) == {"x.jpg": "x_low.png", "y.jpg": "y_low.png"}
+
+
+def test_numbers_are_no_affix(tmp_path: Path) -> None:
+    before, after = folder(tmp_path / "a", "1.jpg", "2.jpg"), folder(tmp_path / "b", "12.jpg", "21.jpg", shade=50)
+    with pytest.raises(UsageError, match="not one photo of ORIGINALS has a protected photo of the same name"):
+        pairing.pair_up(before, after)
+    with pytest.raises(UsageError, match="the affix is empty"):
+        pairing.pair_up(before, after, affix="")

@@ -7,6 +7,7 @@ the table's problems and the row is skipped; a broken picture is found by :func:
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from halfmask.datasets.readers.afad import read_afad
@@ -23,6 +24,10 @@ from halfmask.datasets.readers.muct import read_muct
 from halfmask.datasets.readers.utkface import read_utkface
 from halfmask.datasets.table import Table
 from halfmask.errors import DataError, UsageError
+from halfmask.photos.listing import list_folders, list_pictures
+
+#: Folders around a data set that are looked through.
+_DEEPEST = 3
 
 READERS: dict[str, Callable[[Path], Table]] = {
     "celeba": read_celeba,
@@ -43,6 +48,9 @@ READERS: dict[str, Callable[[Path], Table]] = {
 def read(layout: str, root: Path | str) -> Table:
     """Read the data set in a folder, laid out as ``layout`` (a key of READERS) is published.
 
+    A copy from Kaggle, or an archive unpacked, often has one more folder around everything: a layout that is not in the
+    folder is looked for in its only folder, and keys are still paths from ``root``.
+
     Raises UsageError for an unknown layout, DataError when the folder holds nothing of it.
 
     >>> import tempfile
@@ -55,7 +63,30 @@ def read(layout: str, root: Path | str) -> Table:
     """
     if layout not in READERS:
         raise UsageError(f"unknown data set layout {layout!r}. Use one of: {', '.join(READERS)}.")
-    return READERS[layout](Path(root))
+    root = Path(root)
+    try:
+        return READERS[layout](root)
+    except DataError:
+        inner = _only_folder(root) if layout != "folder" else None
+        for _ in range(_DEEPEST):
+            if inner is None:
+                break
+            try:
+                table = READERS[layout](inner)
+            except DataError:
+                inner = _only_folder(inner)
+                continue
+            place = inner.relative_to(root).as_posix()
+            return replace(table, root=root, rows=[replace(row, key=f"{place}/{row.key}") for row in table])
+        raise
+
+
+def _only_folder(root: Path) -> Path | None:
+    """The one folder of a folder that holds no picture itself."""
+    if not root.is_dir() or list_pictures(root):
+        return None
+    folders = [folder for folder in list_folders(root) if folder.name != "__MACOSX"]
+    return folders[0] if len(folders) == 1 else None
 
 
 def recognise(root: Path | str) -> str:
@@ -65,11 +96,11 @@ def recognise(root: Path | str) -> str:
     does not decide. Raises DataError when there are no pictures at all.
     """
     root = Path(root)
-    for layout, reader in READERS.items():
+    for layout in READERS:
         if layout == "folder":
             continue
         try:
-            table = reader(root)
+            table = read(layout, root)
         except DataError:
             continue
         if len(table) > sum(NOT_NAMED in problem for problem in table.problems):

@@ -21,17 +21,17 @@ _SPLITS: dict[str, Split] = {"train": "train", "val": "valid"}
 def read_fairface(root: Path) -> Table:
     """Read FairFace: gender, race and age range; ``train`` is the split train and ``val`` is valid. No identities.
 
-    Expects ``train/N.jpg``, ``val/N.jpg``, ``fairface_label_train.csv`` and ``fairface_label_val.csv``; the pictures
-    may also stand in the folder that the zip unpacks to. ``"50-59"`` becomes the range (50, 59), ``"more than 70"``
-    the range (70, 120); dates that a spreadsheet made of ranges are what they were
-    (:func:`halfmask.datasets.labels.was_a_range`). A picture that no row names is kept, unlabelled, and so are all when
-    the CSV's columns are not known.
+    Expects ``train/N.jpg``, ``val/N.jpg``, ``fairface_label_train.csv`` and ``fairface_label_val.csv`` (Kaggle's copy
+    calls them ``train_labels.csv`` and ``val_labels.csv``); the pictures may also stand in the folder that the zip
+    unpacks to. ``"50-59"`` becomes the range (50, 59), ``"more than 70"`` the range (70, 120); dates that a spreadsheet
+    made of ranges are what they were (:func:`halfmask.datasets.labels.was_a_range`). A picture that no row names is
+    kept, unlabelled, and so are all when the CSV's columns are not known.
 
     Raises DataError when there are no pictures in ``train`` or ``val``.
     """
     base = next((root / p for p in _PICTURES if (root / p / "train").is_dir() or (root / p / "val").is_dir()), root)
     csvs = {
-        part: first_existing(root, [f"fairface_label_{part}.csv", f"{base.name}/fairface_label_{part}.csv"])
+        part: first_existing(root, [f"{place}{name}" for place in ("", f"{base.name}/") for name in _lists(part)])
         for part in _SPLITS
     }
     pictures = {part: list_pictures(base / part) for part in _SPLITS}
@@ -44,17 +44,18 @@ def read_fairface(root: Path) -> Table:
     for part, split in _SPLITS.items():
         labels: dict[str, Row] = {}
         path = csvs[part]
+        listed = path.name if path else _lists(part)[0]
         if path is None:
-            problems.append(f"fairface_label_{part}.csv: not there, so the pictures in {part}/ have no labels")
+            problems.append(f"{listed}: not there, so the pictures in {part}/ have no labels")
         try:
             label_rows = read_label_file(path, any_of=("gender", "age", "race")).rows if path else []
         except DataError as error:
-            problems.append(f"fairface_label_{part}.csv: {error}")
+            problems.append(f"{listed}: {error}")
             label_rows = []
-        problems += about_dates(f"fairface_label_{part}.csv", [row.cells.get("age", "") for row in label_rows])
+        problems += about_dates(listed, [row.cells.get("age", "") for row in label_rows])
         for row in label_rows:
             name = row.file.rpartition("/")[2]
-            where = f"fairface_label_{part}.csv line {row.line} ({shown(row.file)})"
+            where = f"{listed} line {row.line} ({shown(row.file)})"
             if name not in pictures[part]:
                 problems.append(f"{where}: there is no such picture; skipped")
                 continue
@@ -76,3 +77,8 @@ def read_fairface(root: Path) -> Table:
         for name, picture in pictures[part].items():
             rows.append(labels.get(name) or Row(key_of(root, picture), picture, split=split))
     return Table("fairface", root, rows, problems)
+
+
+def _lists(part: str) -> tuple[str, ...]:
+    """What the list of a part is called: as published, or in Kaggle's copy."""
+    return f"fairface_label_{part}.csv", f"{part}_labels.csv"

@@ -19,7 +19,9 @@ from halfmask.photos.listing import is_picture, list_folders, list_pictures
 _FOLDERS = (
     "lfw-deepfunneled/lfw-deepfunneled",
     "lfw-deepfunneled",
+    "lfw_funneled/lfw_funneled",
     "lfw_funneled",
+    "lfw-funneled/lfw_funneled",
     "lfw-funneled",
     "lfw/lfw",
     "lfw",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import ExtraMissingError
+from ...errors import missing
 from .asking import Case
 
 Pixels = NDArray[np.uint8]
@@ -20,9 +20,7 @@ def _torch() -> Any:
     try:
         from . import nets
     except ImportError as error:
-        raise ExtraMissingError(
-            "the attackers that learn need torch, which is not installed: pip install 'halfmask[train]'"
-        ) from error
+        raise missing(["torch"], "each attacker that learns") from error
     return nets
 
 

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +21,7 @@ from ... import __version__
 from ...datasets.pairs import Pair
 from ...datasets.splits import most_people
 from ...datasets.table import Table
-from ...errors import DataError, ExtraMissingError, UsageError, shown
+from ...errors import DataError, UsageError, require, shown
 from ...storage import ensure_folder
 from ..measuring.protocol import BEFORE, Measured, measure, read_rgb
 from . import pairing
@@ -33,8 +32,8 @@ if TYPE_CHECKING:
     from ..attackers import Budget, Evidence
     from ..referees import Referees
 
-_NEEDS = {"sklearn": "scikit-learn", "skimage": "scikit-image", "jinja2": "jinja2", "matplotlib": "matplotlib"}
-_REFEREES_NEED = {"dlib": "dlib-bin", "onnx": "onnx"}
+_NEEDS = ("sklearn", "skimage", "jinja2", "matplotlib")
+_REFEREES_NEED = ("dlib", "onnx")
 
 
 class Results(dict[str, Any]):
@@ -109,6 +108,7 @@ def audit(
     protected: str | Path | Mapping[str, Path],
     *,
     out: str | Path,
+    affix: str | None = None,
     labels: str | Path | None = None,
     pairs: str | Path | None = None,
     referees: Referees | Sequence[str] | None = None,
@@ -130,10 +130,12 @@ def audit(
 ) -> Results:
     """Measure photos before and after protection: gender, age and race, matching, looks, and what attackers learn.
 
-    ``originals`` and ``protected`` are folders (or single photos) whose photos are paired by path without suffix; they
-    may also be a table of :mod:`halfmask.datasets` and the protected file of each of its keys. A published layout
-    brings its labels along, ``labels`` is a CSV (``file,gender,identity,age,race``) that beats them. ``pairs`` is a CSV
-    (``a,b,same``) of the photos to match; without it every two photos of known people are, and where nobody is known
+    ``originals`` and ``protected`` are folders (or single photos) whose photos are paired by path without suffix, and
+    without the ``affix`` that a tool put before or after it (None looks for one where it is needed; then both may be
+    the same folder). They may also be a table of :mod:`halfmask.datasets` and the protected file of each of its keys. A
+    published layout brings its labels along, ``labels`` is a CSV (``file,gender,identity,age,race``) that beats them.
+    ``pairs`` is a CSV (``a,b,same``) of the photos to match; without it every two photos of known people are, and where
+    nobody is known
     every photo meets its own protected one.
 
     ``referees`` restricts who judges, by name, or brings judges of one's own. ``attacks`` restricts the attackers by
@@ -163,7 +165,7 @@ def audit(
     judging.check(direction)
     page = Page(Path(out), method, direction, title, notes, command, pictures)
     return _run(
-        pairing.pair_up(originals, protected),
+        pairing.pair_up(originals, protected, affix=affix),
         [originals.root if isinstance(originals, Table) else Path(originals)],
         None if isinstance(protected, Mapping) else Path(protected),
         Sample(labels, pairs, most, seed),
@@ -307,12 +309,8 @@ def check_names(
 
 def check_installed(*, own_referees: bool = False, attackers: bool = True) -> None:
     """Raise :class:`~halfmask.errors.ExtraMissingError` when a package that the audit needs is not installed."""
-    needs = _NEEDS | ({} if own_referees else _REFEREES_NEED) | ({"torch": "torch"} if attackers else {})
-    if absent := [package for module, package in needs.items() if find_spec(module) is None]:
-        hint = "" if absent != ["torch"] else ", or leave the attackers out (--no-attackers)"
-        raise ExtraMissingError(
-            f'the audit needs {", ".join(absent)}, which is not installed: pip install "halfmask[train]"{hint}'
-        )
+    needs = (*_NEEDS, *(() if own_referees else _REFEREES_NEED), *(("torch",) if attackers else ()))
+    require(needs, "the audit", {"torch": ", or leave the attackers out (--no-attackers)"})
 
 
 @contextmanager

@@ -98,7 +98,8 @@ class MethodConfig:
             raise UsageError(f"method is missing in methods, at {self.label}; give it, or best_of")
         _one_of("method", self.method, METHODS)
         if not isinstance(self.settings, Mapping):
-            raise UsageError(f"the settings of {self.label} are {self.settings!r}; expected names and values")
+            kind = type(self.settings).__name__  # and not what it says, which may be secret
+            raise UsageError(f"the settings of {self.label} are a {kind}; expected names and values")
         object.__setattr__(self, "settings", {str(k): str(v) for k, v in self.settings.items()})
         self.options(self.settings)
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from ...errors import MetricError, extra
 from ...storage import ensure_folder, whole
+from ...weights import store
 from ..measuring.figure import figures_in, tmr
 from ..measuring.protocol import BEFORE
 
@@ -124,6 +125,7 @@ def plot(result: Mapping[str, Any], path: Path) -> Path | None:
     shown = panels(result)
     if not shown:
         return None
+    store.keep_matplotlib_here()
     extra("matplotlib", "the frontier's plot")
     from matplotlib.figure import Figure
 

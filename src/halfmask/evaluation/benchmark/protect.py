@@ -12,7 +12,7 @@ from tqdm import tqdm
 from ...datasets.table import Table
 from ...errors import DataError, shown
 from ...protecting import pipeline
-from ...protecting.plan import Job, already_there
+from ...protecting.plan import Job
 from ...protecting.stages import Stages
 
 #: In the folder of a protected set: the pictures that were not protected, a JSON list [key, reason] a line.
@@ -43,7 +43,7 @@ def protect_table(
     labels = {row.path: row.gender for row in table if row.gender is not None}
     record = folder / LEFT_OUT
     left_out = _read(record)
-    todo = [job for key, job in jobs.items() if key not in left_out and already_there(job) != ""]
+    todo = [job for key, job in jobs.items() if key not in left_out and not _done(job)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with (
@@ -82,6 +82,14 @@ def protect_table(
         {key: job.output for key, job in jobs.items()},
         [(key, reason) for key, reason in left_out.items() if key in jobs],
     )
+
+
+def _done(job: Job) -> bool:
+    """Whether a picture is there and newer than its photo; that it was made in this way, the folder's name says."""
+    try:
+        return job.output.is_file() and job.output.stat().st_mtime_ns > job.source.stat().st_mtime_ns
+    except OSError:
+        return False
 
 
 def _read(record: Path) -> dict[str, str]:

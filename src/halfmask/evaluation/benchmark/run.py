@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from ... import __version__
 from ...errors import DataError, HalfmaskError, MetricError, UsageError
-from ...methods import Method
+from ...methods import METHODS, Method
+from ...methods.key import keyed
 from ...photos.align import crop_face
 from ...photos.detect import Face
 from ...protecting import pipeline
@@ -217,7 +218,10 @@ def _how(method: MethodConfig, options: Options, settings: Mapping[str, str], fi
     method has a choice.
     """
     how: dict[str, Any] = {"method": method.method, "prototype": options.asked.get("prototype")}
-    how |= {"strength": method.strength, "settings": dict(settings), "fingerprint": fingerprint}
+    told = METHODS[method.method].told(settings)
+    how |= {"strength": method.strength, "settings": told, "fingerprint": fingerprint}
+    if told != dict(settings):
+        how["secrets"] = keyed(json.dumps(dict(settings), sort_keys=True))  # the folder's name tells nothing of them
     how |= {"halfmask": __version__}
     return how | ({"hide": options.asked["hide"]} if "hide" in options.asked else {})
 
@@ -356,7 +360,7 @@ def _about_method(m: Protected) -> dict[str, Any]:
         "hide": ",".join(sorted(m.hides)),
         "prototype": m.config.options(m.config.settings).prototype,
         "strength": m.config.strength,
-        "settings": dict(m.config.settings),
+        "settings": METHODS[m.config.method].told(m.config.settings),
         "fingerprint": m.fingerprint,
         "ms": m.ms,
         "folder": f"work/{m.place}",

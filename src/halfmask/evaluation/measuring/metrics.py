@@ -15,14 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ...errors import ExtraMissingError, MetricError
+from ...errors import MetricError, extra, missing
 
 try:
     from sklearn import metrics as _sk
 except ImportError as absent:  # pragma: no cover - depends on the installation
-    raise ExtraMissingError(
-        "metrics need scikit-learn, which is not installed: pip install 'halfmask[train]'"
-    ) from absent
+    raise missing(["sklearn"], "measuring") from absent
 
 Numbers = NDArray[np.float64]
 
@@ -296,11 +294,7 @@ def _alike(before: ArrayLike, after: ArrayLike) -> tuple[Numbers, Numbers]:
 
 
 def _skimage() -> Any:
-    try:
-        from skimage import metrics
-    except ImportError as error:  # pragma: no cover - depends on the installation
-        raise ExtraMissingError("SSIM and PSNR need scikit-image: pip install 'halfmask[train]'") from error
-    return metrics
+    return extra("skimage.metrics", "what is measured of pictures (SSIM, PSNR)")
 
 
 def _structural(before: ArrayLike, after: ArrayLike, **settings: Any) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ....errors import DataError, ExtraMissingError, shown
+from ....errors import DataError, missing, shown
 from ...measuring.figure import figure_of, tmr
 from . import plots, tables, wording
 from .images import Picture, amplification, difference, file_uri, png_uri
@@ -37,7 +37,7 @@ def render(results: Mapping[str, Any], pictures: Sequence[Picture] = (), *, inve
     try:
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
     except ImportError as error:  # pragma: no cover - depends on the installation
-        raise ExtraMissingError("the report needs jinja2: pip install 'halfmask[train]'") from error
+        raise missing(["jinja2"], "the report") from error
     results = plain(results)
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),

@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ....errors import ExtraMissingError
+from ....errors import missing
+from ....weights import store
 from ...measuring.figure import Figure, figure_of, measure, number
 from .images import data_uri
 from .scale import Row
@@ -156,12 +157,13 @@ def _short(name: str, most: int = 40) -> str:
 @contextmanager
 def _figure(width: float, height: float) -> Iterator[tuple[Any, Any, list[str]]]:
     """A figure with one pair of axes and a list that holds its data URI afterwards; no global state is touched."""
+    store.keep_matplotlib_here()
     try:
         import matplotlib
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure as Canvas
     except ImportError as error:  # pragma: no cover - depends on the installation
-        raise ExtraMissingError("the report's plots need matplotlib: pip install 'halfmask[train]'") from error
+        raise missing(["matplotlib"], "a plot") from error
     done: list[str] = []
     with matplotlib.rc_context(_SETTINGS), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # a name in a script that the plot's font lacks

@@ -1,0 +1,247 @@
+"""What earlier runs made, and how: which outputs are ours, and which the options of this run would change.
+
+In each folder with outputs stands one hidden file, :data:`~halfmask.storage.RECORD`. It has a line an output: its name,
+its sha256, and a mark of what it was made from and how (photo, options, weights), keyed by the user's own secret
+(:func:`halfmask.methods.key.keyed`). So it tells nobody who is shown, when a photo was taken or what was asked, not
+even those who try names.
+
+A line is on the disk before its output is: what a killed run wrote is known to the next one. Several runs may write to
+one folder at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import stat
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from ..errors import HalfmaskError, PhotoError, shown
+from ..methods.key import keyed
+from ..photos.detect import Box
+from ..storage import RECORD, lock, not_replaceable, whole
+from ..weights.store import sha256_of
+
+#: Name → sha256 → mark, in the order of the lines.
+_Known = dict[str, dict[str, str]]
+
+
+class Records:
+    """The records of every folder that a run writes to. Safe to share between threads.
+
+    ``how`` is all that outputs depend on beside the photo, as JSON can hold it. With ``overwrite`` everything is made,
+    whatever is there. Use it as a context: at its end each record is put in the order of the names, without the lines
+    of outputs that are no more.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> photo, output = folder / "a.jpg", folder / "out.jpg"
+    >>> _ = photo.write_bytes(b"a photo")
+    >>> for strength in ("mid", "mid", "high"):
+    ...     with Records({"strength": strength}) as records:
+    ...         mark = records.mark(photo)
+    ...         if (there := records.there(photo, output, mark)) is None:
+    ...             with records.writing(output, mark, b"protected"):
+    ...                 _ = output.write_bytes(b"protected")
+    ...     print(strength, "is made" if there is None else "is there")
+    mid is made
+    mid is there
+    high is made
+    """
+
+    def __init__(self, how: Mapping[str, object], *, overwrite: bool = False) -> None:
+        self._how = json.dumps(how, sort_keys=True, default=str)
+        self._overwrite = overwrite
+        self._known: dict[Path, _Known] = {}
+        self._seen: dict[Path, tuple[int, int, int]] = {}  # what the record was like when it was read
+        self._sure: dict[Path, dict[str, str]] = {}  # folder → name → the sha256 of what stands there
+        self._grown: set[Path] = set()
+        self._lock = threading.Lock()
+
+    def mark(self, source: Path | bytes, gender: int | None = None, boxes: Sequence[Box] = ()) -> str:
+        """What an output of this photo is marked by; ``gender`` and ``boxes`` are what is known of this photo alone.
+
+        A photo is told from what stood there before by its size and date, bytes by their sha256.
+        """
+        try:
+            state = (
+                [hashlib.sha256(source).hexdigest()]
+                if isinstance(source, bytes)
+                else [source.stat().st_size, source.stat().st_mtime_ns]
+            )
+        except OSError:  # reading it will say what is wrong
+            state = []
+        return keyed(json.dumps([self._how, state, gender, boxes]))
+
+    def there(self, source: Path | bytes, output: Path, mark: str) -> str | None:
+        """Whether an output is done: "" when it is, None when it is to be made, else why it must not be made.
+
+        One of ours is made anew when its mark is another or none, and so is a plain copy of the photo.
+        """
+        try:
+            output.stat()
+        except OSError:
+            return None
+        if odd := not_replaceable(output):
+            return f"the output {shown(output)} {odd}; move it away"
+        if self._overwrite:
+            return None
+        try:
+            digest = sha256_of(output)
+            found = self._find(output, digest)
+        except OSError as error:
+            return f"the output {shown(output)} cannot be read: {error.strerror or error}; move it away"
+        if _copied(source, output, digest):
+            return None
+        if found is None:
+            return (
+                f"the output {shown(output)} was not made by halfmask, or changed since, as {RECORD} beside it tells, "
+                "so it is left as it is; give --overwrite to replace it, or choose another -o"
+            )
+        if found != mark:
+            return None
+        with self._lock:
+            self._sure.setdefault(output.parent, {})[output.name] = digest
+        return ""
+
+    @contextlib.contextmanager
+    def writing(self, output: Path, mark: str, data: bytes) -> Iterator[None]:
+        """Note an output in its folder's record; in the block the file is to take its name.
+
+        Raises :class:`~halfmask.errors.PhotoError` when the record cannot be written.
+        """
+        folder, digest = output.parent, hashlib.sha256(data).hexdigest()
+        line = json.dumps({"file": output.name, "sha256": digest, "made": mark})
+        try:
+            with self._lock, _held(folder / RECORD) as record:
+                _append(record, f"{line}\n".encode())
+        except OSError as error:
+            raise PhotoError(
+                f"{shown(output)} could not be written, since its record {RECORD} beside it could not: "
+                f"{error.strerror or error}; make room or the right to write there, or choose another -o"
+            ) from error
+        with self._lock:
+            self._grown.add(folder)
+            if folder in self._known:
+                _add(self._known[folder], output.name, digest, mark)
+        yield
+        with self._lock:
+            self._sure.setdefault(folder, {})[output.name] = digest
+
+    def _find(self, output: Path, digest: str) -> str | None:
+        """The mark of the output with this content; None when no record has it."""
+        folder, name = output.parent, output.name
+        with self._lock:
+            if digest not in self._known.get(folder, {}).get(name, {}):  # another run may have made it meanwhile
+                self._reread(folder)
+            return self._known[folder].get(name, {}).get(digest)
+
+    def _reread(self, folder: Path) -> None:
+        try:
+            now = (folder / RECORD).lstat()
+        except FileNotFoundError:
+            self._known[folder] = {}
+            return
+        state = (now.st_ino, now.st_size, now.st_mtime_ns)
+        if self._seen.get(folder) != state:
+            self._known[folder] = _read(folder / RECORD)
+            self._seen[folder] = state
+
+    def __enter__(self) -> Records:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for folder in sorted(self._grown):
+            with contextlib.suppress(OSError, HalfmaskError):  # it says the same as it is, only longer
+                self._tidy(folder)
+
+    def _tidy(self, folder: Path) -> None:
+        path, sure = folder / RECORD, self._sure.get(folder, {})
+        with _held(path):
+            known = _read(path)
+            for name, digest in sure.items():
+                digests = known.get(name, {})
+                while digest in digests and next(iter(digests)) != digest:  # later ones may be another run's
+                    del digests[next(iter(digests))]
+            lines = [
+                json.dumps({"file": name, "sha256": digest, "made": made}) + "\n"
+                for name, digests in sorted(known.items())
+                for digest, made in digests.items()
+            ]
+            with whole(path) as fresh:
+                fresh.write_text("".join(lines), "utf-8")
+
+
+def _copied(source: Path | bytes, output: Path, digest: str) -> bool:
+    """Whether an output is the very photo, which then loses nothing."""
+    if isinstance(source, bytes):
+        return hashlib.sha256(source).hexdigest() == digest
+    try:
+        return source.stat().st_size == output.stat().st_size and sha256_of(source) == digest
+    except OSError:
+        return False  # reading it will say what is wrong
+
+
+def _add(known: _Known, name: str, digest: str, mark: str) -> None:
+    digests = known.setdefault(name, {})
+    digests.pop(digest, None)  # the last line counts
+    digests[digest] = mark
+
+
+def _read(path: Path) -> _Known:
+    """What a record says; a last line that a killed run wrote half does not count. Raises ``OSError``."""
+    known: _Known = {}
+    try:
+        if not stat.S_ISREG(path.lstat().st_mode):
+            return known
+    except FileNotFoundError:
+        return known
+    for line in path.read_text("utf-8", "replace").splitlines():
+        try:
+            entry = json.loads(line)
+            name, digest, mark = (str(entry[key]) for key in ("file", "sha256", "made"))
+        except (ValueError, KeyError, TypeError):
+            continue
+        _add(known, name, digest, mark)
+    return known
+
+
+@contextlib.contextmanager
+def _held(path: Path) -> Iterator[int]:
+    """A record opened for appending, no other process's meanwhile: the one that stands there once it is free."""
+    while True:
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
+        record = os.open(path, flags, 0o666)
+        try:
+            lock(record, wait=True)
+            mine = os.fstat(record)
+            if not stat.S_ISREG(mine.st_mode):
+                raise OSError(errno.EINVAL, "it is no file")
+            try:
+                there = path.stat()
+            except FileNotFoundError:
+                continue
+            if (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino):  # else another run tidied it
+                yield record
+                return
+        finally:
+            os.close(record)
+
+
+def _append(record: int, line: bytes) -> None:
+    size = os.fstat(record).st_size
+    if size:
+        os.lseek(record, size - 1, os.SEEK_SET)
+        if os.read(record, 1) != b"\n":  # a killed run's half line
+            line = b"\n" + line
+    if os.write(record, line) < len(line):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    os.fsync(record)
