@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from halfmask.errors import PhotoError
-from halfmask.photos.detect import Face
+from halfmask.photos.detect import Box, Face
 from halfmask.photos.photo import Photo
 from halfmask.protecting import pipeline
 from halfmask.protecting.options import Options
@@ -46,7 +46,7 @@ class Pretend:
         if name in self.broken.get(stage, set()):
             raise self.error
 
-    def find(self, source: Path, gender: int | None) -> Prepared:
+    def find(self, source: Path, gender: int | None, boxes: Sequence[Box] = ()) -> Prepared:
         self._enter("find", source.stem)
         with self.lock:
             self.held += 1
