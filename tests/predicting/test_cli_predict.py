@@ -15,7 +15,8 @@ import pytest
 from PIL import Image
 
 import halfmask
-from halfmask.predicting.picture import drawings
+from halfmask.photos.drawing import drawings
+from halfmask.predicting.picture import captions
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -96,7 +97,7 @@ def test_pictures(run: Run, album: Path, onnx_file: Path, tmp_path: Path) -> Non
         before, after = (np.asarray(Image.open(folder / name)) for folder in (album, out))
         faces = halfmask.predict(before, network=onnx_file)
         mask = np.zeros(before.shape[:2], bool)
-        for d in drawings(before.shape[1], before.shape[0], faces):
+        for d in drawings(before.shape[1], before.shape[0], captions(faces)):
             for x0, y0, x1, y1 in (d.frame, d.caption):
                 mask[y0:y1, x0:x1] = True
         assert len(faces) == count
