@@ -90,7 +90,7 @@ def test_avif_is_protected_by_whatever_name(run: Run, portrait: np.ndarray, tmp_
         with Image.open(tmp_path / "out" / name) as out, Image.open(folder / name) as before:
             assert (out.format, out.size) == ("AVIF", before.size)
             moved = np.asarray(out).astype(int) - np.asarray(before)
-            assert moved[100:140, 110:140].mean() > 4  # 5 before AVIF's loss
+            assert moved[100:140, 110:140].mean() > 4  # 5 or 15, as the target is drawn by the crop, and AVIF's loss
     code, said, _ = run("protect", folder, "-o", tmp_path / "jpegs", "--gender", "male", "--format", "jpg")
     assert code == 0
     with Image.open(tmp_path / "jpegs" / "avif_as_jpg.jpg") as out:

@@ -7,8 +7,8 @@ luck has it, and its points are always those of an upright face, so they are wro
    that of a tile. At the finest, a face of :data:`SMALLEST` pixels is :data:`SEEN` pixels high.
 2. It is searched once more, small, on each of its other three sides.
 3. Everything that is not surely an upright face gets a second look: it is cut out, brought to one size, and turned by
-   eighths of a circle. YuNet's score is highest the right way up; on 480 faces of three data sets in every quarter
-   turn it was so for all but 2, and both scored low. That turn's points are the face's.
+   quarters of a circle, and by eighths when no quarter is surely right. YuNet's score is highest the right way up: on
+   119 faces of three data sets in all quarter turns and five sizes it was so for all but 0.3 %, which scored low.
 4. Where no turn beats the others clearly, the face says so: see ``doubt``.
 5. When nothing was found, or a head that is turned, the photo may be turned: that side is searched in full.
 """
@@ -330,8 +330,8 @@ def turn_of(points: NDArray[np.float32]) -> float:
 
 
 def _usual_points(box: Box) -> NDArray[np.float32]:
-    """Where an upright face has its points in YuNet's box: the means over 300 faces."""
-    shares = np.array([[0.27, 0.40], [0.73, 0.40], [0.50, 0.59], [0.31, 0.77], [0.69, 0.77]], np.float32)
+    """Where an upright face has its points in YuNet's box: the means over 194 faces, made symmetrical."""
+    shares = np.array([[0.27, 0.35], [0.73, 0.35], [0.50, 0.56], [0.31, 0.72], [0.69, 0.72]], np.float32)
     return shares * np.array(box[2:], np.float32) + np.array(box[:2], np.float32)
 
 
