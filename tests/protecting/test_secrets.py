@@ -78,9 +78,7 @@ def test_a_benchmark(standin: Path) -> None:
     assert not WORDS.search(json.dumps(how))
     other = benchmark._how(config, config.options(GIVEN), GIVEN | {"person": "ben"}, "f")
     assert how["secrets"] != other["secrets"]
-    assert "secrets" not in benchmark._how(
-        config, config.options({}), {}, "f"
-    )  # earlier runs keep their folders' names
+    assert "secrets" not in benchmark._how(config, config.options({}), {}, "f")
     entry = benchmark.Protected(config, "place", "f", GIVEN, frozenset({"gender"}))
     assert benchmark._about_method(entry)["settings"] == dict.fromkeys(GIVEN, SECRET)
 
