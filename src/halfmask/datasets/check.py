@@ -27,7 +27,26 @@ from halfmask.photos.encode import SUFFIXES
 SPLITS = ("train", "valid", "test")
 #: What labels come in, by the ends of names.
 _LABEL_SUFFIXES = frozenset(
-    ".csv .tsv .txt .json .jsonl .xml .yaml .yml .mat .npy .npz .pkl .parquet .xls .xlsx .ods .feather .sqlite".split()
+    [
+        ".csv",
+        ".tsv",
+        ".txt",
+        ".json",
+        ".jsonl",
+        ".xml",
+        ".yaml",
+        ".yml",
+        ".mat",
+        ".npy",
+        ".npz",
+        ".pkl",
+        ".parquet",
+        ".xls",
+        ".xlsx",
+        ".ods",
+        ".feather",
+        ".sqlite",
+    ]
 )
 SHOWN = 20
 """How many problems of a kind are printed; the JSON has them all."""
