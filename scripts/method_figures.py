@@ -2,6 +2,7 @@
 
     halfmask benchmark family --data DIR -o runs/benchmark
     python scripts/method_figures.py runs/benchmark/family.json
+    python scripts/method_figures.py --update runs/benchmark/halfmask.json   # this method's rows alone
 
 Writes ``src/halfmask/methods/figures.json``. A quick look (``--most``) is no measurement and is refused.
 """
@@ -16,6 +17,7 @@ from typing import Any
 
 from halfmask.evaluation.measuring.protocol import BEFORE
 from halfmask.methods.figures import FORMAT, PLACE
+from halfmask.methods.halfmask import SHIPPED
 from halfmask.storage import whole
 
 #: Figures of the table that are told; a column of a referee is called by one of these, a stroke and the referee.
@@ -44,12 +46,32 @@ def figures_of(result: Mapping[str, Any]) -> dict[str, Any]:
     return {**about, "created": result["created"], "originals": rows.get(BEFORE, {}), "methods": methods}
 
 
+def updated(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """The old file with the methods of a new result in place of its own; weights that do not ship are left out.
+
+    >>> old = {"benchmark": "a", "halfmask": "1", "methods": [{"method": "x"}, {"method": "y"}]}
+    >>> new = {"benchmark": "b", "halfmask": "2", "methods": [{"method": "x", "settings": {}}]}
+    >>> updated(old, new)["methods"], updated(old, new)["benchmark"]
+    ([{'method': 'y'}, {'method': 'x', 'settings': {}}], 'a, b')
+    """
+    fresh = [m for m in new["methods"] if m["settings"].get("weights") in (None, *SHIPPED)]
+    measured = {m["method"] for m in fresh}
+    rest = [m for m in old["methods"] if m["method"] not in measured]
+    names = [*old["benchmark"].split(", "), new["benchmark"]]
+    return {**old, **new, "originals": old.get("originals", {}), "methods": rest + fresh} | {
+        "benchmark": ", ".join(dict.fromkeys(names))
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("result", type=Path, help="NAME.json of halfmask benchmark")
+    parser.add_argument("--update", action="store_true", help="keep the methods that the result does not measure")
     parser.add_argument("--out", type=Path, default=PLACE, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     found = figures_of(json.loads(asked.result.read_text("utf-8")))
+    if asked.update:
+        found = updated(json.loads(asked.out.read_text("utf-8")), found)
     with whole(asked.out) as fresh:
         fresh.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
     print(f"{len(found['methods'])} methods on {', '.join(found['originals'])}: {asked.out}")
