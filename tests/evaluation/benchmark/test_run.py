@@ -194,10 +194,10 @@ def test_protects_as_a_user_gets_it_and_goes_on(data: Path, tmp_path: Path, monk
     found: list[Path] = []
     real = Stages.find
 
-    def find_and_note(self: Stages, source: Path, gender: int | None = None) -> Any:
+    def find_and_note(self: Stages, source: Path, gender: int | None = None, **more: Any) -> Any:
         found.append(source)
         assert gender == 0  # the true label
-        return real(self, source, gender)
+        return real(self, source, gender, **more)
 
     monkeypatch.setattr(Stages, "find", find_and_note)
     out = tmp_path / "out"
