@@ -100,8 +100,8 @@ def test_pictures(run: Run, album: Path, onnx_file: Path, tmp_path: Path) -> Non
     args = (album, "--network", onnx_file, "--format", "picture", "-o", out)
     code, said, _ = run(*args)
     assert (code, said) == (3, "")
-    written = sorted(p.relative_to(out).as_posix() for p in out.rglob("*.*") if p.name != RECORD)
-    assert written == ["a.png", "c.jpg", "sub/b.png"]
+    pictures = sorted(p.relative_to(out).as_posix() for p in out.rglob("*.*") if p.name != RECORD)
+    assert pictures == ["a.png", "c.jpg", "sub/b.png"]
     for name, count in (("a.png", 1), ("sub/b.png", 2)):
         before, after = (np.asarray(Image.open(folder / name)) for folder in (album, out))
         faces = halfmask.predict(before, network=onnx_file)
@@ -118,6 +118,12 @@ def test_pictures(run: Run, album: Path, onnx_file: Path, tmp_path: Path) -> Non
     time.sleep(0.01)
     run(*args, "--overwrite")
     assert (out / "a.png").stat().st_mtime_ns > made
+    made = (out / "sub/b.png").stat().st_mtime_ns
+    run(*args, "--faces", "largest")  # another way, so they are made anew
+    assert (out / "sub/b.png").stat().st_mtime_ns > made
+    (out / "a.png").write_bytes(b"somebody's")
+    assert "was not made by halfmask" in run(*args)[2]
+    assert (out / "a.png").read_bytes() == b"somebody's"
 
 
 def test_the_largest_face_only(run: Run, album: Path, onnx_file: Path) -> None:
