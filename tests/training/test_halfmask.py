@@ -83,6 +83,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[recipe.H
         matchers=["tiny"],
         steps=4,
         watch=6,
+        threads=1,
         precision="no",
     )
     AcceleratorState._reset_state()
