@@ -1,6 +1,6 @@
 """What the face search finds, by size, turn and crowd, and how long it takes, as tables.
 
-    python scripts/detection.py --data ../shared/data --out detection.md
+    python scripts/detection.py --data DIR --out docs/detection.md
 
 Faces of FairFace and of the portraits, upright ones that YuNet is sure of, are pasted under a feathered oval onto
 backgrounds drawn from a seed: 1/f noise, with edges. So every place, size and turn is known. A face counts as found
@@ -36,7 +36,7 @@ Search = Callable[[Pixels], list[Face]]
 
 HEADING = """# What the face search finds
 
-Made by `python scripts/detection.py --data ../shared/data --out detection.md`, which says what counts as found.
+Made by `python scripts/detection.py --data DIR --out docs/detection.md`, which says what counts as found.
 Seed {seed}. In brackets: what the search before found (YuNet upright, at 1280 and 320 pixels). The faces are ones that
 YuNet knows when they are large and upright; what is measured is what size, turn and crowd cost.
 """
