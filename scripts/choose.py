@@ -35,6 +35,7 @@ from tqdm import tqdm
 from halfmask.methods.halfmask import Halfmask
 from halfmask.networks.backbones import BACKBONES
 from halfmask.networks.matchers import load_matcher
+from halfmask.tabular import markdown
 from halfmask.training.data import Faces, open_faces, to_tensor
 from halfmask.training.loop import channels_last
 from halfmask.training.watching import load_watcher
@@ -179,12 +180,10 @@ def main() -> None:
         row["SSIM"] = f"{np.mean([structural_similarity(x, y, channel_axis=2) for x, y in pairs]):.3f}"
         rows.append(row)
         tqdm.write(str(row))
-    head = list(rows[0])
-    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
-    lines += ["| " + " | ".join(row[name] for name in head) + " |" for row in rows]
-    print("\n".join(lines))
+    table = markdown(rows, {name: name for name in rows[0]})
+    print(table)
     if a.out:
-        a.out.write_text("\n".join(lines) + "\n", "utf-8")
+        a.out.write_text(table + "\n", "utf-8")
 
 
 if __name__ == "__main__":
