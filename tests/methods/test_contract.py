@@ -61,7 +61,7 @@ def settings(people: Path) -> dict[str, dict[str, Any]]:
 @pytest.fixture(scope="module", params=TABLE)
 def case(request: pytest.FixtureRequest) -> str:
     try:
-        for model in METHODS[name_of(request.param)].made.models:
+        for model in METHODS[name_of(request.param)].cls.models:
             store.get(model)
     except WeightsError as error:
         if "could not be fetched" not in str(error):
@@ -93,14 +93,14 @@ def test_the_table_is_whole() -> None:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_class_says_what_it_is_before_it_is_loaded(name: str) -> None:
-    made = METHODS[name].made
-    assert issubclass(made, Method)
-    assert made.hides
-    assert set(made.models) <= set(store.MODELS)
-    assert all(text and "\n" not in text for text in made.settings.values())
-    assert set(made.choices) <= set(made.settings)
-    assert isinstance(made.needs_label, bool)
-    assert isinstance(made.whole, bool)
+    method = METHODS[name].cls
+    assert issubclass(method, Method)
+    assert method.hides
+    assert set(method.models) <= set(store.MODELS)
+    assert all(text and "\n" not in text for text in method.settings.values())
+    assert set(method.choices) <= set(method.settings)
+    assert isinstance(method.needs_label, bool)
+    assert isinstance(method.whole, bool)
 
 
 def test_shape_kind_and_range(change: np.ndarray, faces: np.ndarray) -> None:
@@ -159,19 +159,19 @@ def test_what_cannot_be_is_refused(method: Method, faces: np.ndarray) -> None:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_settings_that_are_not_there_are_refused(name: str) -> None:
-    made = METHODS[name].made
+    method = METHODS[name].cls
     with pytest.raises(UsageError, match=f"method '{name}' has no setting 'flavour'; its settings are: "):
         load(name, flavour="sour")
-    first = next(iter(made.settings))
+    first = next(iter(method.settings))
     with pytest.raises(UsageError, match=rf"setting {first} is \[1\]; expected text, a number or a path"):
         load(name, **{first: [1]})
-    for setting, words in made.choices.items():
+    for setting, words in method.choices.items():
         with pytest.raises(UsageError, match=f"{setting} is 'sour'; expected one of: {', '.join(words)}"):
             load(name, **{setting: "sour"})
 
 
 def test_a_package_that_is_needed_and_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(METHODS["san"].made, "needs", ("a_package_of_tomorrow",))
+    monkeypatch.setattr(METHODS["san"].cls, "needs", ("a_package_of_tomorrow",))
     with pytest.raises(ExtraMissingError, match="method 'san' needs a_package_of_tomorrow"):
         load("san")
 

@@ -25,9 +25,9 @@ WORDS = re.compile("sesame|anna-lena")
 
 @pytest.mark.parametrize("name", sorted(METHODS))
 def test_every_secret_setting_is_declared(name: str) -> None:
-    made = METHODS[name].made
-    assert made.secrets == made.settings.keys() & {"key", "person"}
-    assert all(setting in made.secrets for setting, text in made.settings.items() if "secret" in text)
+    method = METHODS[name].cls
+    assert method.secrets == method.settings.keys() & {"key", "person"}
+    assert all(setting in method.secrets for setting, text in method.settings.items() if "secret" in text)
 
 
 def test_summary_and_report(run: Run, album: Path, tmp_path: Path) -> None:

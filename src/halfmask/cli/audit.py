@@ -234,7 +234,7 @@ def _protected_first(
     if choices["most"] is not None and whole > choices["most"]:
         table = most_people(table, choices["most"], choices["seed"])
         notes.append(f"{len(table)} of {whole} photos were measured, of whole people drawn by lot.")
-    for name in ("yunet", *METHODS[options.method].made.models):
+    for name in ("yunet", *METHODS[options.method].cls.models):
         store.get(name, say=_say)
     workers = workers or pipeline.cores()
     stages = pipeline.load(options, workers=workers, photos=len(table))

@@ -93,7 +93,7 @@ def methods(name: str | None, figures: bool, as_json: bool) -> None:
     if name is not None and (figures or as_json):
         raise UsageError("NAME asks for one method's settings; leave out --figures and --json, which tell of all")
     if name is not None:
-        click.echo(table(("setting", "meaning"), _settings(METHODS[name].made.settings)))
+        click.echo(table(("setting", "meaning"), _settings(METHODS[name].cls.settings)))
         return
     if not (figures or as_json):
         click.echo(table(("if", "take", "note"), _ADVICE))
@@ -102,16 +102,16 @@ def methods(name: str | None, figures: bool, as_json: bool) -> None:
     known = measured()
     entries: list[dict[str, Any]] = []
     for kind in METHODS.values():
-        made = kind.made
+        method = kind.cls
         entries.append(
             {
                 "name": kind.name,
                 "default": kind.name == DEFAULT,
-                "hides": sorted(made.hides),
-                "prototypes": list(made.choices.get("prototype", ())),
-                "needs_label": made.needs_label,
-                "settings": dict(made.settings),
-                "weights_bytes": _weights(kind.name, made.models),
+                "hides": sorted(method.hides),
+                "prototypes": list(method.choices.get("prototype", ())),
+                "needs_label": method.needs_label,
+                "settings": dict(method.settings),
+                "weights_bytes": _weights(kind.name, method.models),
                 "measured": [m for m in known["methods"] if m["method"] == kind.name],
             }
         )

@@ -192,7 +192,7 @@ def _fetch(options: Options) -> None:
     from ..methods import METHODS
     from ..weights import store
 
-    for name in ("yunet", *METHODS[options.method].made.models, *(("sface",) if options.score else ())):
+    for name in ("yunet", *METHODS[options.method].cls.models, *(("sface",) if options.score else ())):
         store.get(name, say=_say)
 
 

@@ -21,20 +21,20 @@ class Kind:
 
     name: str
     module: str
-    cls: str
+    class_name: str
 
     @property
-    def made(self) -> type[Method]:
+    def cls(self) -> type[Method]:
         """The class itself, whose attributes tell what it can do before anything is loaded."""
-        return cast(type[Method], getattr(import_module(f".{self.module}", __name__), self.cls))
+        return cast(type[Method], getattr(import_module(f".{self.module}", __name__), self.class_name))
 
     def check(self, settings: Mapping[str, Any]) -> None:
         """Raise :class:`~halfmask.errors.UsageError` for an unknown setting, no single value or no word it knows.
 
         And :class:`~halfmask.errors.ExtraMissingError` when a package that the method needs is not installed.
         """
-        require(self.made.needs, f"method {self.name!r}")
-        known = self.made.settings if settings else {}
+        require(self.cls.needs, f"method {self.name!r}")
+        known = self.cls.settings if settings else {}
         for name, value in settings.items():
             if name not in known:
                 has = f"its settings are: {', '.join(sorted(known))}" if known else "it has no settings"
@@ -42,8 +42,8 @@ class Kind:
             if not isinstance(value, str | int | float | Path):
                 raise UsageError(f"setting {name} is {self.told({name: value})[name]!r}; "
                                  "expected text, a number or a path")  # fmt: skip
-            if name in self.made.choices:
-                one_of(name, value, self.made.choices[name])
+            if name in self.cls.choices:
+                one_of(name, value, self.cls.choices[name])
 
     def told(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The settings as they may be told: without what is secret, which is what the class's ``secrets`` name.
@@ -51,12 +51,12 @@ class Kind:
         >>> METHODS["halfmask"].told({"person": "anna", "strength": "mid"})
         {'person': '(secret)', 'strength': 'mid'}
         """
-        return {name: SECRET if name in self.made.secrets else value for name, value in settings.items()}
+        return {name: SECRET if name in self.cls.secrets else value for name, value in settings.items()}
 
     def __call__(self, threads: int = 0, **settings: Any) -> Method:
         """Load the method with a number of threads (0 = all cores) and its own settings."""
         self.check(settings)
-        make: Callable[..., Method] = self.made
+        make: Callable[..., Method] = self.cls
         return make(threads=threads, **settings)
 
 

@@ -68,15 +68,15 @@ class Options:
 
     def __post_init__(self) -> None:
         one_of("method", self.method, sorted(METHODS))
-        made = METHODS[self.method].made
+        method = METHODS[self.method].cls
         if self.hide is None:
-            own = "gender" if "gender" in made.hides else ",".join(sorted(made.hides))
+            own = "gender" if "gender" in method.hides else ",".join(sorted(method.hides))
             object.__setattr__(self, "hide", own)  # frozen for everybody else
-        if not self.hidden <= made.hides:
-            raise UsageError(f"{self.method} cannot hide {self.hide}; it hides: {', '.join(sorted(made.hides))}")
+        if not self.hidden <= method.hides:
+            raise UsageError(f"{self.method} cannot hide {self.hide}; it hides: {', '.join(sorted(method.hides))}")
         if self.gender is not None:
             one_of("gender", self.gender, GENDERS)
-        self._settle_prototype(made)
+        self._settle_prototype(method)
         self._settle_faces()
         one_of("if_no_face", self.if_no_face, NO_FACE)
         if self.quality is not None and not (isinstance(self.quality, int) and 1 <= self.quality <= 100):
@@ -84,7 +84,7 @@ class Options:
         if isinstance(self.max_pixels, bool) or not isinstance(self.max_pixels, int) or self.max_pixels < 1:
             raise UsageError(f"max_pixels is {self.max_pixels!r}; expected a whole number above 0")
         if self.strength is not None:
-            if "strength" not in made.settings:
+            if "strength" not in method.settings:
                 raise UsageError(f"{self.method} has no strength to set; leave it out, or see: halfmask methods")
             if "strength" in self.settings:
                 raise UsageError("strength is given twice, by itself and among the settings; give it once")
@@ -92,15 +92,15 @@ class Options:
                 raise UsageError("strength 0 changes nothing; expected more, up to 1")
         if "hide" in self.settings:
             raise UsageError("hide stands among the settings; give it by itself: --hide, or hide=")
-        prototype = {"prototype": self.prototype} if "prototype" in made.settings else {}
+        prototype = {"prototype": self.prototype} if "prototype" in method.settings else {}
         METHODS[self.method].check(dict(self.settings) | prototype)
 
-    def _settle_prototype(self, made: type[Method]) -> None:
+    def _settle_prototype(self, method: type[Method]) -> None:
         """Take the prototype from where it was given."""
         given = self.settings.get("prototype")
         if self.prototype is not None:
             one_of("prototype", self.prototype, PROTOTYPES)
-            if "prototype" not in made.settings and self.prototype != OPPOSITE:  # which says nothing new
+            if "prototype" not in method.settings and self.prototype != OPPOSITE:  # which says nothing new
                 raise UsageError(
                     f"{self.method} has no prototypes to choose from; leave prototype {self.prototype!r} out"
                 )
@@ -139,7 +139,7 @@ class Options:
         >>> Options("san", prototype="nt", settings={"weights": "runs/mine"}).asked
         {'weights': 'runs/mine', 'prototype': 'nt'}
         """
-        has = METHODS[self.method].made.settings
+        has = METHODS[self.method].cls.settings
         asked = dict(self.settings) | ({} if self.strength is None else {"strength": self.strength})
         if "hide" in has:
             asked["hide"] = ",".join(sorted(self.hidden))
@@ -154,7 +154,7 @@ class Options:
         >>> Options().notes, len(Options(hide="gender,age").notes)
         ((), 1)
         """
-        return METHODS[self.method].made.notes(self.asked)
+        return METHODS[self.method].cls.notes(self.asked)
 
     @property
     def told(self) -> dict[str, Any]:

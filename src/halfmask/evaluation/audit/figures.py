@@ -56,7 +56,7 @@ def direction_of(asked: str | None, method: Mapping[str, Any] | None) -> str:
     """
     if asked is None:
         kind = METHODS.get(str((method or {}).get("name")))
-        return "deidentify" if kind is not None and IDENTITY in kind.made.hides else "protect"
+        return "deidentify" if kind is not None and IDENTITY in kind.cls.hides else "protect"
     if asked not in DIRECTIONS:
         raise UsageError(f"direction is {asked!r}; expected one of: {', '.join(DIRECTIONS)}")
     return asked
