@@ -74,10 +74,10 @@ def run(
         options = Options(
             method="deidentify", strength=strength, settings=dict(s.split("=", 1) for s in settings), if_no_face="fail"
         )
-        stages = pipeline.load(options, workers=workers, photos=len(keys))
+        engine = pipeline.load(options, workers=workers, photos=len(keys))
         name = variant.replace(" ", ",")
         files[name], left_out = protect_table(
-            table, keys, stages, out / table.name / name, workers=workers, desc=f"{table.name}, {variant}"
+            table, keys, engine, out / table.name / name, workers=workers, desc=f"{table.name}, {variant}"
         )
         for key, why in left_out:
             print(f"{variant}: {key}: {why}")

@@ -15,7 +15,7 @@ from halfmask.datasets.labels import csv_rows, parse_ages, read_label_file
 from halfmask.errors import DataError, UsageError
 from halfmask.evaluation.audit import pairing
 from halfmask.photos.listing import list_photos
-from halfmask.protecting import labels as protecting
+from halfmask.protecting.known import read_labels
 from halfmask.protecting.plan import plan
 from halfmask.training.sources import source_table
 
@@ -25,7 +25,7 @@ NFD = unicodedata.normalize("NFD", NFC)
 
 def by_protect(folder: Path, path: Path) -> dict[str, int | None]:
     jobs = plan([folder], folder.parent / "out").jobs
-    return {source.name: gender for source, gender in protecting.read_labels(path, jobs).items()}
+    return {source.name: known.genders[0] for source, known in read_labels(path, jobs).items()}
 
 
 def by_audit(folder: Path, path: Path) -> dict[str, int | None]:

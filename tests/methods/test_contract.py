@@ -16,8 +16,9 @@ import halfmask
 from halfmask.errors import ExtraMissingError, UsageError, WeightsError
 from halfmask.methods import METHODS, Method, Subject, load
 from halfmask.methods.contract import genders
+from halfmask.protecting.engine import Engine, networks_for
+from halfmask.protecting.known import Known
 from halfmask.protecting.options import Options
-from halfmask.protecting.stages import Networks, Stages
 from halfmask.weights import store
 
 #: What each method is set to, so that it draws where it can and takes no longer than it must; more than one a method
@@ -193,12 +194,12 @@ def test_one_run_gives_each_person_one_target(name: str, faces: np.ndarray) -> N
     np.testing.assert_allclose(named.change(both, [Subject(0), berta]), one, atol=1e-6)
 
 
-def test_the_stages_tell_a_method_who_each_face_is(astronaut: np.ndarray) -> None:
+def test_the_engine_tells_a_method_who_each_face_is(astronaut: np.ndarray) -> None:
     options = Options(hide="gender,age,race", settings={"key": "mine"})
-    stages = Stages(options, Networks("halfmask", estimate=False, score=False, threads=1, settings=options.asked))
+    engine = Engine(options, networks_for(options, 1))
     portrait = astronaut[:250, 100:350].copy()
-    twice = [stages.find(portrait, who=(name,)) for name in ("anna", "anna", "berta")]
-    anna, again, berta = (changed.deltas[0] for changed in stages.change(twice))
+    twice = [engine.prepare(portrait, Known(who=(name,))) for name in ("anna", "anna", "berta")]
+    anna, again, berta = (changed.deltas[0] for changed in engine.change(twice))
     np.testing.assert_allclose(anna, again, atol=1e-6)
     assert not np.allclose(anna, berta, atol=1e-3)
 

@@ -17,7 +17,7 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 from halfmask.cli import main
-from halfmask.protecting import api
+from halfmask.protecting import engine
 from halfmask.weights import shipped
 
 
@@ -104,8 +104,9 @@ def standin_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def forget() -> None:
     """Drop what was loaded from another weights folder."""
-    for cached in (shipped.manifest, shipped.path, api._networks):
+    for cached in (shipped.manifest, shipped.path):
         cached.cache_clear()
+    engine._loaded.clear()
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from halfmask.errors import UsageError, shown
-from halfmask.protecting.labels import read_labels
+from halfmask.protecting.known import Known, read_boxes, read_labels
 from halfmask.protecting.plan import Job, plan, prepare
 
 
@@ -152,7 +152,8 @@ def test_prepare_clears_old_parts_and_refuses_what_cannot_be_written(album: Path
 def labels(tmp_path: Path, text: str | bytes, *names: str) -> dict[Path, int]:
     path = tmp_path / "labels.csv"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return read_labels(path, [Job(tmp_path / "in" / n, tmp_path / "out" / n, n) for n in names])
+    known = read_labels(path, [Job(tmp_path / "in" / n, tmp_path / "out" / n, n) for n in names])
+    return {source: one.genders[0] for source, one in known.items() if one.genders[0] is not None}
 
 
 def test_labels(tmp_path: Path) -> None:
@@ -174,7 +175,10 @@ def test_a_label_holds_for_one_photo_only(tmp_path: Path, monkeypatch: pytest.Mo
     table = tmp_path / "labels.csv"
     for named in ("A/p.jpg", "./A/p.jpg", tmp_path / "A" / "p.jpg"):
         table.write_text(f"file,gender\n{named},female\nown.jpg,male\n")
-        assert read_labels(table, jobs) == {Path("A/p.jpg"): 0, Path("B/own.jpg"): 1}
+        assert read_labels(table, jobs) == {
+            Path("A/p.jpg"): Known((0,), (None,)),
+            Path("B/own.jpg"): Known((1,), (None,)),
+        }
     table.write_text("file,gender\np.jpg,female\n")
     with pytest.raises(UsageError, match=r"several photos go by: p\.jpg \(line 2\), which is A/p\.jpg or B/p\.jpg"):
         read_labels(table, jobs)
@@ -193,3 +197,28 @@ def test_wrong_labels_are_listed(tmp_path: Path) -> None:
         labels(tmp_path, "file,gender\n" + "".join(f"{i}.jpg,male\n" for i in range(25)))
     with pytest.raises(UsageError, match="cannot read"):
         read_labels(tmp_path / "absent.csv", [])
+
+
+def test_a_labels_file_says_who_is_who(tmp_path: Path) -> None:
+    table = tmp_path / "labels.csv"
+    jobs = [Job(tmp_path / n, tmp_path / "out" / n, n) for n in ("a.jpg", "b.jpg", "c.jpg")]
+    table.write_text("file,person,gender\na.jpg,anna,f\nb.jpg,anna,\nc.jpg,,\n")
+    assert read_labels(table, jobs) == {
+        tmp_path / "a.jpg": Known((0,), ("anna",)),
+        tmp_path / "b.jpg": Known((None,), ("anna",)),
+    }
+    table.write_text("file,person\na.jpg,anna\na.jpg,berta\n")
+    with pytest.raises(UsageError, match=r"gives two names to: a\.jpg"):
+        read_labels(table, jobs)
+
+
+def test_a_boxes_file_says_who_is_in_a_box(tmp_path: Path) -> None:
+    table = tmp_path / "boxes.csv"
+    job = Job(tmp_path / "a.jpg", tmp_path / "out.jpg", "a.jpg")
+    table.write_text("file,x,y,width,height,name,person,gender\na.jpg,1,2,3,4,x,anna,w\na.jpg,5,6,7,8,,,\n")
+    assert read_boxes(table, [job]) == {
+        job.source: Known(boxes=((1, 2, 3, 4), (5, 6, 7, 8)), box_genders=(0, None), box_who=("anna", None))
+    }
+    table.write_text("file,x,y,width,height,gender\na.jpg,1,2,3,4,robot\n")
+    with pytest.raises(UsageError, match="line 2 holds the gender robot; expected female or male"):
+        read_boxes(table, [job])

@@ -237,11 +237,11 @@ def _protected_first(
     for name in ("yunet", *METHODS[options.method].cls.models):
         store.get(name, say=_say)
     workers = workers or pipeline.cores()
-    stages = pipeline.load(options, workers=workers, photos=len(table))
+    engine = pipeline.load(options, workers=workers, photos=len(table))
     with auditing.room(out):
         method = _settled(out, options)
         files, left_out = protect_table(
-            table, [row.key for row in table], stages, out / "protected", workers=workers, quiet=quiet
+            table, [row.key for row in table], engine, out / "protected", workers=workers, quiet=quiet
         )
     for note in notes if not quiet else ():
         _say(note)

@@ -43,7 +43,8 @@ def faces(
     from ..photos import reading
     from ..photos.detect import SMALLEST, Detector, smallest_searched, turn_of
     from ..photos.drawing import captioned
-    from ..protecting.choosing import left_out, read_boxes
+    from ..protecting.choosing import left_out
+    from ..protecting.known import NOTHING, read_boxes
     from ..protecting.options import Options
     from ..protecting.plan import Job, output_format
     from ..weights import store
@@ -63,7 +64,9 @@ def faces(
     store.get("yunet", say=lambda line: click.echo(line, err=True))
     photo = reading.read(source, max_pixels=options.max_pixels)
     smallest = options.min_face or SMALLEST
-    found = Detector(options.detector_threshold, smallest=smallest, threads=0)(photo.pixels, given.get(source, ()))
+    found = Detector(options.detector_threshold, smallest=smallest, threads=0)(
+        photo.pixels, given.get(source, NOTHING).boxes
+    )
     left = left_out(
         found, photo.name, many=options.faces, only=options.only, skip=options.skip, min_face=options.min_face
     )

@@ -13,7 +13,7 @@ import click
 from ..errors import UsageError
 
 if TYPE_CHECKING:
-    from ..photos.detect import Box
+    from ..protecting.known import Known
     from ..protecting.options import Options
     from ..protecting.plan import Plan
     from ..protecting.report import Report, Summary
@@ -84,7 +84,8 @@ choosing = _several(
     click.option(
         "--boxes",
         metavar="CSV",
-        help="Faces that you know of, besides those found: columns file,x,y,width,height, in photo pixels.",
+        help="Faces that you know of, besides those found: columns file,x,y,width,height, in photo pixels, and "
+        "person,gender, if you know them.",
     ),
 )
 
@@ -136,8 +137,7 @@ def carry_out(
     quiet: bool,
 ) -> int:
     """Do to the photos what the options say, and give the exit code."""
-    from ..protecting.choosing import read_boxes
-    from ..protecting.labels import read_labels
+    from ..protecting.known import read_known
     from ..protecting.plan import plan
     from ..protecting.report import Report
 
@@ -157,11 +157,12 @@ def carry_out(
     todo = plan([Path(p) for p in paths], output, format=options.format)
     if (options.only or options.skip) and len(todo.jobs) > 1:
         raise UsageError(f"--only and --skip are for the faces of one photo; {len(todo.jobs)} photos were given")
-    known = read_labels(Path(labels), todo.jobs) if labels is not None else {}
-    given = read_boxes(Path(boxes), todo.jobs) if boxes is not None else {}
+    known = read_known(
+        Path(labels) if labels is not None else None, Path(boxes) if boxes is not None else None, todo.jobs
+    )
     if dry_run:
-        return _dry_run(todo, options, known, given, overwrite)
-    return _many(todo, options, known, given, workers, overwrite, report, quiet, err=quiet or json_ == "-")
+        return _dry_run(todo, options, known, overwrite)
+    return _many(todo, options, known, workers, overwrite, report, quiet, err=quiet or json_ == "-")
 
 
 def named(settings: Sequence[str]) -> dict[str, str]:
@@ -199,12 +200,12 @@ def _fetch(options: Options) -> None:
 def _dry_run(
     todo: Plan,
     options: Options,
-    labels: Mapping[Path, int],
-    boxes: Mapping[Path, tuple[Box, ...]],
+    known: Mapping[Path, Known],
     overwrite: bool,
 ) -> int:
     from .. import methods
     from ..errors import shown
+    from ..protecting.known import NOTHING
     from ..protecting.records import Records
 
     there = new = 0
@@ -214,7 +215,7 @@ def _dry_run(
         method = methods.load(options.method, threads=1, **options.asked)
         records = Records(options.how(method.fingerprint))
     for job in todo.jobs:
-        mark = records.mark(job.source, labels.get(job.source), boxes.get(job.source, ())) if records else ""
+        mark = records.mark(job.source, known.get(job.source, NOTHING)) if records else ""
         reason = records.there(job.source, job.output, mark) if records else None
         if reason:
             problems.append((shown(job.source), reason))
@@ -267,12 +268,11 @@ def _one_stream(
     _fetch(options)
     from ..protecting import pipeline
     from ..protecting.records import Records
-    from ..protecting.stages import run_one
 
     began = time.perf_counter()
     summary = Summary()
-    stages = pipeline.load(options, workers=pipeline.cores(), photos=1)
-    records = Records(options.how(stages.networks.method.fingerprint), overwrite=overwrite)
+    engine = pipeline.load(options, workers=pipeline.cores(), photos=1)
+    records = Records(options.how(engine.networks.method.fingerprint), overwrite=overwrite)
     job = Job(Path(name), target, Path(name).name, format, records.mark(data))
     there = None if output == "-" else records.there(data, target, job.mark)
     if there:
@@ -282,7 +282,7 @@ def _one_stream(
             if there == "":
                 outcome = pipeline.Outcome(job, pipeline.THERE)
             else:
-                photo, faces, seconds = run_one(stages, data)
+                photo, faces, seconds = engine.run(data)
                 if not faces and options.if_no_face == "skip":
                     # In a folder the file would be absent; an empty stream would pass for a photo further down.
                     outcome = pipeline.Outcome(
@@ -290,12 +290,10 @@ def _one_stream(
                     )
                 else:
                     if output == "-":
-                        sys.stdout.buffer.write(
-                            photo.encode(format, quality=options.quality, keep_metadata=options.keep_metadata)
-                        )
+                        sys.stdout.buffer.write(engine.encode(photo, format))
                         sys.stdout.buffer.flush()
                     else:
-                        pipeline.write(photo, job, options, records, copied=not faces)
+                        pipeline.write(engine, photo, job, records, copied=not faces)
                     outcome = pipeline.written(photo, job, options, faces, seconds)
         except Exception as error:
             outcome = pipeline.failed(job, error)
@@ -310,8 +308,7 @@ def _one_stream(
 def _many(
     todo: Plan,
     options: Options,
-    labels: Mapping[Path, int],
-    boxes: Mapping[Path, tuple[Box, ...]],
+    known: Mapping[Path, Known],
     workers: int | None,
     overwrite: bool,
     report: Report,
@@ -328,7 +325,7 @@ def _many(
     stopped: str | None = None
     with report:
         if todo.jobs:
-            stopped = _run(todo, options, labels, boxes, workers, overwrite, quiet, report, summary)
+            stopped = _run(todo, options, known, workers, overwrite, quiet, report, summary)
         report.finish(summary)
     text = describe(summary, options, str(todo.out), time.perf_counter() - began, quiet=quiet, stopped=stopped)
     if text:
@@ -341,8 +338,7 @@ def _many(
 def _run(
     todo: Plan,
     options: Options,
-    labels: Mapping[Path, int],
-    boxes: Mapping[Path, tuple[Box, ...]],
+    known: Mapping[Path, Known],
     workers: int | None,
     overwrite: bool,
     quiet: bool,
@@ -358,7 +354,7 @@ def _run(
 
     plan.prepare(todo)
     workers = workers or pipeline.cores()
-    stages = pipeline.load(options, workers=workers, photos=len(todo.jobs))
+    engine = pipeline.load(options, workers=workers, photos=len(todo.jobs))
     terminal = sys.stderr.isatty()
     bar = tqdm(
         total=len(todo.jobs),
@@ -370,8 +366,8 @@ def _run(
         disable=quiet,
         smoothing=0.05,
     )
-    with Records(options.how(stages.networks.method.fingerprint), overwrite=overwrite) as records:
-        outcomes = pipeline.run(todo.jobs, stages, labels=labels, boxes=boxes, workers=workers, records=records)
+    with Records(options.how(engine.networks.method.fingerprint), overwrite=overwrite) as records:
+        outcomes = pipeline.run(todo.jobs, engine, known=known, workers=workers, records=records)
         try:
             for outcome in outcomes:
                 summary.add(outcome)

@@ -22,8 +22,9 @@ from .photos import care, carry_out, named, places, settings_option
 @click.option(
     "--labels",
     metavar="CSV",
-    help="Known genders: columns file,gender, files named as they lie in the input folder, or by their path. A row "
-    "labels its photo's largest face. Faces without a label are estimated.",
+    help="What you know: columns file,gender,person (one of the last two will do), files named as they lie in the "
+    "input folder, or by their path. A row speaks of its photo's largest face. All photos of one person get the same "
+    "target. Faces without a gender are estimated, where the method needs it.",
 )
 @click.option(
     "--prototype",
@@ -39,6 +40,12 @@ from .photos import care, carry_out, named, places, settings_option
 )
 @settings_option
 @care
+@click.option(
+    "--crop",
+    is_flag=True,
+    help="Write what the method itself makes, as the papers do: the aligned 224 x 224 face, gray for san and its "
+    "family, of each photo's largest face.",
+)
 @click.option(
     "--score",
     is_flag=True,

@@ -80,6 +80,11 @@ class Method(ABC):
     #: whether its change is for the whole crop, hair and background included, and not for the oval of a head
     #: (:func:`halfmask.photos.paste.face_change`)
     whole: ClassVar[bool] = False
+    #: whether its own output is a gray face, so that its change is the same in every channel
+    gray: ClassVar[bool] = False
+    #: what the words of its setting ``strength`` are, as shares of the change at strength 1, to which the change is
+    #: proportional; empty when it has no strength, or is not
+    proportional: ClassVar[Mapping[str, float]] = {}
     #: what it fetches, of :data:`halfmask.weights.store.MODELS`
     models: ClassVar[tuple[str, ...]] = ()
     #: packages of an extra that it imports, so that their absence is told before anything is fetched

@@ -16,7 +16,8 @@ from ..weights.store import sha256_of
 from . import choice
 from .contract import Crops, Method, Subject, genders
 from .prototypes import GroupEstimate, Prototypes
-from .runtime import Faces, Network, gray
+from .runtime import Faces, Network
+from .runtime import gray as to_gray
 
 #: The help of the setting ``prototype``.
 PROTOTYPE = "the mean face mixed in: sm, same gender; nt, neutral; op, opposite, which hides most  [default: op]"
@@ -29,6 +30,7 @@ class SanFamily(Method):
     """
 
     hides = frozenset({"gender"})
+    gray = True
     needs_label = True
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {"prototype": choice.PROTOTYPES}
 
@@ -53,7 +55,7 @@ class SanFamily(Method):
     def _change(self, crops: Crops, subjects: Sequence[Subject]) -> Crops:
         # The same amount in all three channels changes luma by that amount and leaves chroma alone, except where a
         # channel is clipped at black or white.
-        return np.repeat(self.protected_gray(crops, genders(subjects)) - gray(crops), 3, 1)
+        return np.repeat(self.protected_gray(crops, genders(subjects)) - to_gray(crops), 3, 1)
 
 
 class San(SanFamily):
@@ -102,7 +104,7 @@ class San(SanFamily):
 
     def protected_gray(self, crops: Faces, gender: NDArray[np.integer]) -> Faces:
         """As :meth:`SanFamily.protected_gray` says."""
-        return self._sans(0, gray(crops), gender, self.prototype, self._sans.groups(crops))
+        return self._sans(0, to_gray(crops), gender, self.prototype, self._sans.groups(crops))
 
 
 class Sans:

@@ -1,1 +1,1 @@
-"""Photos in, protected photos out: what is to be done, one photo through its stages, many photos through threads."""
+"""Photos in, protected photos out: what is to be done, one photo through the engine, many photos through threads."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,8 +18,9 @@ from ..photos.detect import SMALLEST, THRESHOLD, Box, smallest_searched
 from ..photos.photo import Photo
 from ..photos.reading import MAX_PIXELS
 from .choosing import Pick, check_boxes
+from .engine import Engine, FaceResult, networks_for
+from .known import Known
 from .options import GENDERS, Options
-from .stages import FaceResult, Networks, Stages, run_one
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +28,7 @@ class Result:
     """A protected photo.
 
     ``faces`` are all that were found, largest first, each with its box, points, gender label and where that came from,
-    its SFace match score and whether it was changed (:class:`~halfmask.protecting.stages.FaceResult`). ``timings``
+    its SFace match score and whether it was changed (:class:`~halfmask.protecting.engine.FaceResult`). ``timings``
     are seconds by stage: read, detect, align, label, change, paste, score. ``smallest_face`` is the size, in pixels, of
     the smallest faces that were searched for. ``notes`` is what the method has to say of the options that were given,
     such as that hiding age is experimental; ``photo.notes`` say what hung on the file and was dropped, such as a gain
@@ -103,7 +104,7 @@ def protect(
     ``halfmask faces PHOTO`` shows both. Faces of less than ``min_face`` pixels, the longer side of the box, are left;
     without it faces down to 32 pixels are searched for. ``detector_threshold`` is the score, from 0.2 to 1, from which
     a find is a face. ``boxes`` are faces that you know of, (x, y, width, height) in photo pixels, besides those found.
-    A face that counts as unprotected says so: see :class:`~halfmask.protecting.stages.FaceResult`.
+    A face that counts as unprotected says so: see :class:`~halfmask.protecting.engine.FaceResult`.
 
     Raises :class:`~halfmask.errors.PhotoError` for what is no readable photo, or no face,
     :class:`~halfmask.errors.UsageError` for an unknown option, :class:`~halfmask.errors.WeightsError` when a network
@@ -197,32 +198,7 @@ def _one(image: Any, *, threads: int, boxes: Sequence[Box], **asked: Any) -> Res
     if isinstance(gender, int | np.integer) and not isinstance(gender, bool) and gender in (0, 1):
         asked["gender"] = GENDERS[int(gender)]
     options = Options(**asked)
-    settings = tuple(sorted(options.asked.items()))
-    estimate, smallest = options.gender is None, options.min_face or SMALLEST
-    networks = _networks(
-        options.method, estimate, options.score, threads, settings, options.detector_threshold, smallest
-    )
-    photo, faces, seconds = run_one(Stages(options, networks), image, check_boxes(boxes))
-    return Result(photo, faces, seconds, smallest_searched(photo.width, photo.height, smallest), options.notes)
-
-
-@lru_cache(maxsize=4)
-def _networks(
-    method: str,
-    estimate: bool,
-    score: bool,
-    threads: int,
-    settings: tuple[tuple[str, Any], ...],
-    threshold: float,
-    smallest: int,
-) -> Networks:
-    """Kept between calls, since loading takes longer than a photo."""
-    return Networks(
-        method,
-        estimate=estimate,
-        score=score,
-        threads=threads,
-        settings=dict(settings),
-        threshold=threshold,
-        smallest=smallest,
-    )
+    engine = Engine(options, networks_for(options, threads))
+    photo, faces, seconds = engine.run(image, Known(boxes=check_boxes(boxes)))
+    smallest = smallest_searched(photo.width, photo.height, options.min_face or SMALLEST)
+    return Result(photo, faces, seconds, smallest, options.notes)

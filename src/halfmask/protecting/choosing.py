@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
-from ..datasets.labels import COLUMNS, Names, csv_rows
-from ..errors import DataError, PhotoError, UsageError, shown
+from ..errors import PhotoError, UsageError
 from ..photos.detect import Box, Face
-from .plan import Job
 
 #: A face by its number, from 1, largest first, as ``halfmask faces`` shows it, or by a place (x, y) in photo pixels.
 Pick = int | tuple[float, float]
 
 _NAMED = 10
-_SIDES = {"x": ("x", "left"), "y": ("y", "top"), "width": ("width", "w"), "height": ("height", "h")}
 
 
 def picks(name: str, given: Any) -> tuple[Pick, ...]:
@@ -145,48 +140,6 @@ def check_boxes(boxes: Iterable[Any]) -> tuple[Box, ...]:
             )
         found.append((x, y, w, h))
     return tuple(found)
-
-
-def read_boxes(path: Path, jobs: Iterable[Job]) -> dict[Path, tuple[Box, ...]]:
-    """Read a CSV with the columns file, x, y, width, height, a row a face; gives the job's source → its boxes.
-
-    Files are named as in a labels file. Raises :class:`~halfmask.errors.UsageError` when it cannot be read, lacks a
-    column, names photos that are not among the jobs or that several go by, or holds what is no box; it lists them.
-    """
-    names: Names[Path] = Names()
-    for job in jobs:
-        names.add(job.source, job.name, job.source, os.path.abspath(job.source))  # noqa: PTH100  links stay as they are
-    boxes: dict[Path, list[Box]] = {}
-    problems: list[str] = []
-    try:
-        for line, cells in csv_rows(path):
-            columns = {c: next((w for w in words if w in cells), None) for c, words in _SIDES.items()}
-            columns["file"] = next((word for word in COLUMNS["file"] if word in cells), None)
-            if absent := [column for column, word in columns.items() if word is None]:
-                raise UsageError(
-                    f"the boxes file {shown(path)} has no column {', '.join(absent)}; expected a first line "
-                    "file,x,y,width,height"
-                )
-            file, *sides = (cells[str(columns[c])] for c in ("file", "x", "y", "width", "height"))
-            sources = names.find(file)
-            try:
-                (box,) = check_boxes([sides])
-            except UsageError:
-                problems.append(f"line {line} holds {shown(', '.join(sides))}, which is no box")
-                continue
-            if len(sources) != 1:
-                what = "which several inputs go by" if sources else "which is not among the inputs"
-                problems.append(f"line {line} names {shown(file)}, {what}")
-                continue
-            boxes.setdefault(min(sources), []).append(box)
-    except DataError as error:
-        raise UsageError(str(error)) from error
-    if problems:
-        raise UsageError(
-            f"the boxes file {shown(path)}: {_some(problems)}. A row is file,x,y,width,height in photo pixels; files "
-            "are named as they lie in the input folder, or by the whole path"
-        )
-    return {source: tuple(found) for source, found in boxes.items()}
 
 
 def _some(items: Sequence[str]) -> str:

@@ -40,7 +40,8 @@ class Options:
 
     ``faces`` is "all", "largest" or how many of the largest; ``only`` and ``skip`` choose faces by number or place, see
     :func:`~halfmask.protecting.choosing.picks`. Faces of less than ``min_face`` pixels are left as they are, and
-    ``detector_threshold`` is the score, from 0.2 to 1, from which a find is a face.
+    ``detector_threshold`` is the score, from 0.2 to 1, from which a find is a face. With ``crop`` the output is the
+    method's own, as in the papers: the aligned 224 x 224 face, gray for a gray method, of the largest face chosen.
 
     >>> Options(prototype="xx")
     Traceback (most recent call last):
@@ -63,6 +64,7 @@ class Options:
     skip: tuple[Pick, ...] = ()
     min_face: int | None = None
     detector_threshold: float = THRESHOLD
+    crop: bool = False
     strength: str | float | None = None
     settings: Mapping[str, Any] = field(default_factory=dict, repr=False)  # some are secret
 
@@ -117,6 +119,8 @@ class Options:
             raise UsageError(f"only says which faces and faces ({self.faces}) how many; give one of them")
         if both := [pick for pick in self.only if pick in self.skip]:
             raise UsageError(f"only and skip both name {both[0]}; give it to one of them")
+        if self.crop and self.faces == "all":
+            object.__setattr__(self, "faces", "largest")
         if self.min_face is not None:
             check_size(self.min_face)
         check_threshold(self.detector_threshold)

@@ -1,6 +1,6 @@
-"""Many photos through the stages, in threads.
+"""Many photos through the engine, in threads.
 
-Every stage of a photo is a task of one thread pool, and each task uses one core: decoding and finding faces, a batch
+Every step of a photo is a task of one thread pool, and each task uses one core: decoding and preparing faces, a batch
 of faces through the networks, pasting and writing. The calling thread only hands them out. So all cores are busy
 whatever the mix of work, nothing waits on a queue that could fill up, and stopping means handing out no more.
 
@@ -21,13 +21,14 @@ from typing import Any
 import cv2
 
 from ..errors import HalfmaskError, PhotoError, shown
-from ..photos.detect import SMALLEST, Box, smallest_searched
+from ..photos.detect import SMALLEST, smallest_searched
 from ..photos.photo import Photo
 from ..storage import ensure_folder, whole
+from .engine import BATCH, Changed, Engine, FaceResult, Prepared, networks_for
+from .known import NOTHING, Known
 from .options import Options
 from .plan import Job
 from .records import Records
-from .stages import BATCH, Changed, FaceResult, Networks, Prepared, Stages
 
 #: Pixels of photos that may be in memory at once, before the ones that are just being decoded.
 PIXELS_HELD = 60_000_000
@@ -77,44 +78,33 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def load(options: Options, *, workers: int, photos: int) -> Stages:
+def load(options: Options, *, workers: int, photos: int) -> Engine:
     """Load the networks for a run of that many photos; a single photo gets all cores inside the networks instead.
 
     OpenCV's number of threads, which belongs to the whole process, is set to the same.
     """
     threads = workers if photos == 1 else 1
     cv2.setNumThreads(threads)
-    networks = Networks(
-        options.method,
-        estimate=options.gender is None,
-        score=options.score,
-        threads=threads,
-        settings=options.asked,
-        threshold=options.detector_threshold,
-        smallest=options.min_face or SMALLEST,
-    )
-    return Stages(options, networks)
+    return Engine(options, networks_for(options, threads))
 
 
 def run(
     jobs: Sequence[Job],
-    stages: Stages,
+    engine: Engine,
     *,
-    labels: Mapping[Path, int] | None = None,
-    boxes: Mapping[Path, Sequence[Box]] | None = None,
+    known: Mapping[Path, Known] | None = None,
     workers: int = 0,
     records: Records | None = None,
 ) -> Generator[Outcome, None, None]:
     """Protect the photos of the jobs; gives the outcome of each as it is done, in no fixed order.
 
-    ``labels`` is a job's source → gender for the photos that a labels file names, ``boxes`` → the faces that
-    the user knows of. ``workers`` 0 means one a core.
+    ``known`` is a job's source → what the user knows of the photo's faces. ``workers`` 0 means one a core.
     ``records`` tell which outputs are there and need not be made; without them all are made and none is recorded.
     Whatever happens to one photo, others go on. When the caller stops iterating (or is interrupted), no new task starts
     and those running are waited for, so every file is whole.
     """
     workers = workers or cores()
-    labels, boxes = labels or {}, boxes or {}
+    known = known or {}
     waiting = iter(jobs)
     more = True
     running: dict[Future[Any], _Task] = {}
@@ -123,30 +113,30 @@ def run(
     pool = ThreadPoolExecutor(workers, thread_name_prefix="halfmask")
     try:
         while True:
-            finding = sum(task.stage == "find" for task in running.values())
+            preparing = sum(task.stage == "prepare" for task in running.values())
             photos = sum(len(task.jobs) for task in running.values()) + len(ready)
             # Until a first size is known, no more than are decoded at the same time anyway.
-            while more and finding < (workers + 2 if largest else workers) and photos < PHOTOS_HELD:
-                if photos and held + (finding + 1) * largest > PIXELS_HELD:
+            while more and preparing < (workers + 2 if largest else workers) and photos < PHOTOS_HELD:
+                if photos and held + (preparing + 1) * largest > PIXELS_HELD:
                     break
                 job = next(waiting, None)
                 if job is None:
                     more = False
                     break
-                gender, known = labels.get(job.source), boxes.get(job.source, ())
+                about = known.get(job.source, NOTHING)
                 if records is not None:
-                    job = replace(job, mark=records.mark(job.source, gender, known))
+                    job = replace(job, mark=records.mark(job.source, about))
                     reason = records.there(job.source, job.output, job.mark)
                     if reason is not None:
                         yield Outcome(job, FAILED if reason else THERE, reason=reason or None)
                         continue
-                future: Future[Any] = pool.submit(stages.find, job.source, gender, boxes=known)
-                running[future] = _Task("find", [job], [])
-                finding, photos = finding + 1, photos + 1
+                future: Future[Any] = pool.submit(engine.prepare, job.source, about)
+                running[future] = _Task("prepare", [job], [])
+                preparing, photos = preparing + 1, photos + 1
             faces = sum(len(prepared.crops) for _, prepared in ready)
-            if ready and (faces >= BATCH or not finding):
+            if ready and (faces >= BATCH or not preparing):
                 task = _Task("change", [job for job, _ in ready], [prepared for _, prepared in ready])
-                running[pool.submit(stages.change, task.prepared)] = task
+                running[pool.submit(engine.change, task.prepared)] = task
                 ready = []
             if not running:
                 if not more:
@@ -158,18 +148,18 @@ def run(
                     held -= sum(_pixels(prepared.photo) for prepared in task.prepared)
                     for job in task.jobs:
                         yield failed(job, error)
-                elif task.stage == "find":
+                elif task.stage == "prepare":
                     prepared = future.result()
                     size = _pixels(prepared.photo)
                     held, largest = held + size, max(largest, size)
                     if prepared.crops:
                         ready.append((task.jobs[0], prepared))
                     else:
-                        write = pool.submit(_finish, stages, records, task.jobs[0], prepared, Changed({}, {}))
+                        write = pool.submit(_finish, engine, records, task.jobs[0], prepared, Changed({}, {}))
                         running[write] = _Task("finish", task.jobs, [prepared])
                 elif task.stage == "change":
                     for job, prepared, changed in zip(task.jobs, task.prepared, future.result(), strict=True):
-                        write = pool.submit(_finish, stages, records, job, prepared, changed)
+                        write = pool.submit(_finish, engine, records, job, prepared, changed)
                         running[write] = _Task("finish", [job], [prepared])
                 else:
                     held -= _pixels(task.prepared[0].photo)
@@ -182,8 +172,8 @@ def _pixels(photo: Photo) -> int:
     return photo.width * photo.height
 
 
-def _finish(stages: Stages, records: Records | None, job: Job, prepared: Prepared, changed: Changed) -> Outcome:
-    options = stages.options
+def _finish(engine: Engine, records: Records | None, job: Job, prepared: Prepared, changed: Changed) -> Outcome:
+    options = engine.options
     if not prepared.faces and options.if_no_face == "skip":
         if job.output.exists():
             raise PhotoError(
@@ -191,8 +181,8 @@ def _finish(stages: Stages, records: Records | None, job: Job, prepared: Prepare
                 "and may be an unprotected copy; look at it and remove it"
             )
         return Outcome(job, SKIPPED, smallest=prepared.smallest, seconds=prepared.seconds)
-    after, faces = stages.finish(prepared, changed)
-    write(after, job, options, records, copied=not faces)
+    after, faces = engine.paste(prepared, changed)
+    write(engine, after, job, records, copied=not faces)
     return written(after, job, options, faces, prepared.seconds)
 
 
@@ -218,13 +208,13 @@ def written(
     )
 
 
-def write(photo: Photo, job: Job, options: Options, records: Records | None, *, copied: bool = False) -> None:
+def write(engine: Engine, photo: Photo, job: Job, records: Records | None, *, copied: bool = False) -> None:
     """Write a photo where its job says, making the folders that are missing, and record it.
 
     An unprotected copy gets the date of its photo, and no mark, so later runs make it anew.
     """
     ensure_folder(job.output.parent, error=PhotoError)
-    data = photo.encode(job.format or photo.format, quality=options.quality, keep_metadata=options.keep_metadata)
+    data = engine.encode(photo, job.format)
     with (
         records.writing(job.output, "" if copied else job.mark, data) if records is not None else nullcontext(),
         whole(job.output, error=PhotoError) as fresh,

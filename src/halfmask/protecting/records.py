@@ -18,15 +18,16 @@ import json
 import os
 import stat
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import astuple
 from pathlib import Path
 from types import TracebackType
 
 from ..errors import HalfmaskError, PhotoError, shown
 from ..methods.key import keyed
-from ..photos.detect import Box
 from ..storage import RECORD, lock, not_replaceable, whole
 from ..weights.store import sha256_of
+from .known import NOTHING, Known
 
 #: Name → sha256 → mark, in the order of the lines.
 _Known = dict[str, dict[str, str]]
@@ -64,8 +65,8 @@ class Records:
         self._grown: set[Path] = set()
         self._lock = threading.Lock()
 
-    def mark(self, source: Path | bytes, gender: int | None = None, boxes: Sequence[Box] = ()) -> str:
-        """What an output of this photo is marked by; ``gender`` and ``boxes`` are what is known of this photo alone.
+    def mark(self, source: Path | bytes, known: Known = NOTHING) -> str:
+        """What an output of this photo is marked by; ``known`` is what is known of this photo alone.
 
         A photo is told from what stood there before by its size and date, bytes by their sha256.
         """
@@ -77,7 +78,7 @@ class Records:
             )
         except OSError:  # reading it will say what is wrong
             state = []
-        return keyed(json.dumps([self._how, state, gender, boxes]))
+        return keyed(json.dumps([self._how, state, astuple(known)]))
 
     def there(self, source: Path | bytes, output: Path, mark: str) -> str | None:
         """Whether an output is done: "" when it is, None when it is to be made, else why it must not be made.

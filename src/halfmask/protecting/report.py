@@ -19,9 +19,9 @@ from ..photos.listing import is_photo
 from ..photos.photo import DAMAGED
 from ..storage import not_replaceable, whole
 from . import pipeline
+from .engine import FaceResult
 from .options import Options
 from .pipeline import Outcome
-from .stages import FaceResult
 
 _NAMED = 20
 

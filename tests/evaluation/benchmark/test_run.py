@@ -27,8 +27,9 @@ from halfmask.methods.labels import GenderEstimate
 from halfmask.photos.align import crop_face
 from halfmask.photos.detect import Detector, Face
 from halfmask.protecting import pipeline
+from halfmask.protecting.engine import Engine
+from halfmask.protecting.known import Known
 from halfmask.protecting.options import Options
-from halfmask.protecting.stages import Stages
 from halfmask.weights import shipped as weights_shipped
 
 
@@ -192,14 +193,14 @@ def test_protects_as_a_user_gets_it_and_goes_on(data: Path, tmp_path: Path, monk
     table = Table("made", root, [Row(f"{n}.png", root / f"{n}.png", None, 0) for n in ("0", "1", "2", "wall")])
     stages = pipeline.load(Options(), workers=1, photos=4)
     found: list[Path] = []
-    real = Stages.find
+    real = Engine.prepare
 
-    def find_and_note(self: Stages, source: Path, gender: int | None = None, **more: Any) -> Any:
+    def prepare_and_note(self: Engine, source: Path, known: Known) -> Any:
         found.append(source)
-        assert gender == 0  # the true label
-        return real(self, source, gender, **more)
+        assert known == Known((0,))  # the true label
+        return real(self, source, known)
 
-    monkeypatch.setattr(Stages, "find", find_and_note)
+    monkeypatch.setattr(Engine, "prepare", prepare_and_note)
     out = tmp_path / "out"
     files, left_out = protect_table(table, {"0.png", "wall.png"}, stages, out, workers=1, quiet=True)
     assert files == {"0.png": out / "0.png", "wall.png": out / "wall.png"}

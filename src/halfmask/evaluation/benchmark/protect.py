@@ -12,8 +12,9 @@ from tqdm import tqdm
 from ...datasets.table import Table
 from ...errors import DataError, shown
 from ...protecting import pipeline
+from ...protecting.engine import Engine
+from ...protecting.known import Known
 from ...protecting.plan import Job
-from ...protecting.stages import Stages
 
 #: In the folder of a protected set: the pictures that were not protected, a JSON list [key, reason] a line.
 LEFT_OUT = "left-out.jsonl"
@@ -22,7 +23,7 @@ LEFT_OUT = "left-out.jsonl"
 def protect_table(
     table: Table,
     keys: Collection[str],
-    stages: Stages,
+    engine: Engine,
     folder: Path,
     *,
     workers: int = 0,
@@ -40,7 +41,7 @@ def protect_table(
     """
     wanted = set(keys)
     jobs = {row.key: Job(row.path, folder / row.key, row.key) for row in table if row.key in wanted}
-    labels = {row.path: row.gender for row in table if row.gender is not None}
+    known = {row.path: Known((row.gender,)) for row in table if row.gender is not None}
     record = folder / LEFT_OUT
     left_out = _read(record)
     todo = [job for key, job in jobs.items() if key not in left_out and not _done(job)]
@@ -57,7 +58,7 @@ def protect_table(
                 disable=quiet or not todo,
             ) as bar,
         ):
-            outcomes = pipeline.run(todo, stages, labels=labels, workers=workers)
+            outcomes = pipeline.run(todo, engine, known=known, workers=workers)
             try:
                 for outcome in outcomes:
                     bar.update()

@@ -181,11 +181,11 @@ def _protect(
         try:
             settings = {name: fill(value, place.data, place.peers) for name, value in method.settings.items()}
             options = method.options(settings)
-            stages = pipeline.load(options, workers=place.workers or pipeline.cores(), photos=max(2, len(sets)))
+            engine = pipeline.load(options, workers=place.workers or pipeline.cores(), photos=max(2, len(sets)))
         except (HalfmaskError, OSError) as error:
             remarks.skip(f"method {method.label}", error)
             continue
-        loaded = stages.networks.method
+        loaded = engine.networks.method
         how = _how(method, options, settings, loaded.fingerprint)
         level = method.strength if method.strength is not None else how["prototype"]
         folder = slug(method.method if level is None else f"{method.method}-{level}", json.dumps(how, sort_keys=True))
@@ -197,7 +197,7 @@ def _protect(
             home = work / folder / s.place
             desc = f"protecting {s.config.name}, {method.label}"
             files, left_out = protect_table(
-                s.table, keys, stages, home, workers=place.workers, desc=desc, quiet=place.quiet
+                s.table, keys, engine, home, workers=place.workers, desc=desc, quiet=place.quiet
             )
             entry.files[s.config.name] = files
             if left_out:

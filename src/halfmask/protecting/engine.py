@@ -1,18 +1,23 @@
-"""One photo through its stages: find the faces, label and change their crops, put the change back.
+"""One photo through the engine: read → detect → choose → crop → change → paste → encode, each step callable by itself.
 
-The library call runs them one after the other, the pipeline in threads; nothing here knows which.
+The library call runs them one after the other, the pipeline in threads, a server across requests; nothing here knows
+which. Every step is safe to call from any thread.
 """
 
 from __future__ import annotations
 
+import threading
 import time
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from .. import methods
 from ..errors import PhotoError
@@ -21,9 +26,11 @@ from ..methods.labels import GenderEstimate
 from ..methods.match import SFace
 from ..photos import paste, reading
 from ..photos.align import crop_face
-from ..photos.detect import SMALLEST, THRESHOLD, Box, Detector, Face, smallest_searched
+from ..photos.detect import SMALLEST, Box, Detector, Face, smallest_searched
 from ..photos.photo import Photo
+from ..photos.samples import LUMA
 from .choosing import left_out
+from .known import NOTHING, Known
 from .options import GENDERS, Options
 
 #: Faces that go through the networks at once, in one thread. More do not fit the cache of a core: measured on 2 cores,
@@ -79,8 +86,8 @@ class FaceResult:
 class Prepared:
     """A photo with its faces, largest first, and the crops of those to change, uint8 (224, 224, 3).
 
-    ``given`` and ``who`` are the genders and names that are known, by face. ``left`` says of faces that the options
-    leave out why; ``smallest`` is how small faces were searched for, in pixels.
+    ``given`` and ``who`` are the genders and names that are known, by face. ``left`` says of faces that are left out
+    why; ``smallest`` is how small faces were searched for, in pixels. ``seconds`` are the steps' so far.
     """
 
     photo: Photo
@@ -96,81 +103,121 @@ class Prepared:
 
 @dataclass(eq=False)
 class Changed:
-    """What :meth:`Stages.change` adds to a :class:`Prepared`: per face a label and the crop's change (224, 224, 3)."""
+    """What :meth:`Engine.change` adds to a :class:`Prepared`: per face a label and the crop's change (224, 224, 3)."""
 
     labels: dict[int, Label]
     deltas: dict[int, NDArray[np.float32]]
+
+    def scaled(self, factor: float) -> Changed:
+        """The change at ``factor`` times its size: computed once, pasted at any strength.
+
+        It is for a method whose change is proportional to its strength, see
+        :attr:`halfmask.methods.contract.Method.proportional`.
+
+        >>> Changed({}, {0: np.full((1, 1, 3), 0.5, np.float32)}).scaled(0.5).deltas[0].max()
+        np.float32(0.25)
+        """
+        return Changed(self.labels, {i: delta * np.float32(factor) for i, delta in self.deltas.items()})
 
 
 class Networks:
     """Every network that some options need, loaded once and shared by all threads.
 
-    ``settings`` are the method's own, ``threshold`` and ``smallest`` the detector's; ``threads`` is what each
-    network may use for itself. Raises :class:`~halfmask.errors.WeightsError`, and
-    :class:`~halfmask.errors.UsageError` for a setting that makes no sense.
+    ``threads`` is what each network may use for itself, 0 all cores. Raises
+    :class:`~halfmask.errors.WeightsError`, and :class:`~halfmask.errors.UsageError` for a setting that makes no sense.
     """
 
-    def __init__(
-        self,
-        method: str,
-        *,
-        estimate: bool,
-        score: bool,
-        threads: int,
-        settings: Mapping[str, Any] | None = None,
-        threshold: float = THRESHOLD,
-        smallest: int = SMALLEST,
-    ) -> None:
-        self.detector = Detector(threshold, smallest=smallest, threads=threads)
-        self.method = methods.load(method, threads=threads, **(settings or {}))
-        self.classifier = GenderEstimate(threads) if estimate and self.method.needs_label else None
-        self.sface = SFace(threads) if score else None
+    def __init__(self, options: Options, threads: int) -> None:
+        smallest = options.min_face or SMALLEST
+        self.detector = Detector(options.detector_threshold, smallest=smallest, threads=threads)
+        self.method = methods.load(options.method, threads=threads, **options.asked)
+        estimate = options.gender is None and self.method.needs_label
+        self.classifier = GenderEstimate(threads) if estimate else None
+        self.sface = SFace(threads) if options.score else None
 
 
-class Stages:
-    """The stages under fixed options. Every method is safe to call from any thread."""
+def networks_for(options: Options, threads: int) -> Networks:
+    """The networks that these options need, loaded once in a process, however many threads ask at the same time.
+
+    The few that were asked for last are kept, since loading takes longer than a photo.
+    """
+    smallest, own = options.min_face or SMALLEST, sorted(options.asked.items())
+    key = (options.method, own, options.gender is None, options.score, threads, options.detector_threshold, smallest)
+    with _loading:
+        name = repr(key)
+        if name not in _loaded:
+            while len(_loaded) >= _KEPT:
+                _loaded.popitem(last=False)
+            _loaded[name] = Networks(options, threads)
+        _loaded.move_to_end(name)
+        return _loaded[name]
+
+
+_KEPT = 4
+_loading = threading.Lock()
+_loaded: OrderedDict[str, Networks] = OrderedDict()
+
+
+class Engine:
+    """The steps under fixed options."""
 
     def __init__(self, options: Options, networks: Networks) -> None:
         self.options = options
         self.networks = networks
 
-    def find(
-        self, source: Any, gender: int | None = None, who: Sequence[str | None] = (), boxes: Sequence[Box] = ()
-    ) -> Prepared:
-        """Read a photo, find its faces and cut out those to change.
+    def read(self, source: str | Path | bytes | Image.Image | NDArray[Any]) -> Photo:
+        """A photo from a path, the bytes of a file, a Pillow image or an array, upright.
 
-        ``gender`` is what a labels file says. It holds for the largest face, the one that such a file means; further
-        faces get an estimate. ``who`` names the people, largest face first, as far as they are known: the method is
-        told. ``boxes`` are faces that the user knows of. Raises :class:`~halfmask.errors.PhotoError` when the photo
-        cannot be read, or has no face and that counts as a failure.
+        Raises :class:`~halfmask.errors.PhotoError` when it cannot be read, or has too many pixels.
         """
-        seconds: dict[str, float] = {}
-        with _timed(seconds, "read"):
-            photo = reading.read(source, max_pixels=self.options.max_pixels)
-            pixels = photo.pixels
-        with _timed(seconds, "detect"):
-            faces = self.networks.detector(pixels, boxes)
-        if not faces and self.options.if_no_face == "fail":
-            raise PhotoError(f"no face was found in {photo.name} ({photo.width} x {photo.height} pixels)")
+        return reading.read(source, max_pixels=self.options.max_pixels)
+
+    def detect(self, photo: Photo, boxes: Sequence[Box] = ()) -> list[Face]:
+        """Its faces, largest first, among them one for each of the ``boxes`` that a user knows of."""
+        return self.networks.detector(photo.pixels, boxes)
+
+    def choose(self, photo: Photo, faces: Sequence[Face]) -> dict[int, str]:
+        """The faces that the options leave as they are: place among the ``faces`` → why.
+
+        Raises :class:`~halfmask.errors.PhotoError` when there is no face and that counts as a failure, and when there
+        is none where the options say that one is.
+        """
         options = self.options
-        left = left_out(
+        if not faces and options.if_no_face == "fail":
+            raise PhotoError(f"no face was found in {photo.name} ({photo.width} x {photo.height} pixels)")
+        return left_out(
             faces, photo.name, many=options.faces, only=options.only, skip=options.skip, min_face=options.min_face
         )
+
+    def crop(self, photo: Photo, faces: Sequence[Face], left: Mapping[int, str], known: Known = NOTHING) -> Prepared:
+        """Cut out the faces that are to be changed; ``known`` is what the user knows of them."""
         smallest = smallest_searched(photo.width, photo.height, self.networks.detector.smallest)
-        prepared = Prepared(photo, faces, {}, {}, {}, left, smallest, seconds, dict(enumerate(who)))
-        with _timed(seconds, "align"):
-            for i, face in enumerate(faces):
-                if i in left:
-                    continue
-                try:
-                    prepared.crops[i], prepared.matrices[i] = crop_face(pixels, face.points)
-                except ValueError:
-                    continue  # its five points coincide, so it is no face that could be told from another
+        prepared = Prepared(photo, list(faces), {}, {}, {}, dict(left), smallest)
+        for i, face in enumerate(faces):
+            if i in left:
+                continue
+            try:
+                prepared.crops[i], prepared.matrices[i] = crop_face(photo.pixels, face.points)
+            except ValueError:
+                continue  # its five points coincide, so it is no face that could be told from another
+        genders, who = known.of(faces)
+        prepared.who.update(who)
+        prepared.given = {i: Label(gender, "labels file") for i, gender in genders.items()}
         if self.options.gender is not None:
-            label = Label(GENDERS.index(self.options.gender), "given")
-            prepared.given = dict.fromkeys(prepared.crops, label)
-        elif gender is not None:
-            prepared.given = {0: Label(gender, "labels file")}
+            prepared.given = dict.fromkeys(prepared.crops, Label(GENDERS.index(self.options.gender), "given"))
+        return prepared
+
+    def prepare(self, source: str | Path | bytes | Image.Image | NDArray[Any], known: Known = NOTHING) -> Prepared:
+        """The four steps above, one after the other, and their seconds."""
+        seconds: dict[str, float] = {}
+        with _timed(seconds, "read"):
+            photo = self.read(source)
+        with _timed(seconds, "detect"):
+            faces = self.detect(photo, known.boxes)
+        left = self.choose(photo, faces)
+        with _timed(seconds, "align"):
+            prepared = self.crop(photo, faces, left, known)
+        prepared.seconds = seconds
         return prepared
 
     def change(self, batch: Sequence[Prepared]) -> list[Changed]:
@@ -208,7 +255,7 @@ class Stages:
                 labels[k] = Label(int(p > 0.5), "estimate", p)
         return labels
 
-    def finish(self, prepared: Prepared, changed: Changed) -> tuple[Photo, tuple[FaceResult, ...]]:
+    def paste(self, prepared: Prepared, changed: Changed) -> tuple[Photo, tuple[FaceResult, ...]]:
         """Put the changes into the photo and say what became of each face.
 
         Raises :class:`~halfmask.errors.PhotoError` when there were faces to change and none took a change, since the
@@ -256,7 +303,35 @@ class Stages:
                 )
         if self.networks.sface is None:
             del seconds["score"]
+        if self.options.crop and prepared.faces:
+            after = self._crop_after(prepared, changed)
         return after, tuple(results)
+
+    def _crop_after(self, prepared: Prepared, changed: Changed) -> Photo:
+        """The method's own output for the largest face that it changed, in the photo's format."""
+        largest = min(changed.deltas)
+        face = prepared.crops[largest].astype(np.float32)
+        if self.networks.method.gray:
+            face = face @ LUMA
+            face += 255 * changed.deltas[largest][..., 0]
+        else:
+            face += 255 * changed.deltas[largest]
+        pixels = np.rint(face).clip(0, 255).astype(np.uint8)
+        return replace(reading.read(pixels), format=prepared.photo.format, name=prepared.photo.name)
+
+    def encode(self, photo: Photo, format: str | None = None) -> bytes:
+        """A photo as a file in ``format``, by default the options' or its own, with their quality and metadata."""
+        options = self.options
+        format = format or options.format or photo.format
+        return photo.encode(format, quality=options.quality, keep_metadata=options.keep_metadata)
+
+    def run(
+        self, source: str | Path | bytes | Image.Image | NDArray[Any], known: Known = NOTHING
+    ) -> tuple[Photo, tuple[FaceResult, ...], dict[str, float]]:
+        """All steps but the last for one photo: the photo after, its faces, and seconds by step."""
+        prepared = self.prepare(source, known)
+        after, faces = self.paste(prepared, self.change([prepared])[0])
+        return after, faces, prepared.seconds
 
 
 def _differs(before: Photo, after: Photo, box: tuple[int, int, int, int]) -> bool:
@@ -270,12 +345,3 @@ def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
     began = time.perf_counter()
     yield
     seconds[stage] = time.perf_counter() - began
-
-
-def run_one(
-    stages: Stages, source: Any, boxes: Sequence[Box] = ()
-) -> tuple[Photo, tuple[FaceResult, ...], dict[str, float]]:
-    """All stages for one photo in this thread: the photo after, its faces, and seconds by stage."""
-    prepared = stages.find(source, boxes=boxes)
-    after, faces = stages.finish(prepared, stages.change([prepared])[0])
-    return after, faces, prepared.seconds
