@@ -157,9 +157,7 @@ def carry_out(
     todo = plan([Path(p) for p in paths], output, format=options.format)
     if (options.only or options.skip) and len(todo.jobs) > 1:
         raise UsageError(f"--only and --skip are for the faces of one photo; {len(todo.jobs)} photos were given")
-    known = read_known(
-        Path(labels) if labels is not None else None, Path(boxes) if boxes is not None else None, todo.jobs
-    )
+    known = read_known(labels, boxes, todo.jobs)
     if dry_run:
         return _dry_run(todo, options, known, overwrite)
     return _many(todo, options, known, workers, overwrite, report, quiet, err=quiet or json_ == "-")
