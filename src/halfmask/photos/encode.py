@@ -56,8 +56,7 @@ _MODES = {
     "AVIF": {"RGB", "RGBA", "L"},
 }
 
-#: Pixels from which memory counts more than anything else: such JPEG files are read without Pillow's own copy of
-#: four bytes a pixel, and written in strips.
+#: Pixels from which memory counts more than anything else: such JPEG files are written in strips.
 LARGE = 40_000_000
 
 _TIFF_LOSSLESS = ("packbits", "tiff_lzw", "tiff_adobe_deflate", "tiff_deflate", "zstd")

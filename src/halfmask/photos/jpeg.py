@@ -1,4 +1,4 @@
-"""The parts of JPEG that Pillow does not do: what hangs on the photo, whether it is whole, and writing it in strips.
+"""The parts of JPEG that Pillow does not do: what hangs on a photo, whether it is whole, speed, and writing in strips.
 
 Format: ITU-T T.81 (markers: table B.1), CIPA DC-007 (MPF), Adobe XMP part 3 (extended XMP), Google's Ultra HDR and
 Motion Photo formats, ISO 21496-1 (gain maps).
@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import simplejpeg
 from PIL import Image
 
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
@@ -155,6 +156,28 @@ def _scans_missing(data: bytes) -> bool:
                 if bits & 15 == 0:
                     left.get(data[a + 1 + 2 * i], set()).difference_update(range(first, last + 1))
     return progressive and any(left.values())
+
+
+def quickly(data: bytes, image: Image.Image) -> np.ndarray[Any, Any] | None:
+    """The samples of a JPEG as Pillow gives them, in a fraction of its time; None for what only Pillow should read.
+
+    ``image`` is the same file, opened by Pillow and not yet loaded. Only gray and the usual three components are
+    decoded, uint8 (H, W) or (H, W, 3), straight into an array of that size. What libjpeg warns of, such as a
+    damaged stream, is left to Pillow, which says what is wrong with it or shows it as it always did.
+    """
+    layers = [layer[0] for layer in getattr(image, "layer", [])]
+    gray = image.mode == "L" and len(layers) == 1
+    # luma and two differences, the usual way; anything else may be meant in another way
+    usual = image.mode == "RGB" and layers == [1, 2, 3] and image.info.get("adobe_transform", 1) == 1
+    if not (gray or usual):
+        return None
+    width, height = image.size
+    pixels = np.empty((height, width) if gray else (height, width, 3), np.uint8)
+    try:
+        got = simplejpeg.decode_jpeg(data, "GRAY" if gray else "RGB", buffer=pixels, strict=True)
+    except (ValueError, RuntimeError):
+        return None
+    return pixels if got.size == pixels.size else None
 
 
 def decode(data: bytes) -> np.ndarray[Any, Any]:

@@ -173,42 +173,8 @@ def _from_jpeg(stream: IO[bytes], format: str, name: str, max_pixels: int) -> Ph
             )
         notes = (_NO_END, *notes)
         data = whole
-        stream = io.BytesIO(data)
-    source, stream = stream, io.BytesIO(data)
-    image = _opened(stream, format, name, max_pixels)
-    pixels = None
-    if image.size[0] * image.size[1] >= encode.LARGE and image.mode == "RGB" and _is_ycc(image):
-        pixels = _large(source, data, image.size)
-    return replace(_from_pil(image, format, name, pixels=pixels), notes=notes)
-
-
-def _large(stream: IO[bytes], data: bytes, size: tuple[int, int]) -> NDArray[np.uint8] | None:
-    """The pixels of a large JPEG by the same libjpeg as Pillow's, at three bytes a pixel; None when they are not had.
-
-    OpenCV decodes a file into an array that is there, and copies what it decodes from memory.
-    """
-    pixels = np.empty((size[1], size[0], 3), np.uint8)
-    how = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    try:
-        stream.seek(0)
-        got = cv2.imread(f"/dev/fd/{stream.fileno()}", pixels, how)
-    except (OSError, TypeError, cv2.error):  # a stream in memory, another system, an older OpenCV
-        got = None
-    if got is None or got.shape != pixels.shape:
-        del pixels
-        got = cv2.imdecode(np.frombuffer(data, np.uint8), how)
-    if got is None or got.shape != (size[1], size[0], 3):
-        return None
-    result = np.asarray(got, np.uint8)
-    for y in range(0, len(result), 256):  # all of it at once, OpenCV would make a copy
-        result[y : y + 256] = cv2.cvtColor(result[y : y + 256], cv2.COLOR_BGR2RGB)
-    return result
-
-
-def _is_ycc(image: Image.Image) -> bool:
-    """Whether the colours of a JPEG are stored as luma and two differences, the usual way."""
-    layers = [layer[0] for layer in getattr(image, "layer", [])]
-    return layers == [1, 2, 3] and image.info.get("adobe_transform", 1) == 1
+    image = _opened(io.BytesIO(data), format, name, max_pixels)
+    return replace(_from_pil(image, format, name, pixels=jpeg.quickly(data, image)), notes=notes)
 
 
 def _from_tiff(stream: IO[bytes], format: str, name: str, max_pixels: int) -> Photo:
