@@ -1,10 +1,11 @@
 """Ordinal ages on UTKFace, 21 to 60: CE, OR-CNN, CORAL and CORN on one backbone, three seeds each.
 
-    python scripts/ages.py --out runs/ages
+    python scripts/ages.py --data DIR --out runs/ages
 
-Trains configs/age/*.yaml with the seeds 1, 2, 3 (runs that are there go on, or are left alone when done), each judged
-on the test pictures by its best epoch on the validation pictures, and prints the tables of docs/results/ages.md: MAE
-and RMSE, mean and standard deviation over the seeds, and how often the ordinal answers contradict each other.
+Trains the configs age/ce, age/or, age/coral and age/corn with the seeds 1, 2, 3 (runs that are there go on, or are left
+alone when done), each judged on the test pictures by its best epoch on the validation pictures, and prints the tables
+of docs/results/ages.md: MAE and RMSE, mean and standard deviation over the seeds, and how often the ordinal answers
+contradict each other.
 ``--figure`` draws where. ``or+iw`` and ``coral+iw`` among the ``--kinds`` are the same configs with importance weights.
 """
 
@@ -25,17 +26,17 @@ from halfmask.networks.attribute import AttributeNet
 from halfmask.networks.heads import Coral
 from halfmask.tabular import markdown
 from halfmask.training.attribute import AttributeConfig, train_attribute
-from halfmask.training.loop import load_config
+from halfmask.training.config import load_config
 
 FIRST = 21
 #: What is put behind a kind for importance weights.
 WEIGHTED = "+iw"
 
 
-def config_of(kind: str, seed: int, configs: Path) -> AttributeConfig:
+def config_of(kind: str, seed: int, data: Path | None = None) -> AttributeConfig:
     """The config of a kind such as ``coral``, or ``coral+iw`` with importance weights."""
     name = kind.removesuffix(WEIGHTED)
-    config = load_config(AttributeConfig, configs / f"{name}.yaml")
+    config = load_config(AttributeConfig, f"age/{name}", data)
     if name != kind and config.heads["age"]["kind"] == "categorical":
         raise UsageError(f"{kind}: cross-entropy has no tasks to weigh; importance weights are for or, coral, corn")
     return replace(config, seed=seed, importance=config.importance or name != kind)
@@ -58,7 +59,7 @@ def figures(folder: Path) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--configs", type=Path, default=Path("configs/age"))
+    parser.add_argument("--data", type=Path, default=Path("data"), help="holds utkface")
     parser.add_argument("--out", type=Path, default=Path("runs/ages"))
     parser.add_argument("--seeds", default="1,2,3")
     parser.add_argument("--kinds", default="ce,or,coral,corn")
@@ -73,7 +74,7 @@ def main() -> None:
         for kind in kinds:
             folder = asked.out / f"{kind}-{seed}"
             if not (folder / "test.json").is_file():
-                train_attribute(config_of(kind, seed, asked.configs), folder)
+                train_attribute(config_of(kind, seed, asked.data), folder)
     rows = []
     for kind in kinds:
         found = [figures(asked.out / f"{kind}-{seed}") for seed in seeds]

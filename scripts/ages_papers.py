@@ -3,7 +3,7 @@
     python scripts/ages_papers.py --sets morph2,utkface --out runs/age-papers
     python scripts/ages_papers.py --report
 
-Trains configs/age-papers/SET.yaml with every head, with importance weights and without, and the seeds 0, 1, 2 (a run
+Trains the configs age-papers/SET with every head, with importance weights and without, and the seeds 0, 1, 2 (a run
 that is there goes on, or is left alone when done), and prints what is done. A set whose pictures or lists are not where
 its config says is left out and named. ``--report`` trains nothing. ResNet-34 for 200 epochs needs a GPU.
 
@@ -27,7 +27,7 @@ from halfmask.errors import DataError
 from halfmask.evaluation.measuring.summary import Row
 from halfmask.tabular import markdown
 from halfmask.training.attribute import AttributeConfig, train_attribute
-from halfmask.training.loop import load_config
+from halfmask.training.config import load_config
 from halfmask.training.sources import source_table
 
 #: Column of the tables → kind of head, and whether its tasks are weighed.
@@ -41,9 +41,9 @@ HEADS = {
 }
 
 
-def runs(name: str, configs: Path, out: Path, seeds: list[int]) -> dict[tuple[str, int], tuple[AttributeConfig, Path]]:
+def runs(name: str, data: Path, out: Path, seeds: list[int]) -> dict[tuple[str, int], tuple[AttributeConfig, Path]]:
     """Head and seed → the config and the folder of each run on a set."""
-    base = load_config(AttributeConfig, configs / f"{name}.yaml")
+    base = load_config(AttributeConfig, f"age-papers/{name}", data)
     found = {}
     for seed in seeds:  # seed by seed, so that runs that are cut short have compared like with like
         for head, (kind, importance) in HEADS.items():
@@ -94,17 +94,17 @@ def printed(value: float | list[float]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--configs", type=Path, default=Path("configs/age-papers"))
+    parser.add_argument("--data", type=Path, default=Path("data"), help="holds the sets, and coral-cnn with the lists")
     parser.add_argument("--out", type=Path, default=Path("runs/age-papers"))
     parser.add_argument("--sets", default="morph2,afad,utkface,cacd")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--report", action="store_true", help="train nothing, print what is done")
     asked = parser.parse_args()
-    published = yaml.safe_load((asked.configs / "published.yaml").read_text("utf-8"))["published"]
+    published = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text("utf-8"))["published"]
     measured: dict[str, dict[str, list[dict[str, float]]]] = {}
     left_out = {}
     for name in asked.sets.split(","):
-        todo = runs(name, asked.configs, asked.out, [int(s) for s in asked.seeds.split(",")])
+        todo = runs(name, asked.data, asked.out, [int(s) for s in asked.seeds.split(",")])
         if not asked.report and (reason := reason_against(next(iter(todo.values()))[0])):
             left_out[name] = reason
             continue

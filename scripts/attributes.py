@@ -1,7 +1,7 @@
 """How well our attribute networks read gender, race and age, on data sets that they were not trained on, and by group.
 
-    for c in configs/attributes/*.yaml; do
-        halfmask train attribute --config $c --out runs/attributes/$(basename $c .yaml)
+    for c in attributes celeba fairface-gendercnn fairface-resnet gender-all utkface; do
+        halfmask train attribute --config attributes/$c --data DIR --out runs/attributes/$c
     done
     python scripts/attributes.py --out runs/results runs/attributes/*
 
@@ -32,7 +32,7 @@ from halfmask.evaluation.measuring.parts import digest_of
 from halfmask.predicting.network import AttributeNetwork
 from halfmask.storage import ensure_folder, save_arrays
 from halfmask.training.attribute import AttributeConfig
-from halfmask.training.loop import load_config
+from halfmask.training.config import load_config
 from halfmask.training.sources import source_table
 
 #: Set → its layout and the split that is judged.

@@ -37,8 +37,8 @@ from halfmask.networks.identity import Identity, load_identity
 from halfmask.networks.memory import keep_memory
 from halfmask.storage import save_arrays
 from halfmask.tabular import markdown
+from halfmask.training.config import load_config
 from halfmask.training.identity import IdentityConfig, labels, open_people, train_identity
-from halfmask.training.loop import load_config
 from halfmask.weights.store import sha256_of
 
 RULES = {"p-fgvm": "P-FGVM", "i-fgvm": "I-FGVM", "i-fgsm": "I-FGSM"}
@@ -166,9 +166,9 @@ def kept(path: Path, make: Callable[[], Mapping[str, NDArray[Any]]]) -> dict[str
         return {name: arrays[name] for name in arrays.files}
 
 
-def victim(model: str, part: str, most: int, seed: int) -> tuple[Victim, dict[str, Any]]:
+def victim(model: str, part: str, most: int, seed: int, data: Path) -> tuple[Victim, dict[str, Any]]:
     """A trained model and the faces of one part that it gets right; every person's first photo before any second."""
-    config = load_config(IdentityConfig, Path(f"configs/identity-{model}.yaml"))
+    config = load_config(IdentityConfig, f"identity-{model}", data)
     folder = Path(f"runs/identity-{model}")
     if not (folder / "test.json").is_file():
         train_identity(config, folder)
@@ -192,11 +192,11 @@ def parts_folder(model: str, out: Path, seed: int) -> Path:
 
 
 def choose(
-    model: str, way: str, out: Path, most: int, seed: int
+    model: str, way: str, out: Path, most: int, seed: int, data: Path
 ) -> tuple[dict[str, dict[str, float]], list[dict[str, Any]]]:
     """Of each method the row of GRID with the most faces gone wrong in half of the steps (a face that took longer warns
     that others will not arrive), and among equals the smallest mean L2."""
-    mine, _ = victim(model, "valid", most, seed)
+    mine, _ = victim(model, "valid", most, seed, data)
     rows, folder = mine.right_ones(), parts_folder(model, out, seed)
     length = mine.gradient_length(rows, WAYS[way])
     tried: list[dict[str, Any]] = []
@@ -225,10 +225,10 @@ def choose(
 
 
 def measure(
-    model: str, way: str, chosen: Mapping[str, Mapping[str, float]], out: Path, most: int, seed: int
+    model: str, way: str, chosen: Mapping[str, Mapping[str, float]], out: Path, most: int, seed: int, data: Path
 ) -> list[dict[str, Any]]:
     """Rows of the table: each method on the test faces that the model gets right."""
-    mine, trained = victim(model, "test", most, seed)
+    mine, trained = victim(model, "test", most, seed, data)
     rows, folder = mine.right_ones(), parts_folder(model, out, seed)
     parts = [(rule, k) for rule in RULES for k in range(0, len(rows), CHUNK)]
     found: dict[str, list[dict[str, NDArray[Any]]]] = {}
@@ -264,6 +264,7 @@ CHOICES = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("data"), help="holds lfw30, see docs/data.md")
     parser.add_argument("--out", type=Path, default=Path("runs/fgvm"))
     parser.add_argument("--models", default="a,b")
     parser.add_argument("--ways", default="to,from", help="to somebody else, drawn by seed; away from oneself")
@@ -286,9 +287,9 @@ def main() -> None:
         return
     tried, rows = [], []
     for model, way in product(asked.models.split(","), asked.ways.split(",")):
-        chosen, tests = choose(model, way, asked.out, asked.choose_on, asked.seed)
+        chosen, tests = choose(model, way, asked.out, asked.choose_on, asked.seed, asked.data)
         tried += tests
-        rows += measure(model, way, chosen, asked.out, asked.faces, asked.seed)
+        rows += measure(model, way, chosen, asked.out, asked.faces, asked.seed, asked.data)
     (asked.out / "fgvm.json").write_text(json.dumps({"table": rows, "tried": tried}, indent=1), "utf-8")
     for title, way in (("Targeted", "to"), ("Non-targeted", "from")):
         if mine := [row for row in rows if row["way"] == way]:

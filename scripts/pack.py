@@ -1,6 +1,6 @@
 """Put the data of a halfmask config into one file, for a machine that has none of them (a lent GPU).
 
-    python scripts/pack.py configs/halfmask.yaml runs/pack
+    python scripts/pack.py configs/halfmask.yaml runs/pack --data DIR
 
 writes ``runs/pack/data.npz`` and ``runs/pack/halfmask.yaml``, the same config with that file as its data; every
 source's crops at 144 pixels. Then, there: ``halfmask train halfmask --config runs/pack/halfmask.yaml --out
@@ -17,6 +17,7 @@ import numpy as np
 import yaml
 
 from halfmask.datasets.cache import Crops
+from halfmask.training.config import find, placed
 from halfmask.training.data import open_faces
 from halfmask.training.halfmask import FINE, OURS
 from halfmask.training.packs import write_pack
@@ -24,10 +25,11 @@ from halfmask.training.packs import write_pack
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", type=Path)
+    parser.add_argument("config", help="as for halfmask train: a name or a file")
     parser.add_argument("out", type=Path)
+    parser.add_argument("--data", type=Path, help="as for halfmask train")
     asked = parser.parse_args()
-    config = yaml.safe_load(asked.config.read_text("utf-8"))
+    config = placed(yaml.safe_load(find(asked.config).read_text("utf-8")), asked.data)
     asked.out.mkdir(parents=True, exist_ok=True)
     pack, parts = asked.out / "data.npz", {}
     for which in ("train", "valid"):

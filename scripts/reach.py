@@ -1,4 +1,4 @@
-"""Choose how far the shipped SAN goes (``reach`` in configs/san.yaml), by auxiliary models on validation people.
+"""Choose how far the shipped SAN goes (``reach`` in the config san), by auxiliary models on validation people.
 
     python scripts/reach.py --data DIR
 

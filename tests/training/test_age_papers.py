@@ -1,4 +1,4 @@
-"""The papers' protocol: configs/age-papers loads, and opens made-up files in the published layouts and lists."""
+"""The papers' protocol: the configs of age-papers load, and opens made-up files in the published layouts and lists."""
 
 from __future__ import annotations
 
@@ -21,11 +21,10 @@ from halfmask.networks.readings import reading
 from halfmask.photos.align import template
 from halfmask.photos.detect import Face
 from halfmask.training.attribute import AttributeConfig, train_attribute
+from halfmask.training.config import load_config
 from halfmask.training.data import open_faces
-from halfmask.training.loop import load_config
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIGS = ROOT / "configs" / "age-papers"
 #: Set → first and last age, where its pictures lie, the header of its lists, and a line of these.
 SETS = {
     "morph2": (16, 70, "Album2/{i:06d}_1M{age}.JPG", ",id_num,age", "{i:06d}_1M{age}.jpg,9055,{rank}"),
@@ -67,17 +66,17 @@ def publish(name: str, config: AttributeConfig, home: Path) -> AttributeConfig:
             for file in files:
                 numbers = next(n for p, n in PARTS.items() if file.endswith(f"_{p}.csv"))
                 text = "\n".join([header, *(line.format(**where[i]) for i in numbers)])
-                there = home / file.lstrip("./")
+                there = home / file
                 there.parent.mkdir(parents=True, exist_ok=True)
                 there.write_text(text)
-        source["lists"] = {split: [str(home / f.lstrip("./")) for f in files] for split, files in lists.items()}
+        source["lists"] = {split: [str(home / f) for f in files] for split, files in lists.items()}
         moved[part] = [{**source, "root": str(root)}]
     return replace(config, **moved)
 
 
 @pytest.mark.parametrize("name", list(SETS))
 def test_the_config_opens_the_data_as_published(name: str, tmp_path: Path) -> None:
-    config = publish(name, load_config(AttributeConfig, CONFIGS / f"{name}.yaml"), tmp_path)
+    config = publish(name, load_config(AttributeConfig, f"age-papers/{name}"), tmp_path)
     first, last, *_ = SETS[name]
     ages = reading("age", config.heads["age"])
     assert ages.words == tuple(str(y) for y in range(first, last + 1))
@@ -97,7 +96,7 @@ def test_the_config_opens_the_data_as_published(name: str, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("name", list(SETS))
 def test_the_config_is_the_papers_protocol(name: str) -> None:
-    config = load_config(AttributeConfig, CONFIGS / f"{name}.yaml")
+    config = load_config(AttributeConfig, f"age-papers/{name}")
     assert (config.backbone, config.size, config.batch, config.epochs) == ("resnet34", 120, 256, 200)
     assert (config.lr, config.weight_decay, config.schedule) == (5e-4, 0.0, "constant")
     assert (config.keep, config.seed, config.precision) == ("best", 0, "no")
@@ -109,7 +108,7 @@ def test_the_config_is_the_papers_protocol(name: str) -> None:
 
 
 def test_a_config_trains(tmp_path: Path) -> None:
-    config = publish("afad", load_config(AttributeConfig, CONFIGS / "afad.yaml"), tmp_path)
+    config = publish("afad", load_config(AttributeConfig, "age-papers/afad"), tmp_path)
     AcceleratorState._reset_state()  # it takes one precision a process
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -122,7 +121,7 @@ def test_a_config_trains(tmp_path: Path) -> None:
 
 
 def test_the_published_figures_stand_beside_ours() -> None:
-    published = yaml.safe_load((CONFIGS / "published.yaml").read_text("utf-8"))["published"]
+    published = yaml.safe_load((ROOT / "scripts" / "ages_papers.yaml").read_text("utf-8"))["published"]
     for entry in published:
         assert entry["measure"] in ("mae", "rmse")
         for row in entry["rows"]:

@@ -23,7 +23,8 @@ from halfmask.networks.gendercnn import load_gender
 from halfmask.networks.heads import Binary, Categorical
 from halfmask.networks.san import SAN, load_san
 from halfmask.training import ensemble as recipe
-from halfmask.training import loop, sans
+from halfmask.training import sans
+from halfmask.training.config import load_config
 from halfmask.training.data import Faces
 from halfmask.training.export import export_san, halve_weights
 from halfmask.training.flowsan import FlowSanConfig
@@ -31,8 +32,6 @@ from halfmask.training.prototypes import mean_faces
 from halfmask.training.resample import oversampled
 from halfmask.training.san import train_san
 from halfmask.weights import shipped
-
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
 
 @pytest.fixture
@@ -115,7 +114,7 @@ def test_what_members_may_not_say(shared: dict[str, Any], tmp_path: Path) -> Non
 
 def test_the_committed_configs_are_complete() -> None:
     for name, kind, own in (("ensemble", recipe.EnsembleConfig, "members"), ("flowsan", FlowSanConfig, "stages")):
-        config = loop.load_config(kind, CONFIGS / f"{name}.yaml")
+        config = load_config(kind, name)
         made = sans.san_configs(config.san, getattr(config, own), own)
         assert len({m.gender_classifier for m in made}) == len(made) == 3
         assert {source["layout"] for m in made for source in m.train} == {"fairface"}

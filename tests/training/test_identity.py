@@ -18,9 +18,8 @@ from halfmask.errors import DataError, UsageError
 from halfmask.networks import identity as networks
 from halfmask.networks.identity import ModelB, load_identity
 from halfmask.training import identity, loop
+from halfmask.training.config import load_config
 from halfmask.training.identity import IdentityConfig, split_by_photo
-
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
 
 def people(count: int, each: int) -> Crops:
@@ -147,7 +146,7 @@ def test_the_other_config_is_refused(world: dict[str, Stand], tmp_path: Path):
 def test_the_configs_are_complete_and_fit_the_people(shared_data: Path):
     assert cache.CROP == 224
     for letter in "ab":
-        settings = loop.load_config(IdentityConfig, CONFIGS / f"identity-{letter}.yaml")
+        settings = load_config(IdentityConfig, f"identity-{letter}")
         assert settings.model == letter
         table = identity.source_table({"layout": "lfw", "root": str(shared_data / "lfw30")})
         assert len({row.identity for row in table}) >= settings.people

@@ -85,20 +85,6 @@ def test_batches_cover_each_epoch_once() -> None:
         loop.batch_indices(7, 0, 5, 10)
 
 
-def test_config_errors_name_the_keys(tmp_path: Path) -> None:
-    path = tmp_path / "c.yaml"
-    path.write_text("lr: 0.5\nlearning: 3\n")
-    with pytest.raises(UsageError, match=r"learning.*known: batch, lr, seed"):
-        loop.load_config(Config, path)
-    path.write_text("lr: 0.5\n")
-    assert loop.load_config(Config, path, seed=9) == Config(0.5, 9)
-    path.write_text("- 1\n")
-    with pytest.raises(UsageError, match="expected keys"):
-        loop.load_config(Config, path)
-    with pytest.raises(UsageError, match="cannot be read"):
-        loop.load_config(Config, tmp_path / "absent.yaml")
-
-
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
     accelerator = loop.make_accelerator("no", 0)
     with pytest.raises(FloatingPointError, match="not finite"):

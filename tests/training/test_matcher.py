@@ -13,6 +13,7 @@ from halfmask.datasets.table import Row
 from halfmask.errors import DataError, WeightsError
 from halfmask.networks.matchercnn import MatcherCNN
 from halfmask.training import loop, matcher
+from halfmask.training.config import load_config
 from halfmask.training.data import Faces
 
 
@@ -138,6 +139,5 @@ def test_network_sees_gray_and_refuses_other_files(tmp_path: Path):
 
 
 def test_the_shipped_config_is_complete():
-    path = Path(__file__).resolve().parents[2] / "configs" / "matcher-triplet.yaml"
-    config = loop.load_config(matcher.MatcherConfig, path)
+    config = load_config(matcher.MatcherConfig, "matcher-triplet")
     assert config.people * config.each == 96

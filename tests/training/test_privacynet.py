@@ -20,6 +20,7 @@ from halfmask.methods.runtime import Network
 from halfmask.networks.privacynet import Generator
 from halfmask.training import loop
 from halfmask.training import privacynet as recipe
+from halfmask.training.config import load_config
 from halfmask.training.data import Faces
 from halfmask.training.export import export_privacynet
 
@@ -176,9 +177,8 @@ def test_onnx_equals_torch_but_for_rounded_kernels(tmp_path: Path, rng: np.rando
 
 
 def test_the_committed_configs_are_complete() -> None:
-    configs = Path(__file__).resolve().parents[2] / "configs"
-    shipped = loop.load_config(recipe.PrivacyNetConfig, configs / "privacynet.yaml")
-    paper = loop.load_config(recipe.PrivacyNetConfig, configs / "privacynet-paper.yaml")
+    shipped = load_config(recipe.PrivacyNetConfig, "privacynet")
+    paper = load_config(recipe.PrivacyNetConfig, "privacynet-paper")
     for config in (shipped, paper):
         assert config.train[0]["layout"] == "fairface"
         assert len(recipe.readings_of(config)["race"].words) == len(config.race)

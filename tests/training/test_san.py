@@ -21,6 +21,7 @@ from halfmask.networks.san import SAN
 from halfmask.training import gender as gender_recipe
 from halfmask.training import loop
 from halfmask.training import sans as recipe
+from halfmask.training.config import load_config
 from halfmask.training.data import Faces, augment, gray_pixels, open_faces
 from halfmask.training.export import export_gender, export_san
 from halfmask.training.san import train_san
@@ -121,14 +122,13 @@ def test_every_variant_runs(config: recipe.SanConfig, tmp_path: Path, changes: d
 
 
 def test_the_committed_configs_are_complete() -> None:
-    configs = Path(__file__).resolve().parents[2] / "configs"
-    paper = loop.load_config(recipe.SanConfig, configs / "san-paper.yaml")
-    authors = loop.load_config(recipe.SanConfig, configs / "san-official.yaml")
-    shipped = loop.load_config(recipe.SanConfig, configs / "san.yaml")
+    paper = load_config(recipe.SanConfig, "san-paper")
+    authors = load_config(recipe.SanConfig, "san-official")
+    shipped = load_config(recipe.SanConfig, "san")
     assert (paper.lambda_d, paper.match_on, paper.pretrain_loss) == (0.0, "sm", "cross_entropy")
     assert (authors.lambda_d, authors.match_on, authors.pretrain_steps) == (1.0, "mean", 0)
     assert shipped.train[0]["layout"] == "fairface"
-    loop.load_config(gender_recipe.GenderConfig, configs / "gender.yaml")
+    load_config(gender_recipe.GenderConfig, "gender")
 
 
 def test_onnx_equals_torch(tmp_path: Path) -> None:

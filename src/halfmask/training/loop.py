@@ -15,7 +15,7 @@ import json
 import platform
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,35 +32,6 @@ from ..errors import UsageError
 from ..networks.memory import keep_memory
 from ..storage import restore, whole, whole_folder
 from ..weights import store
-
-Config = TypeVar("Config")
-
-
-def load_config(kind: type[Config], path: Path | None = None, **changes: Any) -> Config:
-    """Read a YAML config into a recipe's dataclass; ``changes`` win over the file, defaults fill the rest.
-
-    Raises :class:`~halfmask.errors.UsageError` naming every unknown key and what is known.
-    """
-    values: dict[str, Any] = {}
-    if path is not None:
-        try:
-            values = yaml.safe_load(path.read_text("utf-8")) or {}
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise UsageError(f"the config {path} cannot be read: {error}") from error
-        if not isinstance(values, dict):
-            raise UsageError(f"the config {path} holds a {type(values).__name__}, expected keys and values")
-    values |= changes
-    assert is_dataclass(kind)
-    known = {f.name for f in fields(kind)}
-    if unknown := sorted(set(values) - known):
-        raise UsageError(
-            f"unknown key{'s' if len(unknown) > 1 else ''} {', '.join(unknown)} in {path or 'the config'}; "
-            f"known: {', '.join(sorted(known))}"
-        )
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise UsageError(f"the config {path or ''} is not complete: {error}") from error
 
 
 def batch_indices(seed: int, step: int, count: int, batch: int) -> NDArray[np.int64]:

@@ -18,8 +18,9 @@ _KEYS = ("layout", "root", "splits", "lists", "hold_out")
 def source_table(source: Mapping[str, Any]) -> Table:
     """The data set of one source, every picture of it, each with its split.
 
-    A source is ``{layout, root}`` and, if wanted, ``splits``, a list of those that the recipe takes. A data set without
-    an official split, of which splits are wanted, is split 80/10/10 by person with seed 0, the same for every recipe.
+    A source is ``{layout, root}`` and, if wanted, ``splits``, a list of those that the recipe takes. A root that is not
+    absolute lies below the folder of ``--data`` (:func:`.config.placed`). A data set without an official split, of
+    which splits are wanted, is split 80/10/10 by person with seed 0, the same for every recipe.
 
     ``lists`` gives a published split instead: for each split the CSV or CSVs that name its pictures, by path or file
     name. A picture in none of them has no split.
@@ -38,7 +39,13 @@ def source_table(source: Mapping[str, Any]) -> Table:
     wanted = source.get("splits") or []
     if isinstance(wanted, str) or any(split not in get_args(Split) for split in wanted):
         raise UsageError(f"splits is {wanted!r} in a data source, expected a list of {', '.join(get_args(Split))}")
-    table = read(source["layout"], Path(source["root"]))
+    root = Path(source["root"])
+    if not root.is_dir():
+        raise DataError(
+            f"there is no folder {root}, of which the config wants {source['layout']}; give --data FOLDER, which holds "
+            "the data sets, each in the folder that the config calls its root"
+        )
+    table = read(source["layout"], root)
     if "lists" in source:
         table = _listed(table, source["lists"])
     elif wanted and all(row.split is None for row in table):
