@@ -44,6 +44,8 @@ def _match(variant: str, matcher: str, at1: float, at01: float) -> dict[str, Any
     row: dict[str, Any] = {"variant": variant, "matcher": matcher, "genuine": 6384, "impostors": 9500}
     row |= _share("tmr@0.01", at1) | _share("tmr@0.001", at01)
     row |= {"tmr@0.0001": None, "tmr@0.0001_low": None, "tmr@0.0001_high": None, "auc": 0.99, "eer": 0.03}
+    row |= {"gallery": 150, "mated": 700, "nonmated": 740} | _share("rank1", at1 - 0.01)
+    row |= _share("fnir@0.01", 1 - at01) | _share("fpir@0.01", 0.01, 0.005)
     return row | {
         "match_probability": 0.8,
         "refused": {"tmr@0.0001": "FMR 0.01 % needs at least 10000 impostor pairs, got 9500"},
@@ -242,7 +244,7 @@ def test_headings_tables_and_language_for_readers_who_listen(page_of_full: str) 
     levels = [int(tag[1]) for tag, _ in page.tags if tag in {"h1", "h2", "h3"}]
     assert levels.count(1) == 1
     assert all(b - a <= 1 for a, b in pairwise(levels))  # no level is skipped
-    assert len(page.all("table")) == len(page.all("caption")) == 8
+    assert len(page.all("table")) == len(page.all("caption")) == 9
     assert all(th.get("scope") in {"col", "row"} for th in page.all("th"))
 
 
@@ -270,6 +272,17 @@ def test_nothing_from_outside_becomes_markup(where: str, pictures: list[Picture]
     assert "<script" not in text
     assert "‮" not in text  # it would show what follows it from right to left
     assert "alert(" in page.text  # shown as text, not left out
+
+
+def test_identification_stands_beside_verification() -> None:
+    results = full()
+    page = " ".join(render(results).split())
+    for head in ("Rank-1 identification rate", "FNIR at FPIR 1 %", "FPIR, 1 % on originals", "Non-mated"):
+        assert f'<th scope="col">{head}</th>' in page
+    assert "92.8 %" in page  # rank 1 of dlib on originals
+    for row in results["matching"]:
+        row["gallery"] = 0  # nobody is known
+    assert "Identification, one to many" not in render(results)
 
 
 def test_refused_figures_are_told_with_their_reason(page_of_full: str) -> None:

@@ -116,6 +116,9 @@ def test_two_folders_become_a_report(folders: tuple[Path, Path], tmp_path: Path)
         ("protected", 12, 60),
     }
     assert found["matching"][0]["tmr@0.001"] is None
+    assert {(r["gallery"], r["mated"], r["nonmated"]) for r in found["matching"]} == {(3, 3, 6)}
+    assert "Identification, one to many" in page
+    assert any("no search in a gallery of more than 3 people" in line for line in found["not_tested"])
     refused = "Matching at low FMR: it needs impostor pairs, 100 for FMR 1 % and 1000 for FMR 0.1 % and 10000 for FMR "
     assert f"{refused}0.01 %, and there are 60." in found["not_tested"]
     assert {r["variant"] for r in found["age"]} == {r["variant"] for r in found["race"]} == {"before", "protected"}

@@ -113,6 +113,8 @@ def test_one_row_a_set_and_method(
         assert row["accuracy/b"] == pytest.approx(1 - gender[name, "b"]["error"])
         assert row["tmr@0.5/b"] == matching[name]["tmr@0.5"]
         assert row["tmr@0.001/b"] is None  # 24 impostor pairs are too few
+        assert row["rank1/b"] == matching[name]["rank1"]
+        assert row["fnir@0.01/b"] is None  # 4 searches of people outside the gallery are too few
     assert rows[BEFORE]["ssim"] is None
     assert rows["OP"]["ssim"] < rows["SM"]["ssim"] < 1
     assert rows["OP"]["mae/years"] is not None

@@ -211,10 +211,15 @@ def remarks(results: dict[str, Any], table: Table, judges: Referees, attacks: Se
         ]
     people = "recognise who it is" if hide_identity else "tell the gender"
     results["not_tested"] += [
-        "Only protected photos against originals were matched, one to one: not two protected photos of a person with "
-        "each other, no search in a gallery of many people, no video.",
+        "Only protected photos against originals were matched: not two protected photos of a person with each other, "
+        f"no search in a gallery of more than {_gallery(results)} people, no video.",
         f"No person looked at the photos: whether people {people}, or see that a photo was changed, is open.",
     ]
+
+
+def _gallery(results: Mapping[str, Any]) -> int:
+    """How many people stood in the gallery."""
+    return max((row["gallery"] for row in results["matching"]), default=0)
 
 
 def _left_out(judges: Referees, attacks: Sequence[str] | None) -> list[str]:

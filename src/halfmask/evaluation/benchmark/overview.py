@@ -17,7 +17,7 @@ from ...datasets.pairs import Pair
 from ...datasets.table import Table
 from ..measuring import summary
 from ..measuring.bootstrap import mean_of
-from ..measuring.figure import Figure, Row, as_row, figure_of, fmr_of, give, mean, side_by_side, with_interval
+from ..measuring.figure import Figure, Row, as_row, figure_of, give, mean, rate_of, side_by_side, with_interval
 from ..measuring.protocol import BEFORE, Measured
 from ..referees import Referees
 from .oracle import oracle
@@ -103,7 +103,8 @@ def overview_rows(parts: Mapping[str, Sequence[Row]], about: Mapping[str, Mappin
     ``about`` maps each method's label, in order, to what stands in its row beside the figures: ``hides``, ``ms``, and
     ``oracle`` where it is none. Keys: variant, hides, n, lost; for each gender referee R ``accuracy/R``,
     ``balanced_accuracy/R``, ``auc/R``, ``eer/R``; ``retrained``, ``probe``, ``neighbours``, ``kernel`` and
-    ``attacked`` (the highest balanced accuracy of all attackers) with ``attacked_by``; for each matcher ``tmr@FMR/R``;
+    ``attacked`` (the highest balanced accuracy of all attackers) with ``attacked_by``; for each matcher ``tmr@FMR/R``,
+    ``rank1/R``, ``fnir@FPIR/R`` and ``fpir@FPIR/R``;
     ``mae/R`` (age, years), ``race/R`` (balanced accuracy), ``years/R`` and ``same/R`` of :func:`moved_rows`; ``ssim``;
     ``ms``. A figure that cannot be
     given is None. The originals' row has what the same attackers, taught by originals, read of originals.
@@ -133,7 +134,7 @@ def _figures(parts: Mapping[str, Sequence[Row]]) -> list[Figure]:
         figures.append(replace(error, measure="accuracy", value=None if error.value is None else 1 - error.value))
         figures += [figure_of(row, name) for name in ("balanced_accuracy", "auc", "eer")]
     for row in parts["matching"]:
-        figures += [figure_of(row, name) for name in row if fmr_of(name) is not None]
+        figures += [figure_of(row, name) for name in row if name == "rank1" or rate_of(name) is not None]
     figures += [figure_of(row, "mae") for row in parts["age"]]
     figures += [figure_of(row, "race", "balanced_accuracy") for row in parts["race"]]
     figures += [figure_of(row, "years" if "years" in row else "same") for row in parts["moved"]]

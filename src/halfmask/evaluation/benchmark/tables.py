@@ -15,11 +15,11 @@ from ..measuring.figure import (
     Row,
     figure_of,
     figures_in,
-    fmr_of,
     is_interval,
     is_measure,
     judge,
     measure,
+    rate_of,
     side_by_side,
 )
 from ..measuring.protocol import BEFORE
@@ -28,16 +28,16 @@ from .overview import DETAILS
 
 #: kind → the column that names the judge of a published figure.
 _JUDGES = {"gender": "referee", "matching": "matcher", "age": "referee", "race": "referee", "attackers": "reader"}
-#: kind → the measures that get a table of their own, beside the published ones; "tmr" at every FMR.
+#: kind → the measures that get a table of their own, beside the published ones; a rate ("tmr") at every share.
 _MAIN = {
     "gender": ("error",),
-    "matching": ("tmr",),
+    "matching": ("tmr", "rank1", "fnir", "fpir"),
     "age": ("mae",),
     "race": ("balanced_accuracy",),
     "attackers": ("balanced_accuracy",),
 }
 _ABOUT = ("set", "variant", "referee", "matcher", "attack", "reader", "attribute", "group", "measure", "note")
-_COUNTS = ("n", "lost", "people", "genuine", "impostors", "n_train", "n_test")
+_COUNTS = ("n", "lost", "people", "genuine", "impostors", "gallery", "mated", "nonmated", "n_train", "n_test")
 #: What the other columns of a row are called.
 _FACTS = {
     "referee": "by",
@@ -45,6 +45,9 @@ _FACTS = {
     "n": "faces",
     "genuine": "genuine pairs",
     "impostors": "impostor pairs",
+    "gallery": "people in the gallery",
+    "mated": "mated searches",
+    "nonmated": "non-mated searches",
     "n_train": "faces to learn on",
     "n_test": "faces judged",
 }
@@ -52,6 +55,7 @@ _FACTS = {
 _OVERVIEW = ("hides", "auc", "retrained", "probe", "neighbours", "kernel", "attacked", "tmr", "ssim", "ms")
 _FURTHER = {
     "gender as the referees read it": ("n", "lost", "accuracy", "balanced_accuracy", "eer"),
+    "identification, 1 to n": ("rank1", "fnir", "fpir"),
     "age and race": ("mae", "race", "years", "same"),
 }
 _PARTS = {
@@ -161,7 +165,8 @@ def _columns(rows: Sequence[Row], names: Sequence[str]) -> str:
 
 
 def _is(measure: str, name: str) -> bool:
-    return measure == name or (name == "tmr" and fmr_of(measure) is not None)
+    rate = rate_of(measure)
+    return measure == name or (rate is not None and rate[0] == name)
 
 
 def _main_measures(result: Mapping[str, Any]) -> list[str]:

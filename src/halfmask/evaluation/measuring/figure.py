@@ -55,7 +55,7 @@ class Measure:
         return f"{self.scale * value:.{self.digits}f}" + (" %" if self.unit == "%" else "")
 
 
-#: Every measure by the name of its column. A TMR is called ``tmr@FMR`` and made by :func:`measure`.
+#: Every measure by the name of its column. A rate at another is called ``tmr@FMR`` and made by :func:`measure`.
 MEASURES = {
     "error": Measure("error", "%", 1, -1),
     "accuracy": Measure("share of right answers", "%", 1, 1),
@@ -63,6 +63,7 @@ MEASURES = {
     "auc": Measure("AUC", "", 3, 1),
     "eer": Measure("EER", "%", 1, -1),
     "match_probability": Measure("match probability", "", 3, 1),
+    "rank1": Measure("rank-1 identification rate", "%", 1, 1),
     "mae": Measure("mean absolute error", "years", 1, -1),
     "rmse": Measure("RMSE", "years", 1, -1),
     "cs5": Measure("within 5 years", "%", 1, 1),
@@ -88,7 +89,12 @@ MEASURES = {
 
 #: Measures whose interval has another name in published rows than they themselves.
 _STEMS = {"balanced_accuracy": "balanced"}
-_TMR = "tmr@"
+#: Rates at a threshold that a share of the originals' comparisons fixes: name → how it is called, which way is better.
+_RATES = {
+    "tmr": ("TMR at FMR {} %", 1),
+    "fnir": ("FNIR at FPIR {} %", -1),
+    "fpir": ("FPIR, {} % on originals", 1),
+}
 
 
 def tmr(fmr: float) -> str:
@@ -97,19 +103,48 @@ def tmr(fmr: float) -> str:
     >>> tmr(0.001), measure(tmr(0.001)).word
     ('tmr@0.001', 'TMR at FMR 0.1 %')
     """
-    return f"{_TMR}{fmr:g}"
+    return f"tmr@{fmr:g}"
+
+
+def fnir(fpir: float) -> str:
+    """The name of the false negative identification rate at a false positive identification rate.
+
+    >>> fnir(0.01), measure(fnir(0.01)).word
+    ('fnir@0.01', 'FNIR at FPIR 1 %')
+    """
+    return f"fnir@{fpir:g}"
+
+
+def fpir(fixed: float) -> str:
+    """The name of the false positive identification rate where that of the originals is ``fixed``.
+
+    >>> fpir(0.01), measure(fpir(0.01)).word
+    ('fpir@0.01', 'FPIR, 1 % on originals')
+    """
+    return f"fpir@{fixed:g}"
+
+
+def rate_of(name: str) -> tuple[str, float] | None:
+    """Which rate a name is of, and at which share of the originals; None for any other measure.
+
+    >>> rate_of("fnir@0.01"), rate_of("auc"), rate_of("tmr@0.001_low")
+    (('fnir', 0.01), None, None)
+    """
+    kind, at, share = name.partition("@")
+    try:
+        return (kind, float(share)) if at and kind in _RATES else None
+    except ValueError:
+        return None
 
 
 def fmr_of(name: str) -> float | None:
     """The FMR of a TMR's name, None for any other measure.
 
-    >>> fmr_of("tmr@0.001"), fmr_of("auc"), fmr_of("tmr@0.001_low")
+    >>> fmr_of("tmr@0.001"), fmr_of("auc"), fmr_of("fnir@0.01")
     (0.001, None, None)
     """
-    try:
-        return float(name.removeprefix(_TMR)) if name.startswith(_TMR) else None
-    except ValueError:
-        return None
+    rate = rate_of(name)
+    return rate[1] if rate is not None and rate[0] == "tmr" else None
 
 
 def measure(name: str) -> Measure:
@@ -118,14 +153,15 @@ def measure(name: str) -> Measure:
     >>> measure("tmr@0.01").head, measure("mae").head, measure("auc").text(0.5), measure("error").text(0.25)
     ('TMR at FMR 1 %', 'mean absolute error, years', '0.500', '25.0 %')
     """
-    if (fmr := fmr_of(name)) is not None:
-        return Measure(f"TMR at FMR {100 * fmr:g} %", "%", 1, 1)
+    if (rate := rate_of(name)) is not None:
+        word, direction = _RATES[rate[0]]
+        return Measure(word.format(f"{100 * rate[1]:g}"), "%", 1, direction)
     return MEASURES.get(name) or Measure(name.replace("_", " "), "", 3, 0)
 
 
 def is_measure(name: str) -> bool:
     """Whether a column of this name holds figures."""
-    return name in MEASURES or fmr_of(name) is not None
+    return name in MEASURES or rate_of(name) is not None
 
 
 @dataclass(frozen=True)

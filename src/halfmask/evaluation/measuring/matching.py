@@ -255,12 +255,18 @@ def match_figure(
     threshold: float | MetricError,
     persons: NDArray[Any],
     resamples: int,
+    *,
+    below: bool = False,
 ) -> Figure:
-    """The share of scores at or above a threshold with its interval, or why there is none."""
+    """The share of scores at or above a threshold (or ``below`` it) with its interval, or why there is none."""
     if isinstance(threshold, MetricError):
         return replace(about, measure=name, why=str(threshold))
-    matched = scores.astype(np.float64) >= threshold  # float32 would round the threshold
-    return with_interval(give(about, name, match_rate, scores, threshold), mean_of(matched), persons, resamples)
+    counted = (scores.astype(np.float64) >= threshold) != below  # float32 would round the threshold
+
+    def rate(scores: Scores, threshold: float) -> float:
+        return 1 - match_rate(scores, threshold) if below else match_rate(scores, threshold)
+
+    return with_interval(give(about, name, rate, scores, threshold), mean_of(counted), persons, resamples)
 
 
 def _or_why(threshold: Any, *given: Any) -> float | MetricError:

@@ -108,21 +108,39 @@ def threshold_at_fmr(impostors: ArrayLike, fmr: float, *, pairs: int | None = No
     Traceback (most recent call last):
     halfmask.errors.MetricError: FMR 0.1 % needs at least 1000 impostor pairs, got 100; ...
     """
-    if not 0 < fmr < 1:
-        raise MetricError(f"an FMR lies between 0 and 1, got {fmr:g}")
-    scores = np.asarray(impostors)
+    return _threshold(impostors, fmr, "FMR", "impostor pairs", pairs)
+
+
+def threshold_at_fpir(best: ArrayLike, fpir: float) -> float:
+    """The lowest threshold at which at most a share ``fpir`` of non-mated searches names somebody (best >= threshold).
+
+    ``best`` (N,) is the highest score of each search of a gallery that the person is not in, ``fpir`` lies in (0, 1).
+    Refuses, with :class:`~halfmask.errors.MetricError`, when there are fewer than 1/fpir searches.
+
+    >>> threshold_at_fpir(range(100), 0.01) > 98
+    True
+    """
+    return _threshold(best, fpir, "FPIR", "non-mated searches")
+
+
+def _threshold(given: ArrayLike, share: float, rate: str, what: str, pairs: int | None = None) -> float:
+    """The lowest threshold that at most a share of the scores reach, which are the highest of ``pairs`` in all."""
+    if not 0 < share < 1:
+        raise MetricError(f"an {rate} lies between 0 and 1, got {share:g}")
+    scores = np.asarray(given)
     scores = _numbers(scores if scores.dtype.kind == "f" else scores.astype(np.float64), "impostor score")
     total = len(scores) if pairs is None else pairs
-    needed = int(np.ceil(1 / fmr - 1e-9))
+    needed = int(np.ceil(1 / share - 1e-9))
     if total < needed:
         raise MetricError(
-            f"FMR {fmr * 100:g} % needs at least {needed} impostor pairs, got {total}; "
-            "give more pairs or ask for a higher FMR"
+            f"{rate} {share * 100:g} % needs at least {needed} {what}, got {total}; "
+            f"give more {what.split()[-1]} or ask for a higher {rate}"
         )
-    allowed = int(np.floor(fmr * total + 1e-9))
+    allowed = int(np.floor(share * total + 1e-9))
     if len(scores) <= allowed:
         raise MetricError(
-            f"FMR {fmr * 100:g} % of {total} pairs needs the {allowed + 1} highest impostor scores, got {len(scores)}"
+            f"{rate} {share * 100:g} % of {total} {what.split()[-1]} needs the {allowed + 1} highest impostor scores, "
+            f"got {len(scores)}"
         )
     first_refused = np.partition(scores, len(scores) - allowed - 1)[len(scores) - allowed - 1]
     return float(np.nextafter(first_refused, np.array(np.inf, scores.dtype)))

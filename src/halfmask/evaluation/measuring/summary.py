@@ -18,10 +18,11 @@ from ...datasets.table import Table
 from ...errors import MetricError
 from ..referees import Matcher, RaceReferee
 from .bootstrap import auc_of, balanced_of, mean_of, root_mean_square_of
-from .figure import Figure, Row, as_row, give, mean, tmr, with_interval
+from .figure import Figure, Row, as_row, fnir, fpir, give, mean, tmr, with_interval
 from .groups import group_rows, pictures_of
+from .identification import Found, Searches, cmc
 from .matching import Comparisons, match_curve, match_figure
-from .metrics import auc, balanced_accuracy, cumulative_score, eer, error_rate, mae, rmse, roc
+from .metrics import auc, balanced_accuracy, cumulative_score, eer, error_rate, mae, rmse, roc, threshold_at_fpir
 from .protocol import BEFORE, LOOKS, Measured
 
 __all__ = [
@@ -155,22 +156,26 @@ def match_rows(
     pairs: Sequence[Pair] | None = None,
     fmrs: Sequence[float] = (0.01, 0.001, 0.0001),
     *,
+    fpirs: Sequence[float] = (0.1, 0.01),
     resamples: int = 500,
 ) -> list[Row]:
-    """TMR of every variant by every matcher, originals in the gallery, thresholds fixed on the originals.
+    """Verification and identification of every variant by every matcher.
 
-    With ``pairs`` (LFW's), picture a stays as it is and picture b is protected; only pictures that were attempted
-    count. Without, every two pictures of a person are a genuine pair and every two of different people an impostor
-    pair. A protected face that was lost is a pair that does not match.
+    Originals stand in the gallery, and thresholds are fixed on originals. With ``pairs`` (LFW's), picture a stays as it
+    is and picture b is protected; only pictures that were attempted count. Without, every two pictures of a person are
+    a genuine pair and every two of different people an impostor pair. A protected face that was lost is a pair that
+    does not match.
 
     Keys: variant, matcher, genuine and impostors (how many pairs; the impostors are the originals', which fix the
     thresholds), people (of the probes), tmr@FMR with tmr@FMR_low and _high (people of the probes drawn, thresholds
     held), auc and eer (of the variant's own genuine and impostor pairs), match_probability (mean over the genuine
-    pairs, a lost face 0), refused.
+    pairs, a lost face 0); of :mod:`.identification` gallery (how many people), mated and nonmated (how many searches),
+    rank1, fnir@FPIR and fpir@FPIR, each with _low and _high; refused.
     """
-    compared = Comparisons(measured[BEFORE], pairs)
+    compared, searches = Comparisons(measured[BEFORE], pairs), Searches(measured[BEFORE], pairs)
     # of the originals alone, so once for all variants: every two pictures are over a million pairs
     fixed = {name: compared.thresholds(matcher, name, fmrs) for name, matcher in matchers.items()}
+    cuts = {name: _cuts(searches.search(measured[BEFORE], matcher, name), fpirs) for name, matcher in matchers.items()}
     rows = []
     for name, m in measured.items():
         persons = compared.persons[compared.probes(m)]
@@ -178,7 +183,9 @@ def match_rows(
             thresholds, impostors = fixed[matcher_name]
             genuine = compared.genuine(m, matcher, matcher_name)
             facts = {"variant": name, "matcher": matcher_name, "genuine": len(genuine), "impostors": impostors}
+            found = searches.search(m, matcher, matcher_name)
             facts["people"] = len(np.unique(persons))
+            facts |= {"gallery": len(searches.gallery), "mated": len(found.mated), "nonmated": len(found.nonmated)}
             about = Figure(variant=name, by=matcher_name, n=len(genuine))
             rates = [
                 match_figure(about, tmr(fmr), genuine, threshold, persons, resamples)
@@ -190,8 +197,39 @@ def match_rows(
                 areas = [replace(about, measure=k, value=v) for k, v in (("auc", curve.auc), ("eer", curve.eer))]
             except MetricError as error:
                 areas = [replace(about, measure=k, why=str(error)) for k in ("auc", "eer")]
-            rows.append(as_row(facts, rates, areas + rest))
+            at = dict(zip(fpirs, cuts[matcher_name], strict=True))
+            named = _identified(replace(about, n=None), found, compared.persons, at, resamples)
+            rows.append(as_row(facts, rates + named, areas + rest))
     return rows
+
+
+def _cuts(originals: Found, fpirs: Sequence[float]) -> list[float | MetricError]:
+    """The threshold of each FPIR, or why there is none, by the originals' non-mated searches."""
+    cuts: list[float | MetricError] = []
+    for share in fpirs:
+        try:
+            cuts.append(threshold_at_fpir(originals.best, share))
+        except MetricError as error:
+            cuts.append(error)
+    return cuts
+
+
+def _identified(
+    about: Figure,
+    found: Found,
+    persons: NDArray[np.str_],
+    cuts: Mapping[float, float | MetricError],
+    resamples: int,
+) -> list[Figure]:
+    """The figures of identification: rank 1, and at the threshold of each FPIR both kinds of error."""
+    first = (found.ranks == 1).astype(np.float64)
+    who, others = persons[found.mated], persons[found.nonmated]
+    rank1 = give(about, "rank1", lambda ranks: float(cmc(ranks, 1)[0]), found.ranks)
+    figures = [with_interval(rank1, mean_of(first), who, resamples)]
+    for share, cut in cuts.items():
+        missed = match_figure(about, fnir(share), found.own, cut, who, resamples, below=True)
+        figures += [missed, match_figure(about, fpir(share), found.best, cut, others, resamples)]
+    return figures
 
 
 def looks_rows(measured: Mapping[str, Measured], *, resamples: int = 500) -> list[Row]:
@@ -223,12 +261,13 @@ def roc_curves(
 ) -> Curves:
     """The ROC of gender by every referee and of matching by every matcher, of every variant, at most ``most`` points.
 
-    ``{"gender": {referee: {variant: {"x": [...], "y": [...]}}}, "match": {matcher: ...}}``: x is the share of women
-    taken for men and y that of men taken for men; or x is the FMR and y the TMR. Points are close where the curve bends
-    and, on a logarithmic axis, at low FMR. A curve that cannot be given (one class only) is absent.
+    ``{"gender": {referee: {variant: {"x": [...], "y": [...]}}}, "match": {matcher: ...}, "cmc": {matcher: ...}}``: x is
+    the share of women taken for men and y that of men taken for men; or x is the FMR and y the TMR; or x is a rank from
+    1 and y the share of mated searches of that rank at most. Points of a ROC are close where the curve bends and, on a
+    logarithmic axis, at low FMR. A curve that cannot be given (one class only) is absent.
     """
-    curves: Curves = {"gender": {}, "match": {}}
-    compared = Comparisons(measured[BEFORE], pairs)
+    curves: Curves = {"gender": {}, "match": {}, "cmc": {}}
+    compared, searches = Comparisons(measured[BEFORE], pairs), Searches(measured[BEFORE], pairs)
     for name, m in measured.items():
         used = (m.gender >= 0) & m.attempted & m.enrolled
         for referee, values in m.answers("p_male").items():
@@ -244,6 +283,12 @@ def roc_curves(
             except MetricError:
                 continue
             curves["match"].setdefault(matcher_name, {})[name] = _thin(exact.fmr, exact.tmr, most)
+            found = searches.search(m, matcher, matcher_name)
+            if len(found.ranks):
+                shares = cmc(found.ranks, len(searches.gallery))
+                at = np.unique(np.geomspace(1, len(shares), most).astype(int))
+                steps = {"x": at.astype(float).tolist(), "y": shares[at - 1].tolist()}
+                curves["cmc"].setdefault(matcher_name, {})[name] = steps
     return curves
 
 

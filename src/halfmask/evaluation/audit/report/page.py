@@ -108,6 +108,8 @@ def _tables(results: Mapping[str, Any]) -> dict[str, tables.Table | None]:
     }
     named = tables.referees(results)
     filled = {name: make(results[name]) if results.get(name) else None for name, make in makers.items()}
+    searched = [row for row in results.get("matching") or () if row.get("gallery")]
+    filled["identification"] = tables.identification(searched) if searched else None
     return filled | {"referees": named if named.lines else None}
 
 

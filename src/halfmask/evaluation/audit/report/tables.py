@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...measuring.figure import NOT_MEASURABLE, Figure, figure_of, fmr_of, measure, number, tmr
+from ...measuring.figure import NOT_MEASURABLE, Figure, figure_of, fmr_of, measure, number, rate_of, tmr
 from .scale import Row, is_detector
 
 _VARIANT = {"before": "originals", "protected": "protected"}
@@ -102,6 +102,24 @@ def matching(rows: Sequence[Row]) -> Table:
     )  # fmt: skip
     for row in _grouped(rows, "matcher"):
         counts = [_whole(row, "genuine"), _whole(row, "impostors")]
+        table.lines.append([_text(row, "matcher"), _variant(row), *counts, *table.figures(row, *names)])
+    return table
+
+
+def identification(rows: Sequence[Row]) -> Table:
+    """Rank 1, FNIR and FPIR of every matcher, from the same rows as :func:`matching`."""
+    rates = {key: rate for row in rows for key in row if (rate := rate_of(key)) and rate[0] != "tmr"}
+    names = ["rank1", *sorted(rates, key=lambda key: (-rates[key][1], key))]
+    table = Table(
+        "identification",
+        "Who is it? One original each of half of the people, drawn by lot, stands in a gallery. Mated searches are of "
+        "these people, non-mated ones of the others. FPIR: how many non-mated searches name somebody, at a threshold "
+        "fixed on the originals; FNIR: how many mated ones do not name the right person at it. In brackets: 95 % "
+        "interval.",
+        ["Matcher", "Pictures", "Gallery", "Mated", "Non-mated", *(_head(name) for name in names)],
+    )
+    for row in _grouped(rows, "matcher"):
+        counts = [_whole(row, key) for key in ("gallery", "mated", "nonmated")]
         table.lines.append([_text(row, "matcher"), _variant(row), *counts, *table.figures(row, *names)])
     return table
 

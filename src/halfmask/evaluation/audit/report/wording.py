@@ -70,6 +70,12 @@ TERMS = {
     "FMR are fixed on the originals.",
     "TMR": "True match rate: the share of pairs of one person that match, an original with a protected picture. A face "
     "that was lost does not match.",
+    "Rank-1 identification rate": "The share of searches in a gallery of many people in which the right person scores "
+    "highest. A face that was lost finds nobody.",
+    "FPIR": "False positive identification rate: the share of searches of people outside the gallery that name "
+    "somebody all the same.",
+    "FNIR": "False negative identification rate: the share of searches of people in the gallery in which the right "
+    "person stays below the threshold.",
     "Match probability": "1 / (1 + d²) of the distance d of two descriptors, as in the SAN reports.",
     "SSIM, PSNR": "Structural similarity (1 is equal) and peak signal-to-noise ratio (in decibel) of the aligned face.",
     "95 % interval": "The range that the figure takes when people are drawn anew from these, 95 times of 100 "
