@@ -23,6 +23,7 @@ import numpy as np
 
 from halfmask.datasets import lfw_pairs, read
 from halfmask.datasets.table import Table
+from halfmask.drawing import BLUE, GRAY, ORANGE, canvas, png
 from halfmask.evaluation.benchmark.protect import protect_table
 from halfmask.evaluation.measuring.protocol import BEFORE, Measured, measure
 from halfmask.evaluation.measuring.summary import Row, age_rows, gender_rows, looks_rows, match_rows
@@ -32,7 +33,7 @@ from halfmask.protecting.options import Options
 from halfmask.tabular import markdown
 
 FMR = 0.01
-COLOURS = {"dlib": "#c0392b", "w600k_mbf": "#2471a3"}
+COLOURS = {"dlib": ORANGE, "w600k_mbf": BLUE}
 HEADS = {
     "variant": "variant",
     "mssim": "MSSIM|.3f",
@@ -109,33 +110,25 @@ def rows_of(measured: Mapping[str, Measured], referees: Referees) -> list[Row]:
 
 def draw(rows: Sequence[Row], file: Path) -> None:
     """TMR against MSSIM, a line a referee, from the original at MSSIM 1 to the strongest variant."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(6.4, 4.2))
-    axes.axhspan(0, 0.3, xmax=1, color="#eeeeee", zorder=0)
-    axes.axvline(0.95, color="#999999", linewidth=1, linestyle=":", zorder=1)
-    ordered = sorted(rows, key=lambda r: -float(r.get("mssim") or 1))
-    for referee, colour in COLOURS.items():
-        name = f"tmr {referee}"
-        x = [float(r.get("mssim") or 1) for r in ordered]
-        y = np.array([[r[name], r[f"{name} low"], r[f"{name} high"]] for r in ordered], float)
-        ends = [y[:, 0] - y[:, 1], y[:, 2] - y[:, 0]]
-        axes.errorbar(x, y[:, 0], yerr=np.clip(ends, 0, None), color=colour, marker="o", capsize=3, label=referee)
-    for row in ordered:
-        place = (float(row.get("mssim") or 1), max(float(row[f"tmr {r}"]) for r in COLOURS))
-        axes.annotate(str(row["variant"]), place, (4, 6), textcoords="offset points", fontsize=8)
-    axes.set_xlabel("MSSIM of the face (1 is equal)")
-    axes.set_ylabel("TMR at FMR 1 %")
-    axes.set_ylim(0, 1.08)
-    axes.invert_xaxis()
-    axes.set_title("Recognisers that were not attacked; gray: the aim of 30 %", fontsize=10)
-    axes.legend(frameon=False)
-    figure.tight_layout()
-    file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, dpi=110)
+    with canvas(6.4, 4.2) as (figure, grid):
+        axes = grid[0, 0]
+        axes.axhspan(0, 0.3, xmax=1, color="#eeeeee", zorder=0)
+        axes.axvline(0.95, color=GRAY, linewidth=1, linestyle=":", zorder=1)
+        ordered = sorted(rows, key=lambda r: -float(r.get("mssim") or 1))
+        for referee, colour in COLOURS.items():
+            name = f"tmr {referee}"
+            x = [float(r.get("mssim") or 1) for r in ordered]
+            y = np.array([[r[name], r[f"{name} low"], r[f"{name} high"]] for r in ordered], float)
+            ends = [y[:, 0] - y[:, 1], y[:, 2] - y[:, 0]]
+            axes.errorbar(x, y[:, 0], yerr=np.clip(ends, 0, None), color=colour, marker="o", capsize=3, label=referee)
+        for row in ordered:
+            place = (float(row.get("mssim") or 1), max(float(row[f"tmr {r}"]) for r in COLOURS))
+            axes.annotate(str(row["variant"]), place, (4, 6), textcoords="offset points", fontsize=8)
+        axes.set(xlabel="MSSIM of the face (1 is equal)", ylabel="TMR at FMR 1 %", ylim=(0, 1.08))
+        axes.invert_xaxis()
+        axes.set_title("Recognisers that were not attacked; gray: the aim of 30 %")
+        axes.legend()
+        png(figure, file)
 
 
 def main() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -12,6 +11,7 @@ from tqdm import tqdm
 
 from halfmask.datasets import Row, Table
 from halfmask.datasets.cache import open_crops
+from halfmask.drawing import faces
 from halfmask.methods.fgvm import gaussian_start, perturb
 from halfmask.networks.identity import Identity
 
@@ -48,25 +48,13 @@ def evolution(net: Identity, face: Tensor) -> tuple[list[Tensor], list[bool], st
 
 def draw(net: Identity, picture: Path, path: Path) -> None:
     """Write the strip: the states, the picture itself, and ten times their difference."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
     crops = open_crops(Table("strip", picture.parent, [Row(picture.name, picture)]), quiet=True)
     face = torch.from_numpy(crops.take([0])).permute(0, 3, 1, 2).float() / 255
     states, hits, said, target = evolution(net, face)
     change = (0.5 + 10 * (states[-1] - face)).clamp(0, 1)
     titles = [f"step {i}{', target' if hit else ''}" for i, hit in zip(SHOWN, hits, strict=True)]
     pictures = [*zip(titles, states, strict=True), ("picture", face), ("10 × change", change)]
-    figure, axes = plt.subplots(1, len(pictures), figsize=(1.6 * len(pictures), 2.0))
-    for axis, (title, image) in zip(axes, pictures, strict=True):
-        axis.imshow(np.asarray(image[0].permute(1, 2, 0)))
-        axis.set_title(title, fontsize=8)
-        axis.axis("off")
-    figure.tight_layout(pad=0.3)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=100)
-    plt.close(figure)
+    line = [(255 * image[0].permute(1, 2, 0)).round().clamp(0, 255).byte().numpy() for _, image in pictures]
+    faces(path, [line], [title for title, _ in pictures])
     length = float((states[-1] - face).norm())
     print(f"{path}: seen as {said} before, target {target}, reached: {hits[-1]}, L2 to the picture {length:.2f}")

@@ -45,6 +45,11 @@ class SanFamily(Method):
         """How many networks there are."""
         return len(self._sans)
 
+    @property
+    def prototypes(self) -> Prototypes:
+        """The mean faces that are mixed in."""
+        return self._sans.prototypes
+
     @abstractmethod
     def protected_gray(self, crops: Faces, gender: NDArray[np.integer]) -> Faces:
         """The paper's own output: gray faces (N, 1, 224, 224) for RGB crops (N, 3, 224, 224), both in [0, 1].

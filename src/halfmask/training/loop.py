@@ -28,10 +28,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from .. import __version__
+from ..drawing import canvas, png
 from ..errors import UsageError
 from ..networks.memory import keep_memory
 from ..storage import restore, whole, whole_folder
-from ..weights import store
 
 
 def batch_indices(seed: int, step: int, count: int, batch: int) -> NDArray[np.int64]:
@@ -181,23 +181,14 @@ def read_log(folder: Path) -> list[dict[str, float]]:
 
 def plot_losses(folder: Path) -> None:
     """Draw every logged figure over the steps into ``losses.png``."""
-    store.keep_matplotlib_here()
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
     records = read_log(folder)
     names = sorted({k for r in records for k in r} - {"step", "seconds"})
     if not names:
         return
-    figure, axes = plt.subplots(len(names), 1, figsize=(7, 1.8 * len(names)), sharex=True, squeeze=False)
-    for axis, name in zip(axes[:, 0], names, strict=True):
-        points = [(r["step"], r[name]) for r in records if name in r]
-        axis.plot(*zip(*points, strict=True), linewidth=1)
-        axis.set_ylabel(name)
-        axis.grid(alpha=0.3)
-    axes[-1, 0].set_xlabel("step")
-    figure.tight_layout()
-    figure.savefig(folder / "losses.png", dpi=90)
-    plt.close(figure)
+    with canvas(7, 1.8 * len(names), len(names), sharex=True) as (figure, axes):
+        for axis, name in zip(axes[:, 0], names, strict=True):
+            points = [(r["step"], r[name]) for r in records if name in r]
+            axis.plot(*zip(*points, strict=True), linewidth=1)
+            axis.set_ylabel(name)
+        axes[-1, 0].set_xlabel("step")
+        png(figure, folder / "losses.png")

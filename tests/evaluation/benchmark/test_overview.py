@@ -17,7 +17,7 @@ from stand_ins import Brightness
 from halfmask.datasets import Row, Table
 from halfmask.errors import MetricError
 from halfmask.evaluation import attackers
-from halfmask.evaluation.benchmark import frontier
+from halfmask.evaluation.benchmark import figures, frontier
 from halfmask.evaluation.benchmark import run as benchmark
 from halfmask.evaluation.benchmark.config import MethodConfig, read_config, slug
 from halfmask.evaluation.benchmark.cost import ms_a_face, some_crops
@@ -339,5 +339,5 @@ def test_the_plot_stands_beside_the_tables(tmp_path: Path) -> None:
     assert picture.std() > 5  # something is drawn
     text = paths[2].read_text()
     assert "- made, |AUC − 0.5| of the gender, mean over referees: a, c\n  - b is beaten by a" in text
-    assert frontier.plot(result | {"rows": rows((BEFORE, None, 1.0))}, tmp_path / "none.png") is None
+    assert figures.trade(result | {"rows": rows((BEFORE, None, 1.0))}, tmp_path / "none.png") is None
     assert not (tmp_path / "none.png").exists()

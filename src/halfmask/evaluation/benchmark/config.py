@@ -23,6 +23,7 @@ KINDS = ("gender", "matching", "looks", "age", "race", "groups", "attackers", "o
 SHIPPED = Path(__file__).parent / "configs"
 
 _SPLITS = get_args(Split)
+_LISTS = ("referees", "fmrs", "attacks", "curves", "faces", "notes")
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,9 @@ class Config:
     name. ``auxiliary`` adds our own classifier, which trained SAN and is no referee. ``gray`` makes every photo gray
     before it is judged, as in the SAN papers. ``fmrs`` are the FMRs of a matching table, ``budget`` what the attackers
     may spend and ``attacks`` those that run, all unless some are named.
+
+    ``curves`` are the labels in the figures of curves, all methods unless some are named. ``faces`` are photos of
+    FairFace, by their keys, that these methods protect to be shown side by side: its licence allows it.
     """
 
     name: str
@@ -159,10 +163,14 @@ class Config:
     fmrs: Sequence[float] = (0.01, 0.001)
     budget: Mapping[str, Any] = field(default_factory=dict)
     attacks: Sequence[str] | None = None
+    curves: Sequence[str] = ()
+    faces: Sequence[str] = ()
     notes: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         _one_of("kind", self.kind, KINDS)
+        for label in self.curves:
+            _one_of("curves", label, [m.label for m in self.methods if not m.best_of])
         for what, names in (("sets", [s.name for s in self.sets]), ("methods", [m.label for m in self.methods])):
             if not names:
                 raise UsageError(f"{what} is empty; expected at least one")
@@ -192,6 +200,10 @@ class Config:
                 raise UsageError(f"{m.label} is the best of others, which only an overview has; kind is {self.kind}")
             if unknown := [label for label in m.best_of if label not in real]:
                 raise UsageError(f"{m.label} is the best of {unknown[0]!r}; expected labels of methods of this table")
+
+    def in_curves(self, label: str) -> bool:
+        """Whether a method stands in the figures of curves and faces."""
+        return label in self.curves if self.curves else True
 
 
 def shipped() -> dict[str, Path]:
@@ -248,9 +260,7 @@ def read_config(path: Path) -> Config:
             for name, kind in (("sets", SetConfig), ("methods", MethodConfig), ("published", Published))
             if name in values
         }
-        lists = {
-            name: _list(name, values[name]) for name in ("referees", "fmrs", "attacks", "notes") if values.get(name)
-        }
+        lists = {name: _list(name, values[name]) for name in _LISTS if values.get(name)}
         return _build(Config, {"name": path.stem, **values, **parts, **lists}, "the benchmark")
     except UsageError as error:
         raise UsageError(f"the benchmark {path}: {error}") from error

@@ -9,14 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ...errors import MetricError, extra
-from ...storage import ensure_folder, whole
-from ...weights import store
+from ...errors import MetricError
 from ..measuring.figure import figures_in, tmr
 from ..measuring.protocol import BEFORE
 
@@ -114,57 +111,3 @@ def panels(result: Mapping[str, Any]) -> dict[tuple[str, str], list[Point]]:
         for privacy in PRIVACY
     }
     return {about: some for about, some in placed.items() if any(p.label != BEFORE for p in some)}
-
-
-def plot(result: Mapping[str, Any], path: Path) -> Path | None:
-    """Draw an overview's result as a PNG: a line of panels a set, numbered points, the front as a stepped line.
-
-    None, and no file, when no set has both figures. Raises :class:`~halfmask.errors.ExtraMissingError` without
-    matplotlib and :class:`~halfmask.errors.DataError` when the file cannot be written.
-    """
-    shown = panels(result)
-    if not shown:
-        return None
-    store.keep_matplotlib_here()
-    extra("matplotlib", "the frontier's plot")
-    from matplotlib.figure import Figure
-
-    sets = list(dict.fromkeys(name for name, _ in shown))
-    labels = list(dict.fromkeys(p.label for some in shown.values() for p in some if p.label != BEFORE))
-    columns = [privacy for privacy in PRIVACY if any(p == privacy for _, p in shown)]
-    figure = Figure(figsize=(4.2 * len(columns) + 2.6, 3.6 * len(sets) + 0.3), dpi=150, layout="constrained")
-    axes = figure.subplots(len(sets), len(columns), squeeze=False)
-    for line, name in zip(axes, sets, strict=True):
-        for ax, privacy in zip(line, columns, strict=True):
-            _panel(ax, shown.get((name, privacy), []), labels, privacy)
-            ax.set_title(name, fontsize=10)
-    key = "\n".join(f"{i}  {label}" for i, label in enumerate(labels, 1))
-    key += "\n×  originals\n\nline: no method is better in both\nhollow: an oracle, no method\ndotted: chance"
-    # an axes of its own, so that the layout leaves room for the names
-    figure.legend([], [], loc="outside right upper", title=key, title_fontsize=8, frameon=False, alignment="left")
-    with whole(ensure_folder(path.parent) / path.name) as fresh:
-        figure.savefig(fresh, format="png", metadata={"Software": None})  # the same results, the same bytes
-    return path
-
-
-def _panel(ax: Any, placed: Sequence[Point], labels: Sequence[str], privacy: str) -> None:
-    words, chance = PRIVACY[privacy]
-    best = front(placed)
-    if best:
-        ax.step([p.lost for p in best], [p.read for p in best], where="post", color="#0072B2", linewidth=1.2, zorder=1)
-    for p in placed:
-        if p.label == BEFORE:
-            ax.plot(p.lost, p.read, "x", color="#767676", markersize=7)
-            continue
-        fill = "white" if p.oracle else ("#0072B2" if p in best else "#D55E00")
-        ax.plot(p.lost, p.read, "o", markersize=11, markerfacecolor=fill, markeredgecolor="#333333", alpha=0.9)
-        number = str(labels.index(p.label) + 1)
-        color = "black" if p.oracle else "white"
-        ax.annotate(number, (p.lost, p.read), ha="center", va="center_baseline", fontsize=7, color=color)
-    ax.axhline(chance, color="#767676", linestyle=":", linewidth=1)
-    ax.set_xlabel("TMR lost at FMR 0.1 %, points, mean over matchers", fontsize=8)
-    ax.set_ylabel(words, fontsize=8)
-    ax.tick_params(labelsize=8)
-    ax.spines[["top", "right"]].set_visible(False)
-    if not placed:
-        ax.text(0.5, 0.5, "not measured", transform=ax.transAxes, ha="center", va="center")

@@ -19,9 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ... import __version__
+from ...datasets import Table
 from ...errors import DataError, HalfmaskError, MetricError, UsageError
 from ...methods import METHODS, Method
 from ...methods.key import keyed
+from ...methods.prototypes import Prototypes
+from ...methods.san import SanFamily
 from ...photos.align import crop_face
 from ...photos.detect import Face
 from ...protecting import pipeline
@@ -31,7 +34,7 @@ from ..measuring import protocol, summary
 from ..measuring.figure import Row
 from ..measuring.protocol import BEFORE, Measured
 from ..referees import AGE, GENDER, MATCHERS, RACE, Referees, load
-from . import cost, overview
+from . import cost, faces, figures, overview
 from .config import Config, MethodConfig, fill, slug
 from .protect import protect_table
 from .sets import OpenSet, about_set, open_set
@@ -43,6 +46,10 @@ _ASKED: dict[str, tuple[str, ...]] = {
     "race": tuple(RACE),
     **dict.fromkeys(("groups", "overview"), (*GENDER, *MATCHERS, *AGE, *RACE)),
 }
+
+
+#: Kinds of table that figures of curves belong to, and how many points a curve has in the results.
+_HAS_CURVES, _POINTS = ("gender", "matching", "overview"), 150
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,10 @@ class Remarks:
 
 @dataclass(eq=False)
 class Protected:
-    """A method that could be loaded, and what it protected: set name → key → file."""
+    """A method that could be loaded, and what it protected: set name → key → file, and the faces to be shown.
+
+    ``prototypes`` are those that a SAN mixes in.
+    """
 
     config: MethodConfig
     place: str
@@ -83,6 +93,8 @@ class Protected:
     hides: frozenset[str]
     ms: float | None = None
     files: dict[str, dict[str, Path]] = field(default_factory=dict)
+    shown: dict[str, Path] = field(default_factory=dict)
+    prototypes: Prototypes | None = None
 
 
 def run(
@@ -106,7 +118,9 @@ def run(
 
     The dict: ``name``, ``title``, ``source``, ``kind``, ``most``; ``sets``; ``methods``; ``rows``, those of
     :mod:`halfmask.evaluation.measuring.summary` or the attackers', each with its ``set``, or those of
-    :mod:`halfmask.evaluation.benchmark.overview` with what they were made of in ``details``; ``published`` (source,
+    :mod:`halfmask.evaluation.benchmark.overview` with what they were made of in ``details``; ``curves`` of each set
+    (:func:`~halfmask.evaluation.measuring.summary.roc_curves`); ``drawn``, the figures that were drawn on the way;
+    ``published`` (source,
     measure, set, by, variant, value); ``skipped`` (what, reason, and ``failed`` where it was there but could not be
     measured); ``notes``; ``halfmask``, ``created`` and ``format``.
 
@@ -128,15 +142,22 @@ def run(
         except (HalfmaskError, OSError) as error:
             remarks.skip(f"set {wanted.name}", error)
     real = [m for m in chosen if not m.best_of]
-    methods = _protect(config, real, sets, place, remarks) if sets else []
+    shown = None
+    if config.faces:
+        try:
+            shown = faces.chosen(config.faces, data)
+        except HalfmaskError as error:
+            remarks.skip("faces to show", error)
+    methods = _protect(config, real, sets, shown, place, remarks) if sets else []
     oracles = _oracles(chosen, methods, remarks) if sets else {}
     rows: list[Row] = []
     parts: dict[str, list[Row]] = {}
+    curves: dict[str, summary.Curves] = {}
     if sets:
         judges = referees or load(threads=1, only=config.referees or _ASKED[config.kind])
         for s in sets:
             try:
-                measured = _measure(config, s, methods, oracles, judges, place)
+                measured, curves[s.config.name] = _measure(config, s, methods, oracles, judges, place)
                 rows += [{"set": s.config.name, **row} for row in measured.pop("rows")]
                 for part, details in measured.items():
                     parts.setdefault(part, []).extend({"set": s.config.name, **row} for row in details)
@@ -159,6 +180,8 @@ def run(
         "methods": [_about_method(m) for m in methods] + [{"label": k, "best_of": v} for k, v in oracles.items()],
         "rows": rows,
         **({"details": parts} if parts else {}),
+        "curves": curves,
+        "drawn": _draw(config, methods, shown, out),
         "published": [
             {"source": p.source, "measure": p.measure, "set": r["set"], "by": r["by"], "variant": name, "value": value}
             for p in config.published
@@ -171,10 +194,29 @@ def run(
     }
 
 
+def _draw(config: Config, methods: Sequence[Protected], shown: Table | None, out: Path) -> list[str]:
+    """The figures that need the photos or the networks themselves, drawn into ``out``; their names."""
+    made = []
+    if shown is not None and methods:
+        files = {m.config.label: m.shown for m in methods if m.shown}
+        made.append(faces.strip(shown, files, out / f"{config.name}-faces.png"))
+    given = [m.prototypes for m in methods if m.prototypes is not None]
+    if given:
+        best = max(given, key=lambda p: len(p.by_group))  # those of groups have everybody's, too
+        groups = best.by_group[1:] if len(best.by_group) > 1 else None
+        made.append(figures.prototypes(out / f"{config.name}-prototypes.png", best.means, best.neutral, groups))
+    return [path.name for path in made]
+
+
 def _protect(
-    config: Config, chosen: Sequence[MethodConfig], sets: Sequence[OpenSet], place: Workplace, remarks: Remarks
+    config: Config,
+    chosen: Sequence[MethodConfig],
+    sets: Sequence[OpenSet],
+    shown: Table | None,
+    place: Workplace,
+    remarks: Remarks,
 ) -> list[Protected]:
-    """Every method over every set, one method in memory at a time."""
+    """Every method over every set, and over the faces to be shown, one method in memory at a time."""
     methods = []
     work = place.out / "work"
     for method in chosen:
@@ -205,6 +247,11 @@ def _protect(
                 remarks.notes.append(
                     f"{method.label} left out {len(left_out)} of {len(files)} pictures of {s.config.name}. {some}"
                 )
+        if isinstance(loaded, SanFamily):
+            entry.prototypes = loaded.prototypes
+        if shown is not None and config.in_curves(method.label):
+            keys = {row.key for row in shown}
+            entry.shown, _ = protect_table(shown, keys, engine, work / folder / "faces", quiet=True)
         with whole(work / folder / "method.json") as fresh:
             fresh.write_text(json.dumps(how, indent=1) + "\n", "utf-8")
         methods.append(entry)
@@ -262,11 +309,11 @@ def _measure(
     oracles: Mapping[str, Sequence[str]],
     judges: Referees,
     place: Workplace,
-) -> dict[str, list[Row]]:
-    """The ``rows`` of one set, and beside an overview's what they were made of."""
+) -> tuple[dict[str, list[Row]], summary.Curves]:
+    """The ``rows`` of one set, and beside an overview's what they were made of; and its curves."""
     home = place.out / "work" / "measured" / s.place
     if config.kind == "attackers":
-        return {"rows": _attack(config, s, methods, judges, home, place)}
+        return {"rows": _attack(config, s, methods, judges, home, place)}, {}
     # without those that attackers learn on, so that two tables of the same pictures measure once
     table = s.judged
     # under the folders' names, by which other tables find the parts, whatever they call the method
@@ -279,8 +326,9 @@ def _measure(
         measured = {name: _joined(m, also[name]) for name, m in measured.items()}
     named = {BEFORE: measured[BEFORE]} | {m.config.label: measured[m.place] for m in methods}
     named = _same_pictures(named, s.keys)
+    curves = _curves(config, named, judges, s)
     if config.kind != "overview":
-        return {"rows": _rows(config, s, named, judges)}
+        return {"rows": _rows(config, s, named, judges)}, curves
     details = overview.details(named, table, judges, s.pairs, config.fmrs, oracles)
     if s.train:
         details["attackers"] = _attack(config, s, methods, judges, home, place, named)
@@ -288,7 +336,18 @@ def _measure(
         m.config.label: {"hides": ",".join(sorted(m.hides)), "ms": m.ms} for m in methods
     } | {label: {"hides": "gender", "oracle": True} for label in oracles}  # it knows of no other
     ordered = {m.label: about[m.label] for m in config.methods if m.label in about}
-    return {"rows": overview.overview_rows(details, ordered), **details}
+    return {"rows": overview.overview_rows(details, ordered), **details}, curves
+
+
+def _curves(config: Config, measured: Mapping[str, Measured], judges: Referees, s: OpenSet) -> summary.Curves:
+    """The curves that this kind of table has, of the variants that stand in its figures."""
+    if config.kind not in _HAS_CURVES:
+        return {}
+    wanted = {name: m for name, m in measured.items() if name == BEFORE or config.in_curves(name)}
+    found = summary.roc_curves(
+        wanted, judges.matchers if config.kind != "gender" else {}, s.pairs, most=_POINTS, digits=6
+    )
+    return {kind: of for kind, of in found.items() if of and (kind != "gender" or config.kind != "matching")}
 
 
 def _same_pictures(measured: Mapping[str, Measured], keys: set[str]) -> dict[str, Measured]:

@@ -23,7 +23,7 @@ from ..measuring.figure import (
     side_by_side,
 )
 from ..measuring.protocol import BEFORE
-from . import frontier
+from . import figures, frontier
 from .overview import DETAILS
 
 #: kind → the column that names the judge of a published figure.
@@ -72,8 +72,8 @@ _PARTS = {
 def write(result: Mapping[str, Any], folder: Path) -> list[Path]:
     """Write ``NAME.json``, ``NAME.csv`` and ``NAME.md`` of a result of :func:`halfmask.evaluation.benchmark.run.run`.
 
-    And of an overview ``NAME-frontier.png``, where it has what :mod:`halfmask.evaluation.benchmark.frontier` shows.
-    Each file is whole or as it was. Raises :class:`~halfmask.errors.DataError` when they cannot be written.
+    And every figure that it holds enough for (:func:`.figures.draw`). Each file is whole or as it was. Raises
+    :class:`~halfmask.errors.DataError` when they cannot be written.
     """
     texts = {"json": json.dumps(result, indent=1, default=str) + "\n", "csv": to_csv(result), "md": to_markdown(result)}
     paths = []
@@ -82,8 +82,8 @@ def write(result: Mapping[str, Any], folder: Path) -> list[Path]:
         with whole(path) as fresh:
             fresh.write_text(text, "utf-8")
         paths.append(path)
-    drawn = frontier.plot(result, folder / f"{result['name']}-frontier.png") if result["kind"] == "overview" else None
-    return paths + ([drawn] if drawn else [])
+    drawn = [folder / name for name in result.get("drawn", ())]
+    return paths + figures.draw(result, folder) + drawn
 
 
 def to_csv(result: Mapping[str, Any]) -> str:

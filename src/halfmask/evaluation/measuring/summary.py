@@ -258,13 +258,15 @@ def roc_curves(
     pairs: Sequence[Pair] | None = None,
     *,
     most: int = 400,
+    digits: int = 17,
 ) -> Curves:
     """The ROC of gender by every referee and of matching by every matcher, of every variant, at most ``most`` points.
 
     ``{"gender": {referee: {variant: {"x": [...], "y": [...]}}}, "match": {matcher: ...}, "cmc": {matcher: ...}}``: x is
     the share of women taken for men and y that of men taken for men; or x is the FMR and y the TMR; or x is a rank from
     1 and y the share of mated searches of that rank at most. Points of a ROC are close where the curve bends and, on a
-    logarithmic axis, at low FMR. A curve that cannot be given (one class only) is absent.
+    logarithmic axis, at low FMR; numbers have so many ``digits``. A curve that cannot be given (one class only) is
+    absent.
     """
     curves: Curves = {"gender": {}, "match": {}, "cmc": {}}
     compared, searches = Comparisons(measured[BEFORE], pairs), Searches(measured[BEFORE], pairs)
@@ -275,24 +277,24 @@ def roc_curves(
                 curve = roc(m.gender[used], values[used])
             except MetricError:
                 continue
-            curves["gender"].setdefault(referee, {})[name] = _thin(curve.fpr, curve.tpr, most)
+            curves["gender"].setdefault(referee, {})[name] = _thin(curve.fpr, curve.tpr, most, digits)
         for matcher_name, matcher in matchers.items():
             genuine = compared.genuine(m, matcher, matcher_name)
             try:
                 exact = match_curve(genuine, compared.impostors(m, matcher, matcher_name))
             except MetricError:
                 continue
-            curves["match"].setdefault(matcher_name, {})[name] = _thin(exact.fmr, exact.tmr, most)
+            curves["match"].setdefault(matcher_name, {})[name] = _thin(exact.fmr, exact.tmr, most, digits)
             found = searches.search(m, matcher, matcher_name)
             if len(found.ranks):
                 shares = cmc(found.ranks, len(searches.gallery))
                 at = np.unique(np.geomspace(1, len(shares), most).astype(int))
-                steps = {"x": at.astype(float).tolist(), "y": shares[at - 1].tolist()}
+                steps = {"x": at.astype(float).tolist(), "y": _digits(shares[at - 1], digits)}
                 curves["cmc"].setdefault(matcher_name, {})[name] = steps
     return curves
 
 
-def _thin(x: NDArray[np.float64], y: NDArray[np.float64], most: int) -> dict[str, list[float]]:
+def _thin(x: NDArray[np.float64], y: NDArray[np.float64], most: int, digits: int) -> dict[str, list[float]]:
     """At most ``most`` corners of a curve from (0, 0) to (1, 1), the first and the last among them."""
     least = np.log10(x[x > 0][0])
     # even steps along the curve, measured on a linear and on a logarithmic x axis at once
@@ -300,7 +302,11 @@ def _thin(x: NDArray[np.float64], y: NDArray[np.float64], most: int) -> dict[str
     along = np.concatenate([[0.0], np.cumsum(lengths)])
     chosen = np.searchsorted(along, np.linspace(0, along[-1], most))
     chosen = np.unique(np.concatenate([[0], np.minimum(chosen, len(x) - 1)[1:-1], [len(x) - 1]]))
-    return {"x": x[chosen].tolist(), "y": y[chosen].tolist()}
+    return {"x": _digits(x[chosen], digits), "y": _digits(y[chosen], digits)}
+
+
+def _digits(values: NDArray[np.float64], digits: int) -> list[float]:
+    return [float(f"{v:.{digits}g}") for v in values.tolist()]
 
 
 def _about(

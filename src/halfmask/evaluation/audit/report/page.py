@@ -114,7 +114,7 @@ def _tables(results: Mapping[str, Any]) -> dict[str, tables.Table | None]:
 
 
 def _plots(results: Mapping[str, Any]) -> dict[str, list[plots.Plot]]:
-    drawn: dict[str, list[plots.Plot]] = {"gender": [], "matching": [], "attacks": [], "groups": []}
+    drawn: dict[str, list[plots.Plot]] = {k: [] for k in ("gender", "matching", "identification", "attacks", "groups")}
     curves = results.get("roc") or {}
     genders = by_name(results.get("gender"), "referee")
     for name, both in (curves.get("gender") or {}).items():
@@ -125,6 +125,7 @@ def _plots(results: Mapping[str, Any]) -> dict[str, list[plots.Plot]]:
         rows = dict(zip(("before", "protected"), matchers.get(name, (None, None)), strict=True))
         rates = {v: figure_of(r, tmr(0.01)).value for v, r in rows.items()}
         drawn["matching"].append(plots.match_roc(name, both, rates))
+    drawn["identification"] = [plots.identification(name, both) for name, both in (curves.get("cmc") or {}).items()]
     attacks = [r for r in results.get("attacks") or () if figure_of(r, "balanced_accuracy").value is not None]
     if attacks:
         attacks.sort(key=is_detector)
