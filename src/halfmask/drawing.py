@@ -142,7 +142,7 @@ def key(figure: Any, lines: Mapping[str, Mapping[str, Any]], words: Mapping[str,
     from matplotlib.lines import Line2D
 
     shown = [Line2D([], [], **look, label=(words or {}).get(name, name)) for name, look in lines.items()]
-    wide = max(len(line.get_label()) for line in shown)
+    wide = max(len(str(line.get_label())) for line in shown)
     columns = min(len(shown), max(2, int(15 * figure.get_figwidth() / (wide + 7))))
     figure.legend(handles=shown, loc="outside lower center", ncols=columns)
 
