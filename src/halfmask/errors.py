@@ -44,8 +44,8 @@ class MetricError(HalfmaskError):
 _PACKAGES = {"dlib": "dlib-bin", "skimage": "scikit-image", "sklearn": "scikit-learn", "yaml": "pyyaml"}
 
 
-def missing(modules: Sequence[str], need: str, hint: str = "") -> ExtraMissingError:
-    """What to raise where a need lacks these modules of the extra ``train``: names only them, as they are installed.
+def missing(modules: Sequence[str], need: str, hint: str = "", extra: str = "train") -> ExtraMissingError:
+    """What to raise where a need lacks these modules of an extra: names only them, as they are installed.
 
     >>> print(missing(["dlib"], "the matcher"))
     the matcher needs dlib-bin, which is not installed: pip install "halfmask[train]"
@@ -55,17 +55,19 @@ def missing(modules: Sequence[str], need: str, hint: str = "") -> ExtraMissingEr
     names = list(dict.fromkeys(_PACKAGES.get(m.partition(".")[0], m.partition(".")[0]) for m in modules))
     listed = " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
     which = "is" if len(names) == 1 else "are"
-    return ExtraMissingError(f'{need} needs {listed}, which {which} not installed: pip install "halfmask[train]"{hint}')
+    return ExtraMissingError(
+        f'{need} needs {listed}, which {which} not installed: pip install "halfmask[{extra}]"{hint}'
+    )
 
 
-def require(modules: Sequence[str], need: str, hint: Mapping[str, str] | None = None) -> None:
+def require(modules: Sequence[str], need: str, hint: Mapping[str, str] | None = None, *, extra: str = "train") -> None:
     """Raise :class:`ExtraMissingError` when any of these modules is not installed; none of them is imported.
 
     ``hint`` is what to add to the message when only that module is missing.
     """
     absent = [module for module in modules if util.find_spec(module) is None]
     if absent:
-        raise missing(absent, need, (hint or {}).get(absent[0], "") if len(absent) == 1 else "")
+        raise missing(absent, need, (hint or {}).get(absent[0], "") if len(absent) == 1 else "", extra)
 
 
 def extra(module: str, need: str) -> Any:

@@ -6,13 +6,15 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
 from ..errors import UsageError
 
 if TYPE_CHECKING:
+    from tqdm import tqdm
+
     from ..protecting.known import Known
     from ..protecting.options import Options
     from ..protecting.plan import Plan
@@ -135,6 +137,8 @@ def carry_out(
     dry_run: bool,
     json_: str | None,
     quiet: bool,
+    on: str = "local",
+    address: str | None = None,
 ) -> int:
     """Do to the photos what the options say, and give the exit code."""
     from ..protecting.known import read_known
@@ -150,6 +154,14 @@ def carry_out(
         output = "-"
     if output == "":
         raise UsageError("-o is empty; expected a file or a folder")
+    if on == "ray" or any("://" in place for place in (*paths, output)):
+        if dry_run or "-" in paths or output == "-":
+            raise UsageError("--on ray and addresses know neither - nor --dry-run")
+        if address is not None and on != "ray":
+            raise UsageError("--address is Ray's, which --on ray asks for")
+        return _elsewhere(paths, output, options, (labels, boxes), workers, overwrite, report, quiet, on, address)
+    if address is not None:
+        raise UsageError("--address is Ray's, which --on ray asks for")
     if "-" in paths or output == "-":
         if labels is not None or boxes is not None or dry_run or (json_ == "-" and output == "-"):
             raise UsageError("with - for a photo none of --labels, --boxes, --dry-run and --json - can be used")
@@ -333,6 +345,68 @@ def _many(
     return 130 if stopped == "interrupted" else 3 if summary.left or stopped else 0
 
 
+def _elsewhere(
+    paths: tuple[str, ...],
+    output: str,
+    options: Options,
+    known: tuple[str | None, str | None],
+    workers: int | None,
+    overwrite: bool,
+    report: Report,
+    quiet: bool,
+    on: str,
+    address: str | None,
+) -> int:
+    """Photos at addresses, or by Ray; the exit code."""
+    from ..cluster import run as cluster
+    from ..protecting.report import Summary, describe
+
+    if options.only or options.skip:
+        raise UsageError("--only and --skip are for the faces of one photo; give them for a photo by itself")
+    _fetch(options)
+    began = time.perf_counter()
+    todo = cluster.plan(paths, output, options, labels=known[0], boxes=known[1], overwrite=overwrite)
+    summary = Summary(ignored=todo.ignored, pictures=list(todo.pictures))
+    for name, reason in todo.problems:
+        summary.fail(name, reason)
+    stopped: str | None = None
+    with report, _bar(todo.total, quiet) as bar:
+        outcomes = cluster.run(todo, options, output, on=on, address=address, workers=workers or 0)
+        try:
+            for outcome in outcomes:
+                summary.add(outcome)
+                report.add(outcome)
+                bar.update()
+                if outcome.fatal:
+                    stopped = "no room or right to write, so no other photo could be written either"
+        except KeyboardInterrupt:
+            stopped = "interrupted"
+        finally:
+            outcomes.close()
+        report.finish(summary)
+    if text := describe(summary, options, output, time.perf_counter() - began, quiet=quiet, stopped=stopped):
+        click.echo(text, err=True)
+    if not todo.total:
+        click.echo("no photo was found: nothing was protected", err=True)
+    return 130 if stopped == "interrupted" else 3 if summary.left or stopped else 0
+
+
+def _bar(total: int, quiet: bool) -> tqdm[NoReturn]:
+    from tqdm import tqdm
+
+    terminal = sys.stderr.isatty()
+    return tqdm(
+        total=total,
+        unit="photo",
+        desc="protecting",
+        file=sys.stderr,
+        delay=1,  # a bar for a handful of photos is noise
+        mininterval=0.2 if terminal else 10,
+        disable=quiet,
+        smoothing=0.05,
+    )
+
+
 def _run(
     todo: Plan,
     options: Options,
@@ -345,25 +419,13 @@ def _run(
 ) -> str | None:
     """Work through a plan; the reason why it stopped early, else None."""
     _fetch(options)
-    from tqdm import tqdm
-
     from ..protecting import pipeline, plan
     from ..protecting.records import Records
 
     plan.prepare(todo)
     workers = workers or pipeline.cores()
     engine = pipeline.load(options, workers=workers, photos=len(todo.jobs))
-    terminal = sys.stderr.isatty()
-    bar = tqdm(
-        total=len(todo.jobs),
-        unit="photo",
-        desc="protecting",
-        file=sys.stderr,
-        delay=1,  # a bar for a handful of photos is noise
-        mininterval=0.2 if terminal else 10,
-        disable=quiet,
-        smoothing=0.05,
-    )
+    bar = _bar(len(todo.jobs), quiet)
     with Records(options.how(engine.networks.method.fingerprint), overwrite=overwrite) as records:
         outcomes = pipeline.run(todo.jobs, engine, known=known, workers=workers, records=records)
         try:

@@ -41,6 +41,15 @@ from .photos import care, carry_out, named, places, settings_option
 @settings_option
 @care
 @click.option(
+    "--on",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Who works: this machine, or Ray, whose workers see PATH and OUT as you do. Either may then be an address, "
+    "such as s3://bucket/photos.",
+)
+@click.option("--address", metavar="RAY", help="A running Ray cluster, such as auto.  [default: one of this machine]")
+@click.option(
     "--crop",
     is_flag=True,
     help="Write what the method itself makes, as the papers do: the aligned 224 x 224 face, gray for san and its "
@@ -77,7 +86,20 @@ def protect(
     """
     from ..protecting.options import Options
 
-    run = {name: choices.pop(name) for name in ("labels", "boxes", "workers", "overwrite", "dry_run", "json_", "quiet")}
+    run = {
+        name: choices.pop(name)
+        for name in (
+            "labels",
+            "boxes",
+            "workers",
+            "overwrite",
+            "dry_run",
+            "json_",
+            "quiet",
+            "on",
+            "address",
+        )
+    }
     if max_pixels is not None:
         choices["max_pixels"] = max_pixels
     options = Options(format=format_, settings=named(settings), score=score, **choices)

@@ -106,6 +106,11 @@ def left_out(path: Path, name: str) -> str | None:
             head = stream.read(HEAD)
     except OSError:
         head = b"?"
+    return left_out_by(head, name)
+
+
+def left_out_by(head: bytes, name: str) -> str | None:
+    """As :func:`left_out`, of a file that begins with these bytes, at least :data:`HEAD` of them if it has so many."""
     if head.startswith(b"\0\5\x16\7"):  # AppleDouble, which macOS puts beside a file on strange disks
         return None
     if kind := unread(head, name):

@@ -209,9 +209,15 @@ class Engine:
 
     def prepare(self, source: str | Path | bytes | Image.Image | NDArray[Any], known: Known = NOTHING) -> Prepared:
         """The four steps above, one after the other, and their seconds."""
-        seconds: dict[str, float] = {}
-        with _timed(seconds, "read"):
-            photo = self.read(source)
+        began = time.perf_counter()
+        photo = self.read(source)
+        return self.prepare_photo(photo, known, seconds={"read": time.perf_counter() - began})
+
+    def prepare_photo(
+        self, photo: Photo, known: Known = NOTHING, *, seconds: dict[str, float] | None = None
+    ) -> Prepared:
+        """As :meth:`prepare`, of a photo that is read; ``seconds`` are those that it took so far."""
+        seconds = {} if seconds is None else seconds
         with _timed(seconds, "detect"):
             faces = self.detect(photo, known.boxes)
         left = self.choose(photo, faces)

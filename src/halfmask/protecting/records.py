@@ -18,7 +18,7 @@ import json
 import os
 import stat
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +31,16 @@ from .known import NOTHING, Known
 
 #: Name → sha256 → mark, in the order of the lines.
 _Known = dict[str, dict[str, str]]
+
+
+def mark_of(how: str, state: Sequence[object], known: Known = NOTHING) -> str:
+    """A mark of how an output is made, ``state`` of what and ``known`` by what, that only the user's key can repeat."""
+    return keyed(json.dumps([how, state, astuple(known)]))
+
+
+def text_of(how: Mapping[str, object]) -> str:
+    """All that outputs depend on beside the photo, as one text; the same for the same."""
+    return json.dumps(how, sort_keys=True, default=str)
 
 
 class Records:
@@ -57,7 +67,7 @@ class Records:
     """
 
     def __init__(self, how: Mapping[str, object], *, overwrite: bool = False) -> None:
-        self._how = json.dumps(how, sort_keys=True, default=str)
+        self._how = text_of(how)
         self._overwrite = overwrite
         self._known: dict[Path, _Known] = {}
         self._seen: dict[Path, tuple[int, int, int]] = {}  # what the record was like when it was read
@@ -71,14 +81,14 @@ class Records:
         A photo is told from what stood there before by its size and date, bytes by their sha256.
         """
         try:
-            state = (
+            state: list[object] = (
                 [hashlib.sha256(source).hexdigest()]
                 if isinstance(source, bytes)
                 else [source.stat().st_size, source.stat().st_mtime_ns]
             )
         except OSError:  # reading it will say what is wrong
             state = []
-        return keyed(json.dumps([self._how, state, astuple(known)]))
+        return mark_of(self._how, state, known)
 
     def there(self, source: Path | bytes, output: Path, mark: str) -> str | None:
         """Whether an output is done: "" when it is, None when it is to be made, else why it must not be made.

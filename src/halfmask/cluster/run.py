@@ -1,0 +1,328 @@
+"""Who hands out the work: by Ray to many machines, or to threads of this one.
+
+Rows are names of photos in and outcomes out; pixels never pass Ray's object store. A photo may be worked on more than
+once, when a worker or a machine dies, but its output is whole and one, since writing it is one step of the store and
+every try writes the same bytes. What was done stands in the manifest (:mod:`halfmask.cluster.manifest`).
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import time
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from .. import methods
+from ..errors import UsageError, require, shown
+from ..methods import METHODS
+from ..methods.key import own_key
+from ..protecting import pipeline
+from ..protecting.known import NOTHING, Known, read_known
+from ..protecting.options import Options
+from ..protecting.plan import Job
+from ..protecting.records import mark_of, text_of
+from .manifest import BEGUN, Line, Manifest
+from .places import Place, is_address, renamed
+from .work import Done, Task, Worker, quarantined
+
+if TYPE_CHECKING:
+    import ray
+
+#: How often a photo is begun before it is held to be what kills its worker.
+TRIES = 2
+#: Photos that a worker takes at once: what is lost, and done again, when it dies.
+BLOCK = 8
+_FLUSH = 30.0  # seconds between two parts of the manifest
+_FORGET = 500  # outcomes after which the ledger drops what it noted of them
+
+
+@dataclass
+class Plan:
+    """What is to be done at an address; ``failed`` are outcomes that are settled before any work."""
+
+    tasks: list[Task]
+    settled: list[pipeline.Outcome]
+    manifest: Manifest
+    ignored: int = 0
+    problems: list[tuple[str, str]] = field(default_factory=list)
+    pictures: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def total(self) -> int:
+        """How many photos there are."""
+        return len(self.tasks) + len(self.settled)
+
+
+def plan(
+    sources: Sequence[str],
+    output: str,
+    options: Options,
+    *,
+    labels: str | None = None,
+    boxes: str | None = None,
+    overwrite: bool = False,
+) -> Plan:
+    """Find the photos of addresses and what of them is to be done.
+
+    One source's photos go straight below the output with their structure; among several each keeps the last name of
+    its address. Raises :class:`~halfmask.errors.UsageError` for what makes no sense: nothing there, an output within a
+    source, two photos that would become one file.
+    """
+    place = Place(output)
+    manifest = Manifest(place)
+    tasks: dict[str, Task] = {}
+    ignored = 0
+    problems: list[tuple[str, str]] = []
+    pictures: list[tuple[str, str]] = []
+    for source in dict.fromkeys(sources):
+        _refuse_within(place, Place(source))
+        found = Place(source).photos()
+        own = Path(source.rstrip("/")).name + "/" if len(sources) > 1 else ""
+        ignored += found.ignored
+        problems += found.problems
+        pictures += found.pictures
+        for entry in found.photos:
+            name = renamed(own + entry.name, options.format)
+            if name in tasks:
+                raise UsageError(
+                    f"{shown(tasks[name].path)} and {shown(entry.path)} would both be written to {shown(name)}; "
+                    "protect them in two runs with two outputs"
+                )
+            tasks[name] = Task(own + entry.name, source, entry.path, name, entry.size, entry.state, "", options.format)
+    jobs = {name: Job(Path(task.name), Path(name), task.name) for name, task in tasks.items()}
+    known = read_known(labels, boxes, list(jobs.values()))
+    return _settle(tasks, known, place, manifest, options, overwrite, (ignored, problems, pictures))
+
+
+def _settle(
+    tasks: Mapping[str, Task],
+    known: Mapping[Path, Known],
+    place: Place,
+    manifest: Manifest,
+    options: Options,
+    overwrite: bool,
+    rest: tuple[int, list[tuple[str, str]], list[tuple[str, str]]],
+) -> Plan:
+    """Which photos are done, which must be left, and which are to be made; the last are noted as begun."""
+    method = methods.load(options.method, threads=1, **options.asked)
+    how, there = text_of(options.how(method.fingerprint)), place.files()
+    todo: list[Task] = []
+    settled: list[pipeline.Outcome] = []
+    for name, task in tasks.items():
+        about = known.get(Path(task.name), NOTHING)
+        task = replace(task, known=about, mark=mark_of(how, [task.size, task.etag], about))
+        state = manifest.state(name, task.mark, there.get(name))
+        if state == "foreign" and not overwrite:
+            reason = (
+                f"the output {shown(name)} was not made by halfmask, or changed since, as its manifest tells, so it is "
+                "left as it is; give --overwrite to replace it, or choose another -o"
+            )
+            settled.append(pipeline.Outcome(task.job, pipeline.FAILED, reason=reason))
+        elif state == "done" and not overwrite:
+            settled.append(pipeline.Outcome(task.job, pipeline.THERE))
+        else:
+            todo.append(task)
+    manifest.begin(_line(task, BEGUN) for task in todo)
+    return Plan(todo, settled, manifest, *rest)
+
+
+def run(
+    todo: Plan, options: Options, output: str, *, on: str = "local", address: str | None = None, workers: int = 0
+) -> Generator[pipeline.Outcome, None, None]:
+    """Work through a plan; gives each outcome as it comes, in no fixed order.
+
+    ``on`` is "local", threads of this process, or "ray": Ray at ``address``, or a Ray of its own on this machine.
+    ``workers`` 0 means one a core, of all machines. When the caller stops iterating, work stops, the manifest says what
+    was done, and the same call does the rest. Raises :class:`~halfmask.errors.UsageError` for an address that only this
+    process sees, with Ray.
+    """
+    yield from todo.settled
+    if not todo.tasks:
+        todo.manifest.close()
+        return
+    if on == "ray" and not all(Place(a).shared for a in {output, *(task.source for task in todo.tasks)}):
+        raise UsageError("what is in memory:// is seen by one process alone, so Ray's workers cannot read or write it")
+    options = _with_key(options)
+    if on == "ray":
+        source = by_ray(todo.tasks, options, output, workers=workers, address=address)
+    else:
+        source = in_threads(todo.tasks, options, output, workers=workers)
+    flushed, seen = time.monotonic(), set[str]()
+    try:
+        for done in source:
+            if done.task.output in seen:  # a block that was lost with its machine comes again
+                continue
+            seen.add(done.task.output)
+            if done.outcome.status != pipeline.FAILED:
+                todo.manifest.add(_line(done.task, done.outcome.status, done.etag))
+            if time.monotonic() - flushed > _FLUSH:
+                todo.manifest.flush()
+                flushed = time.monotonic()
+            yield done.outcome
+            if done.outcome.fatal:
+                break
+    finally:
+        source.close()
+        todo.manifest.close()
+
+
+def in_threads(
+    tasks: Iterable[Task], options: Options, output: str, *, workers: int = 0
+) -> Generator[Done, None, None]:
+    """Every task by a thread of this process; the networks are shared."""
+    workers = workers or pipeline.cores()
+    work = Worker(options, output)
+    waiting = iter(tasks)
+    running: set[Future[Done]] = set()
+    with ThreadPoolExecutor(workers, thread_name_prefix="halfmask") as pool:
+        try:
+            while True:
+                while len(running) < 2 * workers and (task := next(waiting, None)) is not None:
+                    running.add(pool.submit(work, task))
+                if not running:
+                    return
+                finished, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    yield future.result()
+        finally:
+            for future in running:
+                future.cancel()
+
+
+def by_ray(
+    tasks: Sequence[Task], options: Options, output: str, *, workers: int = 0, address: str | None = None
+) -> Generator[Done, None, None]:
+    """Every task by actors of Ray Data that hold one engine each."""
+    ray, ours = _ray(address)
+    import ray.data as data
+
+    context = data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    workers = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
+    ledger = ray.remote(num_cpus=0)(Ledger).remote()
+    rows = [{"task": pickle.dumps(task)} for task in tasks]
+    blocks = min(len(rows), max(workers, -(-len(rows) // BLOCK)))
+    dataset = data.from_items(rows, override_num_blocks=blocks).map(
+        cast(Any, Actor),
+        fn_constructor_args=(Worker(options, output), ledger),
+        compute=data.ActorPoolStrategy(size=min(workers, blocks)),
+        num_cpus=1,
+    )
+    finished: list[str] = []
+    try:
+        for row in dataset.iter_rows():
+            done: Done = pickle.loads(row["done"])  # ours, from our own actors
+            yield done
+            finished.append(done.task.output)
+            if len(finished) >= _FORGET:
+                ledger.forget.remote(finished)
+                finished = []
+    finally:
+        ray.kill(ledger)
+        if ours:
+            ray.shutdown()
+
+
+def _ray(address: str | None) -> tuple[Any, bool]:
+    """Ray, connected, and whether this call did so; its statistics of use are off."""
+    require(("ray",), "--on ray", extra="ray")
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import logging
+
+    import ray
+
+    ours = not ray.is_initialized()
+    if ours:
+        try:
+            ray.init(
+                address=address,
+                include_dashboard=False if address is None else None,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                configure_logging=True,
+            )
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise UsageError(f"Ray at {shown(address or 'this machine')} cannot be reached: {error}") from error
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    return ray, ours
+
+
+class Ledger:
+    """Counts how often each task was begun, and keeps what became of it until the driver has it.
+
+    An actor of Ray that needs no core. So a photo that kills its worker is found out, and one that is done is not done
+    again when the block around it is.
+    """
+
+    def __init__(self) -> None:
+        self._tries: dict[str, int] = {}
+        self._done: dict[str, bytes] = {}
+
+    def begin(self, name: str) -> tuple[int, bytes | None]:
+        """Note a try; gives its number, from 1, and what is known from an earlier one."""
+        if name in self._done:
+            return self._tries[name], self._done[name]
+        self._tries[name] = self._tries.get(name, 0) + 1
+        return self._tries[name], None
+
+    def end(self, name: str, done: bytes) -> None:
+        """Keep what became of a task."""
+        self._done[name] = done
+
+    def forget(self, names: Sequence[str]) -> None:
+        """Drop what is no longer asked for."""
+        for name in names:
+            self._done.pop(name, None)
+
+
+class Actor:
+    """A worker as Ray Data calls it: a row with a task in, a row with what became of it out."""
+
+    def __init__(self, work: Worker, ledger: ray.actor.ActorHandle[Ledger]) -> None:
+        self._work = work
+        self._ledger = ledger
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Do one task, unless an earlier try has done it or died of it too often."""
+        import ray
+
+        task: Task = pickle.loads(row["task"])
+        tries: int
+        known: bytes | None
+        tries, known = ray.get(self._ledger.begin.remote(task.output))
+        if known is not None:
+            return {"done": known}
+        done = quarantined(task, tries - 1) if tries > TRIES else self._work(task)
+        data = pickle.dumps(done)
+        ray.get(self._ledger.end.remote(task.output, data))
+        return {"done": data}
+
+
+def _with_key(options: Options) -> Options:
+    """The options with the user's key in them, so that no worker's machine needs one, or draws by another."""
+    if "key" not in METHODS[options.method].cls.settings or options.settings.get("key") is not None:
+        return options
+    return replace(options, settings={**options.settings, "key": own_key()})
+
+
+def _line(task: Task, status: str, etag: str = "") -> Line:
+    return Line(task.name, task.size, task.etag, task.mark, task.output, status, etag)
+
+
+def _refuse_within(output: Place, source: Place) -> None:
+    same = output.protocols == source.protocols
+    if same and (output.root == source.root or output.root.startswith(source.root.rstrip("/") + "/")):
+        raise UsageError(
+            f"the output {shown(output.address)} lies inside the input {shown(source.address)}, so a second run would "
+            "take its own results for photos; choose a place outside it"
+        )
+
+
+__all__ = ["BLOCK", "TRIES", "Plan", "is_address", "plan", "run"]
