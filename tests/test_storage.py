@@ -86,7 +86,6 @@ def test_a_crash_leaves_the_old_file_and_the_next_run_clears_up(tmp_path: Path) 
     (left,) = [p for p in tmp_path.iterdir() if p != target]
     assert left.name.startswith(".")
     assert left.name.endswith(PART_SUFFIX)
-    os.utime(left, (1, 1))
     with whole(target) as fresh:  # the first that this process writes here
         fresh.write_text("new")
     assert names(tmp_path) == ["a.txt"]
@@ -99,8 +98,7 @@ def test_a_crash_leaves_the_old_folder(tmp_path: Path) -> None:
         (fresh / "step").write_text("1")
     killed(tmp_path, "with whole_folder(Path('run'), replace=True) as f:\n    (f / 'step').write_text('2')\n    die()")
     assert (tmp_path / "run" / "step").read_text() == "1"
-    (left,) = [p for p in tmp_path.iterdir() if p.name != "run"]
-    os.utime(left, (1, 1))
+    assert len(names(tmp_path)) == 2
     clear_leftovers(tmp_path)
     assert names(tmp_path) == ["run"]
 
@@ -115,16 +113,38 @@ def test_what_is_being_written_is_no_leftover(tmp_path: Path) -> None:
     assert names(tmp_path) == ["a.txt"]
 
 
-def test_a_leftover_is_old_and_has_our_name(tmp_path: Path) -> None:
-    young, old = tmp_path / f".1{PART_SUFFIX}", tmp_path / f".2{PART_SUFFIX}"
+@pytest.mark.parametrize("written", [1, time.time(), time.time() + 7 * 86400])
+def test_a_leftover_is_nobodys_and_has_our_name(tmp_path: Path, written: float) -> None:
+    """Whenever it was written by a clock that may have been set since."""
+    left, folder = tmp_path / f".1{PART_SUFFIX}", tmp_path / f".2{PART_SUFFIX}"
+    folder.mkdir()
     others = [tmp_path / f"mine{PART_SUFFIX}", tmp_path / ".hidden", tmp_path / "a.part"]
-    for path in (young, old, *others):
+    for path in (left, folder / "x", *others):
         path.write_text("x")
-        if path != young:
-            os.utime(path, (1, 1))
+    for path in (left, folder):
+        os.utime(path, (written, written))
     clear_leftovers(tmp_path)
-    assert names(tmp_path) == sorted(p.name for p in (young, *others))
+    assert names(tmp_path) == sorted(p.name for p in others)
     clear_leftovers(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("writer", [whole, whole_folder])
+def test_who_clears_up_before_a_part_is_locked_does_no_harm(
+    writer: type[whole], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, late = storage.lock, iter([True])
+
+    def lock(descriptor: int, **how: bool) -> None:
+        if next(late, False):
+            clear_leftovers(tmp_path)  # as another process may do just then
+            assert names(tmp_path) == []
+        real(descriptor, **how)
+
+    monkeypatch.setattr(storage, "lock", lock)
+    with writer(tmp_path / "target") as fresh:
+        clear_leftovers(tmp_path)
+        (fresh / "x" if writer is whole_folder else fresh).write_text("new")
+    assert names(tmp_path) == ["target"]
 
 
 def test_where_locks_do_not_tell_only_age_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

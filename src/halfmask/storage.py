@@ -31,9 +31,8 @@ except ImportError:  # Windows
 PART_SUFFIX = ".halfmask-part"
 #: What runs before made in a folder, and how (:mod:`halfmask.protecting.records`).
 RECORD = ".halfmask.jsonl"
-_JUST_MADE = 60  # seconds in which another process may have made a part and not yet locked it
 _LONG_AGO = 86400  # seconds after which a part is nobody's, where locks do not tell
-_BINARY = getattr(os, "O_BINARY", 0)
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 
 
 @contextlib.contextmanager
@@ -62,18 +61,12 @@ def whole(
         if path.exists() and not os.access(path, os.W_OK):
             raise PermissionError(errno.EACCES, "it may not be written to")
         _clear_once(path.parent.absolute())
-        part = path.with_name(_new_name())
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, mode)
-        try:
-            lock(descriptor)
+        with _own_part(path.parent, mode) as part:
             yield part
             _keep_mode(path, part)
             _flush(part)
             _put(part, path, exclusive)
             _flush(path.parent)
-        finally:  # after Ctrl-C as well
-            os.close(descriptor)
-            part.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -109,17 +102,8 @@ def whole_folder(path: Path, *, error: type[HalfmaskError] = DataError, replace:
 def scratch(folder: Path) -> Iterator[Path]:
     """An empty folder inside ``folder``, there for the time of the block; raises ``OSError`` when it cannot be made."""
     _clear_once(folder.absolute())
-    part = folder / _new_name()
-    part.mkdir()
-    descriptor = os.open(part, os.O_RDONLY) if fcntl else None
-    try:
-        if descriptor is not None:
-            lock(descriptor)
+    with _own_part(folder, None) as part:
         yield part
-    finally:
-        if descriptor is not None:
-            os.close(descriptor)
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def restore(path: Path) -> None:
@@ -132,8 +116,8 @@ def clear_leftovers(folder: Path) -> None:
     """Remove what killed processes left half written directly in a folder, and nothing that is being written now."""
     with contextlib.suppress(OSError):  # a folder that is absent or closed holds nothing of ours to clear
         for part in list(folder.glob(f".*{PART_SUFFIX}")):
-            with contextlib.suppress(OSError):
-                if not _abandoned(part):
+            with contextlib.suppress(OSError), _abandoned(part) as nobodys:
+                if not nobodys:
                     continue
                 if part.is_dir() and not part.is_symlink():
                     shutil.rmtree(part)
@@ -213,6 +197,42 @@ def _new_name() -> str:
     return f".{secrets.token_hex(8)}{PART_SUFFIX}"
 
 
+@contextlib.contextmanager
+def _own_part(folder: Path, mode: int | None) -> Iterator[Path]:
+    """An empty file of that mode, or a folder for None, with a new name, for the time of the block.
+
+    No other process takes it for a leftover: it is locked. Should one have cleared it away between its making and its
+    lock, it is made once more.
+    """
+    while True:
+        part = folder / _new_name()
+        descriptor = None
+        try:
+            if mode is not None:
+                descriptor = os.open(part, _NEW_FILE, mode)
+            else:
+                part.mkdir()
+                with contextlib.suppress(FileNotFoundError):
+                    descriptor = os.open(part, os.O_RDONLY) if fcntl else None
+            if descriptor is not None:
+                if fcntl:
+                    lock(descriptor, wait=True)
+                else:  # Windows renames no file that is open
+                    os.close(descriptor)
+                    descriptor = None
+            if not part.exists():
+                continue
+            yield part
+            return
+        finally:  # after Ctrl-C as well
+            if mode is None:
+                shutil.rmtree(part, ignore_errors=True)
+            else:
+                part.unlink(missing_ok=True)
+            if descriptor is not None:
+                os.close(descriptor)
+
+
 def _old(path: Path) -> Path:
     return path.with_name(f"{path.name}.old")
 
@@ -268,20 +288,24 @@ def lock(descriptor: int, *, wait: bool = False) -> None:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
 
 
-def _abandoned(part: Path) -> bool:
-    age = time.time() - part.lstat().st_mtime
-    if age < _JUST_MADE or part.is_symlink() or not fcntl:
-        return age > _LONG_AGO
-    descriptor = os.open(part, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return age > _LONG_AGO
-    finally:
-        os.close(descriptor)
-    return True
+@contextlib.contextmanager
+def _abandoned(part: Path) -> Iterator[bool]:
+    """Whether a part is nobody's, kept from its maker for the time of the block. No clock is asked where locks tell."""
+    if fcntl and not part.is_symlink():
+        descriptor = os.open(part, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        except OSError:
+            pass
+        else:
+            yield True
+            return
+        finally:
+            os.close(descriptor)
+    yield time.time() - part.lstat().st_mtime > _LONG_AGO
 
 
 @functools.cache
