@@ -92,10 +92,11 @@ def _look_into_meta(view: memoryview, start: int, end: int, found: Contents) -> 
                     items[number].hidden = bool(view[c + 3] & 1)
         elif kind == b"iref":
             wide = 2 if view[a] == 0 else 4
-            for inner, c, _ in _boxes(view, a + 4, b):
+            for inner, c, d in _boxes(view, a + 4, b):
                 source = int.from_bytes(view[c : c + wide], "big")
                 count = int.from_bytes(view[c + wide : c + wide + 2], "big")
                 at = c + wide + 2
+                count = min(count, (d - at) // wide)
                 targets = [int.from_bytes(view[at + wide * i : at + wide * (i + 1)], "big") for i in range(count)]
                 references.append((inner, source, targets))
         elif kind == b"iprp":
@@ -103,7 +104,7 @@ def _look_into_meta(view: memoryview, start: int, end: int, found: Contents) -> 
                 if inner == b"ipco":
                     boxes = list(_boxes(view, c, d))
                 elif inner == b"ipma":
-                    _associate(view, c, items)
+                    _associate(view[:d], c, items)
     main = _with_tiles(primary, references)
     for number in main:
         for place in items.get(number, _Item()).properties:

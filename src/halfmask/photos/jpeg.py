@@ -110,7 +110,8 @@ def _mpf(block: bytes) -> int:
 
 def ends(data: Any) -> bool:
     """Whether the end marker of the photo is there: after its first scan, since previews have markers as well."""
-    return any(marker == 0xDA and data.find(EOI, b) >= 0 for marker, _, b in segments(data))
+    last = data.rfind(EOI)  # looked for once: a damaged file may have a million scans
+    return any(marker == 0xDA and b <= last for marker, _, b in segments(data))
 
 
 def without_end(data: bytes, decode: Callable[[bytes], np.ndarray[Any, Any]]) -> bytes | None:

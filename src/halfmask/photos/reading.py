@@ -38,6 +38,8 @@ __all__ = ["MAX_PIXELS", "SUFFIXES", "Change", "Photo", "format_of", "is_photo",
 
 #: Width times height above which a picture is refused unread: phones take 200 million, and 250 are 750 MB as RGB.
 MAX_PIXELS = 250_000_000
+#: A file holds no more: RGBA of 16 bits a pixel, and a motion video or previews beside.
+_MOST_BYTES, _BESIDE = 8, 1 << 28
 
 _NO_END = f"{DAMAGED}the end marker of the file is missing, but every row of the picture is there"
 _KNOWN = "JPEG, PNG, TIFF, BMP, WebP, GIF, HEIC or AVIF"
@@ -109,6 +111,12 @@ def _from_stream(stream: IO[bytes], name: str, max_pixels: int) -> Photo:
         what = f"{name} is {kind}" if kind else f"{name} is not a picture that halfmask can read: it begins with"
         raise PhotoError(
             f"{what}{'' if kind else f' {head[:8]!r}'}; expected {_KNOWN}. Convert it to one of these, or leave it out."
+        )
+    size = stream.seek(0, 2)
+    if size > _MOST_BYTES * max_pixels + _BESIDE:  # before it is read into memory
+        raise PhotoError(
+            f"{name} has {size:,} bytes, more than any {format} picture of {max_pixels:,} pixels, the limit, needs; "
+            "expected a photo. Look at what it is."
         )
     if format == "HEIF" and not encode.register_heif():
         raise ExtraMissingError(f'{name} is a HEIC picture; reading it needs pillow-heif: pip install "halfmask[heic]"')

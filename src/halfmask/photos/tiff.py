@@ -120,12 +120,17 @@ def _read(stream: IO[bytes], order: str, big: bool, into: Directory) -> int:
             raise ValueError(f"a directory of {count} entries")
         block = stream.read(count * entry)
         (following,) = struct.unpack(order + word, stream.read(wide).rjust(wide, b"\0"))
+        places = {}
         for i in range(count):
-            tag, kind = struct.unpack_from(order + "HH", block, i * entry)
-            (number,) = struct.unpack_from(order + word, block, i * entry + 4)
-            if tag not in _WANTED or kind not in _SIZES or not 0 < number <= 4096:
+            (tag,) = struct.unpack_from(order + "H", block, i * entry)
+            if tag in _WANTED:
+                places[tag] = i * entry  # the last of a tag that stands there again, as for Pillow
+        for tag, place in places.items():
+            (kind,) = struct.unpack_from(order + "H", block, place + 2)
+            (number,) = struct.unpack_from(order + word, block, place + 4)
+            if kind not in _SIZES or not 0 < number <= 4096:
                 continue
-            size, at = _SIZES[kind] * number, i * entry + 4 + wide
+            size, at = _SIZES[kind] * number, place + 4 + wide
             values = block[at : at + size]
             if size > wide:
                 stream.seek(struct.unpack_from(order + word, block, at)[0])
