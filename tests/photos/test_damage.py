@@ -1,4 +1,4 @@
-"""Files made to keep a reader busy or to fill its memory are refused or read at once, whatever they say of themselves."""
+"""Files made to keep a reader busy or to fill its memory are refused or read at once, whatever they claim."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ import pytest
 from halfmask.errors import UsageError, shown
 from halfmask.protecting.known import Known, read_boxes, read_labels
 from halfmask.protecting.plan import Job, plan, prepare
+from halfmask.storage import whole
 
 
 @pytest.fixture
@@ -135,15 +136,14 @@ def test_names_that_are_not_utf8_or_not_printable(album: Path, tmp_path: Path) -
     assert "\n" not in shown(job.output)
 
 
-def test_prepare_clears_old_parts_and_refuses_what_cannot_be_written(album: Path, tmp_path: Path) -> None:
+def test_prepare_clears_what_is_nobodys_and_refuses_what_cannot_be_written(album: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    old, young = out / ".1.halfmask-part", out / ".2.halfmask-part"
-    for part in (old, young):
-        part.write_bytes(b"half")
-    os.utime(old, (1, 1))
-    prepare(plan([album], out))
-    assert [p.name for p in out.iterdir()] == [young.name]
+    for name in "12":
+        (out / f".{name}.halfmask-part").write_bytes(b"half")
+    with whole(out / "a.jpg") as fresh:  # another run, which is at work
+        prepare(plan([album], out))
+        assert [p.name for p in out.iterdir()] == [fresh.name]
     (tmp_path / "file").write_bytes(b"x")
     with pytest.raises(UsageError, match="nothing can be written"):
         prepare(plan([album], tmp_path / "file" / "out"))

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import itertools
 import json
 import os
 import stat
@@ -129,19 +130,19 @@ class Records:
         """
         folder, digest = output.parent, hashlib.sha256(data).hexdigest()
         line = json.dumps({"file": output.name, "sha256": digest, "made": mark})
-        try:
-            with self._lock, _held(folder / RECORD) as record:
-                _append(record, f"{line}\n".encode())
-        except OSError as error:
-            raise PhotoError(
-                f"{shown(output)} could not be written, since its record {RECORD} beside it could not: "
-                f"{error.strerror or error}; make room or the right to write there, or choose another -o"
-            ) from error
+        with self._lock, _needed(output):
+            noted = _note(folder / RECORD, line)
         with self._lock:
             self._grown.add(folder)
             if folder in self._known:
                 _add(self._known[folder], output.name, digest, mark)
-        yield
+        try:
+            yield
+            if os.fstat(noted).st_nlink == 0:  # another run tidied meanwhile, and took the line for one that is no more
+                with self._lock, _needed(output):
+                    os.close(_note(folder / RECORD, line))
+        finally:
+            os.close(noted)
         with self._lock:
             self._sure.setdefault(folder, {})[output.name] = digest
 
@@ -180,8 +181,13 @@ class Records:
             known = _read(path)
             for name, digest in sure.items():
                 digests = known.get(name, {})
-                while digest in digests and next(iter(digests)) != digest:  # later ones may be another run's
-                    del digests[next(iter(digests))]
+                if digest not in digests or next(iter(digests)) == digest:
+                    continue
+                earlier = set(itertools.takewhile(lambda d: d != digest, digests))  # later ones may be another run's
+                with contextlib.suppress(OSError):
+                    earlier.discard(sha256_of(folder / name))  # and so may what stands there by now
+                for gone in earlier:
+                    del digests[gone]
             lines = [
                 json.dumps({"file": name, "sha256": digest, "made": made}) + "\n"
                 for name, digests in sorted(known.items())
@@ -245,6 +251,25 @@ def _held(path: Path) -> Iterator[int]:
                 return
         finally:
             os.close(record)
+
+
+@contextlib.contextmanager
+def _needed(output: Path) -> Iterator[None]:
+    """Say that an output cannot be written when its record cannot."""
+    try:
+        yield
+    except OSError as error:
+        raise PhotoError(
+            f"{shown(output)} could not be written, since its record {RECORD} beside it could not: "
+            f"{error.strerror or error}; make room or the right to write there, or choose another -o"
+        ) from error
+
+
+def _note(path: Path, line: str) -> int:
+    """Add a line to a record. The descriptor that it gives tells later whether the record was replaced."""
+    with _held(path) as record:
+        _append(record, f"{line}\n".encode())
+        return os.open(path, os.O_RDONLY)
 
 
 def _append(record: int, line: bytes) -> None:
