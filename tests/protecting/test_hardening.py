@@ -232,8 +232,7 @@ def test_two_runs_at_once_that_want_different_things(
     assert files(out) == undisturbed
 
 
-@pytest.mark.parametrize("late", [False, True])
-def test_a_record_that_another_run_tidies_meanwhile(tmp_path: Path, late: bool) -> None:
+def test_a_record_that_another_run_tidies_meanwhile(tmp_path: Path) -> None:
     """Two runs write one output, and the first to note it is the last to write it: it stays known."""
     photo, output = tmp_path / "photo", tmp_path / "a.jpg"
     photo.write_bytes(b"a photo")
@@ -243,8 +242,6 @@ def test_a_record_that_another_run_tidies_meanwhile(tmp_path: Path, late: bool) 
         with slow.writing(output, mark, b"low"):
             with quick, quick.writing(output, quick.mark(photo), b"high"):
                 output.write_bytes(b"high")
-                if late:
-                    output.write_bytes(b"low")
             output.write_bytes(b"low")
     again = Records({"strength": "low"})
     assert again.there(photo, output, mark) == ""

@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
-import itertools
 import json
 import os
 import stat
@@ -181,9 +180,10 @@ class Records:
             known = _read(path)
             for name, digest in sure.items():
                 digests = known.get(name, {})
-                if digest not in digests or next(iter(digests)) == digest:
+                order = list(digests)
+                earlier = set(order[: order.index(digest)]) if digest in digests else set()  # later: another run's
+                if not earlier:
                     continue
-                earlier = set(itertools.takewhile(lambda d: d != digest, digests))  # later ones may be another run's
                 with contextlib.suppress(OSError):
                     earlier.discard(sha256_of(folder / name))  # and so may what stands there by now
                 for gone in earlier:
