@@ -1,7 +1,7 @@
 """Every loss term of the papers by its symbol. Batches are means unless the paper sums, and then it says so.
 
-Symbols are those of Mirjalili, Raschka, Namboodiri, Ross 2018 (SAN), section 3: X the face, X' an output, y the gender
-label, S the cross-entropy, R the matcher's descriptor.
+Symbols are those of Mirjalili, Raschka, Namboodiri, Ross 2018 (SAN), section 2.3: X the face, X' an output, y the
+gender label, S the cross-entropy, R the matcher's descriptor.
 
 PrivacyNet's terms (Mirjalili, Raschka, Ross 2020) are those of StarGAN (Choi et al. 2018) and a matching term, which is
 :func:`j_m`; X is the face, X' = G(X, c') an output, c the classes of gender, age and race.

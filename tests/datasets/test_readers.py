@@ -185,6 +185,9 @@ def test_arface(tmp_path: Path) -> None:
         "dbf1/w-001-14.raw": ("w-001", 0, None, None, None),
     }
     assert [p.partition(":")[0] for p in table.problems] == ["notes/x.bmp"]
+    assert [row.condition for row in table] == ["anger", "scarf, right light", "neutral", "neutral"]
+    put(tmp_path / "more", "m-001-8.bmp", "m-001-24.bmp", "m-001-27.bmp")
+    assert [row.condition for row in read("arface", tmp_path / "more")] == ["scarf", None, "sunglasses"]
 
 
 def test_arface_raw_pixels_are_three_planes(tmp_path: Path, rng: np.random.Generator) -> None:

@@ -112,13 +112,36 @@ def test_resumes_to_the_same_weights(config: recipe.SanConfig, tmp_path: Path, m
         {"pretrain_steps": 0, "lambda_d": 1.0, "match_on": "mean", "match_from": 2, "lambda_m": 8.0},
         {"transforms": True, "match_on": "op", "prototype_init": 3.0, "lambda_d": 1.0},
         {"flip_prototypes": False, "stage2_reconstruction": "cross_entropy", "lambda_d": 0.5},
+        {"pretrain_epochs": 1, "pretrain_batch": 10, "pretrain_optimizer": "adadelta", "pretrain_lr": 1.0},
     ],
-    ids=["slides", "authors", "shipped", "flip-defect"],
+    ids=["slides", "authors", "shipped", "flip-defect", "report"],
 )
 def test_every_variant_runs(config: recipe.SanConfig, tmp_path: Path, changes: dict) -> None:
     train_san(replace(config, steps=3, **changes), tmp_path / "run")
     records = loop.read_log(tmp_path / "run")
     assert ("J_D" in records[-1]) == ("lambda_d" in changes)
+
+
+def test_epochs_samples_and_a_constant_rate(
+    config: recipe.SanConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, rates = [], []
+    real = recipe.batch_indices
+    monkeypatch.setattr(recipe, "batch_indices", lambda s, i, n, b: seen.append((n, b)) or real(s, i, n, b))
+    real_fit = recipe.fit
+
+    def fit(folder: Path, accelerator: object, steps: int, step: object, **more: object) -> None:
+        real_fit(folder, accelerator, steps, step, **more)
+        rates.append((steps, [g["lr"] for o in accelerator._optimizers for g in o.param_groups]))
+
+    monkeypatch.setattr(recipe, "fit", fit)
+    changes = {"pretrain_epochs": 2, "pretrain_batch": 10, "epochs": 2, "samples": 9, "batch": 4, "male_share": 0.25}
+    train_san(replace(config, schedule="constant", **changes), tmp_path / "run")
+    assert [steps for steps, _ in rates] == [2 * 20 // 10, 2 * (9 // 4)]
+    assert (seen[0], seen[-1]) == ((20, 10), (9, 4))
+    assert rates[1][1][-1] == pytest.approx(config.lr)
+    with np.load(tmp_path / "run" / "san.npz") as arrays:
+        assert arrays["male_share"] == 0.25
 
 
 def test_the_committed_configs_are_complete() -> None:
@@ -129,6 +152,21 @@ def test_the_committed_configs_are_complete() -> None:
     assert (authors.lambda_d, authors.match_on, authors.pretrain_steps) == (1.0, "mean", 0)
     assert shipped.train[0]["layout"] == "fairface"
     load_config(gender_recipe.GenderConfig, "gender")
+    auxiliary = load_config(gender_recipe.GenderConfig, "gender-paper")
+    assert (auxiliary.batch_norm, auxiliary.epochs, auxiliary.schedule, auxiliary.augment) == (
+        False,
+        5,
+        "constant",
+        None,
+    )
+    assert {source["layout"] for source in auxiliary.train} == {"celeba"}
+    assert paper.gender_classifier == "runs/gender-paper/gender.safetensors"
+    assert (paper.lambda_g, paper.lambda_m, paper.matcher_normalize, paper.schedule) == (1.0, 1.0, False, "constant")
+    assert paper.male_share == pytest.approx(65_160 / 157_350, abs=1e-5)
+    report = load_config(recipe.SanConfig, "san-report")
+    # 150,724 faces: the report's 2,355 steps an epoch of 64; 10,000 faces: its 313 of 32, but for the incomplete one
+    assert recipe.stage_steps(report, 1, 150_724 // 64) == 3 * 2355
+    assert recipe.stage_steps(report, 2, report.samples // report.batch) == 10 * 312
 
 
 def test_onnx_equals_torch(tmp_path: Path) -> None:

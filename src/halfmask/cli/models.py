@@ -57,7 +57,11 @@ _ADVICE = (
     ("machines should not read the gender (or age, race)", "halfmask (default)", "matches the person; no label needed"),
     ("machines should not recognise the person", "deidentify", "run it by: halfmask deidentify; takes seconds"),
     ("people should see next to nothing of it", "privacynet", "hides the gender less"),
-    ("you compare with the papers on SANs", "san, ensemble, flowsan", "a reader trained on their output reads all"),
+    (
+        "you compare with the papers on SANs",
+        "san, ensemble, flowsan",
+        "san is SAN+, ours; trained readers read all",
+    ),
     ("you need a baseline: a blend with another face", "mixing", "costs more of the match"),
 )
 _FURTHER = """

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from halfmask.datasets.labels import csv_rows, text_lines
 from halfmask.datasets.readers.lfw import read_lfw
-from halfmask.datasets.table import Table
+from halfmask.datasets.table import Row, Table
 from halfmask.errors import DataError, shown
 
 _SAME_WORDS = {
@@ -90,6 +90,27 @@ def _lfw_names(line: str) -> list[str]:
     if len(words) != 4 or not (words[1].isdecimal() and words[3].isdecimal()):
         return []
     return [f"{words[i]}_{int(words[i + 1]):04d}" for i in (0, 2)]
+
+
+def one_pair_each(table: Table) -> list[tuple[Row, Row]]:
+    """The first two pictures, by key, of every person who has two, people by name; the person's gender is known.
+
+    It gives the 442 women and 1,237 men of LFW that the report of Marino and Pepe (2019) has in its folders OR_1 and
+    OR_2. A person whose pictures disagree about the gender is left out.
+
+    >>> rows = [Row(f"{who}_{k}", Path(who), who, 0) for who in ("bea", "ann") for k in (3, 1, 2)]
+    >>> [(a.key, b.key) for a, b in one_pair_each(Table("t", Path(), [*rows, Row("x", Path("x"), "eve", 1)]))]
+    [('ann_1', 'ann_2'), ('bea_1', 'bea_2')]
+    """
+    people: dict[str, list[Row]] = {}
+    for row in sorted(table, key=lambda row: row.key):
+        if row.identity is not None:
+            people.setdefault(row.identity, []).append(row)
+    return [
+        (mine[0], mine[1])
+        for _, mine in sorted(people.items())
+        if len(mine) > 1 and len({row.gender for row in mine}) == 1 and mine[0].gender is not None
+    ]
 
 
 def read_pairs(path: Path | str, table: Table) -> Pairs:

@@ -17,7 +17,8 @@ class Row:
     ``key`` is the picture's path relative to the data set's root, with forward slashes: the name by which labels,
     pairs and caches speak of it. ``gender`` is 0 = female, 1 = male. ``age`` is in years; where a data set gives only
     a range, ``age`` is None and ``age_range`` is (lowest, highest) in years, both included. ``race`` is the data set's
-    own word.
+    own word. ``condition`` is how the picture was taken, where the data set says so, in words; what follows a comma
+    says it more closely.
     """
 
     key: str
@@ -28,6 +29,7 @@ class Row:
     age_range: tuple[int, int] | None = None
     race: str | None = None
     split: Split | None = None
+    condition: str | None = None
 
 
 @dataclass

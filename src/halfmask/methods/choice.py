@@ -14,7 +14,7 @@ from ..errors import UsageError
 #: Every attribute that can be hidden, in the order in which networks take them.
 ATTRIBUTES = ("gender", "age", "race")
 
-#: What SAN and its family mix in (SAN paper, section 3.2): the mean face of the same gender, which hides least, the
+#: What SAN and its family mix in (SAN paper, section 2.2.2): the mean face of the same gender, which hides least, the
 #: neutral one, or that of the opposite gender, which hides most and is taken unless told otherwise.
 PROTOTYPES = ("sm", "nt", "op")
 OPPOSITE = "op"

@@ -10,7 +10,7 @@ from .runtime import Faces, Network, gray
 
 
 class GenderEstimate:
-    """Our auxiliary gender classifier (SAN paper, section 3.3), from crops of the shared template."""
+    """Our auxiliary gender classifier (SAN paper, section 2.2.3), from crops of the shared template."""
 
     def __init__(self, threads: int = 0) -> None:
         self._net = Network(shipped.path("gender.onnx"), threads)

@@ -34,7 +34,7 @@ class Prototypes:
         pixels = np.concatenate([everybody, *of_groups]).transpose(0, 1, 4, 2, 3)
         #: by group (0 is everybody) and gender label, (1 or 5, 2, 3, 224, 224), in [0, 1]
         self.by_group: Faces = pixels.astype(np.float32) / np.float32(255)
-        #: mean faces by gender label, (2, 3, 224, 224), and P_NT = alpha_F P_F + alpha_M P_M (section 3.2)
+        #: mean faces by gender label, (2, 3, 224, 224), and P_NT = alpha_F P_F + alpha_M P_M (SAN paper, section 2.2.2)
         self.means: Faces = self.by_group[0]
         self.neutral: Faces = ((1 - share) * self.means[0] + share * self.means[1]).astype(np.float32)
 

@@ -32,7 +32,8 @@ class FaceNet(nn.Module):
 
     Takes RGB in [0, 1], (N, 3, S, S), crops of ``template(S)``, and gives (N, 512) float32 of length 1. Batch
     normalisations are folded into the convolutions, so the network is for inference and for gradients with respect
-    to the input. ``FaceNet()`` has random weights, :meth:`load` the published ones.
+    to the input. ``FaceNet()`` has random weights, :meth:`load` the published ones. With ``normalize`` set to False
+    an embedding keeps its length.
 
     >>> FaceNet()(torch.rand(1, 3, 224, 224)).shape
     torch.Size([1, 512])
@@ -40,6 +41,7 @@ class FaceNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        self.normalize = True
         self.resize = Resize(_SIDE, _ZOOM)
         self.body = nn.Sequential(
             _Conv("Conv2d_1a_3x3", 3, 32, stride=2, pad=False),
@@ -84,7 +86,8 @@ class FaceNet(nn.Module):
         return frozen(net)
 
     def forward(self, faces: Tensor) -> Tensor:
-        return F.normalize(self.embed160(self.resize(faces) * 255).float())
+        out = self.embed160(self.resize(faces) * 255).float()
+        return F.normalize(out) if self.normalize else out
 
     def embed160(self, pixels: Tensor) -> Tensor:
         """The graph's own function before its last normalisation: RGB in 0..255, (N, 3, 160, 160), to (N, 512)."""

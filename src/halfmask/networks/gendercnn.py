@@ -1,4 +1,4 @@
-"""The auxiliary gender classifier of the SAN paper (Mirjalili et al. 2018, section 3.3)."""
+"""The auxiliary gender classifier of the SAN paper (Mirjalili et al. 2018, section 2.2.3)."""
 
 from __future__ import annotations
 

@@ -18,17 +18,18 @@ from .vggface import VGGFace
 def load_matcher(name: str, weights: str | None = None, normalize: bool = True) -> nn.Module:
     """A frozen auxiliary matcher: faces (N, 1 or 3, 224, 224) in [0, 1] of our template to descriptors (N, D).
 
-    ``vggface``, the paper's, needs its published weights in ``weights``; without ``normalize`` its descriptor keeps
-    its length, as in the paper. ``own`` is a matcher of ``halfmask train matcher``, its file in ``weights``. Names
-    joined by ``+`` make one matcher of several. Raises :class:`~halfmask.errors.UsageError` for another name,
-    :class:`~halfmask.errors.WeightsError` when the network cannot be had.
+    Without ``normalize`` a descriptor keeps its length, as in the SAN paper, but that of ``own``, which is 1:
+    a matcher of ``halfmask train matcher``, its file in ``weights``; none was trained in full here. ``vggface``, the
+    paper's, needs its published weights in ``weights``. Names joined by ``+`` make one matcher of several. Raises
+    :class:`~halfmask.errors.UsageError` for another name, :class:`~halfmask.errors.WeightsError` when the network
+    cannot be had.
     """
     if "+" in name:
         return _Several([load_matcher(one, weights, normalize) for one in name.split("+")])
-    if name == "sface":
-        return SFace.load()
-    if name == "facenet":
-        return FaceNet.load()
+    if name in ("sface", "facenet"):
+        net = SFace.load() if name == "sface" else FaceNet.load()
+        net.normalize = normalize
+        return net
     if name == "vggface":
         if not weights:
             raise UsageError("matcher vggface needs 'matcher_weights': the path of the published VGG-Face weights")

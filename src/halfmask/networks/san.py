@@ -1,4 +1,4 @@
-"""The semi-adversarial network's convolutional autoencoder (Mirjalili et al. 2018, section 3.1, figure 3).
+"""The semi-adversarial network's convolutional autoencoder (Mirjalili et al. 2018, section 2.2.1, figure 2).
 
 A gray face and its same-gender prototype go through two (convolution, leaky ReLU, average pooling) blocks to a
 56 x 56 x 12 code and back through two (convolution, leaky ReLU, nearest up-sampling) blocks to 224 x 224 x 128. The

@@ -56,7 +56,8 @@ class SFace(nn.Module):
     Takes RGB in [0, 1], (N, 3, S, S), crops of ``template(S)`` (S is 224 everywhere in halfmask; the network's own
     112 x 112 ArcFace crop is cut out of it and resampled here), and gives (N, 128) float32 of length 1. The batch
     normalisations are folded into the convolutions, so the network is for inference and for gradients with respect
-    to its input only; ``SFace()`` has random weights, :meth:`load` has the published ones.
+    to its input only; ``SFace()`` has random weights, :meth:`load` has the published ones. With ``normalize`` set to
+    False an embedding keeps its length.
 
     >>> SFace()(torch.rand(2, 3, 224, 224)).shape
     torch.Size([2, 128])
@@ -64,6 +65,7 @@ class SFace(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        self.normalize = True
         # The file's crop is the ArcFace crop, whose pixel p our template puts at (p - 56) * 1.75 + 112.
         self.resize = Resize(_SIDE, 1.75)
         layers: list[nn.Module] = [nn.Conv2d(3, 32, 3, 1, 1), _PReLU(32)]
@@ -91,7 +93,8 @@ class SFace(nn.Module):
         return frozen(net)
 
     def forward(self, faces: Tensor) -> Tensor:
-        return F.normalize(self.embed112(self.resize(faces) * 255).float())
+        out = self.embed112(self.resize(faces) * 255).float()
+        return F.normalize(out) if self.normalize else out
 
     def embed112(self, pixels: Tensor) -> Tensor:
         """The file's own function: RGB in 0..255, ArcFace crops (N, 3, 112, 112), to raw embeddings (N, 128)."""

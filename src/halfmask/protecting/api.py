@@ -89,7 +89,7 @@ def protect(
     the method hides; hiding age and race is experimental. ``gender`` is "female" (0) or "male" (1) and holds for every
     face, for a method that needs it; None has our own classifier estimate it then, and each face says so.
     ``prototype``, for SAN and its family, is "op" (opposite gender, hides most; the default), "nt" (neutral) or "sm"
-    (same gender, hides least); SAN paper, section 3.2. ``faces`` is "all", "largest" or how many of the largest.
+    (same gender, hides least); SAN paper, section 2.2.2. ``faces`` is "all", "largest" or how many of the largest.
     ``if_no_face`` is "fail" or "copy"; the latter gives back an unprotected photo, with no ``faces``. ``threads`` 0
     takes every core. A photo of more than ``max_pixels`` is refused before it is decoded.
 

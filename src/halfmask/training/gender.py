@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -24,7 +24,11 @@ from .loop import batch_indices, channels_last, fit, make_accelerator, start_run
 
 @dataclass
 class GenderConfig:
-    """What can be set. ``train`` and ``valid`` are lists of ``{layout, root, splits}``."""
+    """What can be set. ``train`` and ``valid`` are lists of ``{layout, root, splits}``.
+
+    ``schedule`` of the learning rate is one ``cycle`` of a cosine, or ``constant``. ``augment`` holds options of
+    :func:`~halfmask.training.data.augment`; null shows the faces as they are, as the papers do.
+    """
 
     train: list[dict[str, Any]]
     valid: list[dict[str, Any]]
@@ -37,7 +41,8 @@ class GenderConfig:
     slope: float = 0.1
     dropout: float = 0.5
     widths: list[int] = field(default_factory=lambda: [32, 64, 64, 128, 128, 256])
-    augment: dict[str, Any] = field(default_factory=dict)
+    augment: dict[str, Any] | None = field(default_factory=dict)
+    schedule: Literal["cycle", "constant"] = "cycle"
     precision: str = "bf16"
     seed: int = 1
 
@@ -52,7 +57,7 @@ def build(config: GenderConfig) -> GenderCNN:
 def train_gender(config: GenderConfig, folder: Path, *, resume: bool = True) -> Path:
     """Train, log to ``folder`` and write ``gender.safetensors`` and ``gender.onnx``; returns the former's path.
 
-    The learning rate follows one cosine cycle; the last weights are kept (no choice by a validation set is made).
+    The last weights are kept (no choice by a validation set is made).
     """
     known = lambda row: row.gender is not None  # noqa: E731
     train, valid = open_faces(config.train, known), open_faces(config.valid, known)
@@ -61,14 +66,20 @@ def train_gender(config: GenderConfig, folder: Path, *, resume: bool = True) -> 
     net = channels_last(build(config))
     optimizer = torch.optim.AdamW(net.parameters(), lr=config.lr, weight_decay=config.weight_decay)
     steps = config.epochs * (len(train) // config.batch)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, total_steps=steps + 1, pct_start=0.15)
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    if config.schedule == "constant":
+        schedule = torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
+    else:
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, total_steps=steps + 1, pct_start=0.15)
     net, optimizer, schedule = accelerator.prepare(net, optimizer, schedule)
     labels = torch.from_numpy(train.labels("gender"))
 
     def step(i: int) -> Mapping[str, Tensor]:
         net.train()
         chosen = batch_indices(config.seed, i, len(train), config.batch)
-        pixels = augment(gray_pixels(train.pixels(chosen)), np.random.default_rng([config.seed, i]), **config.augment)
+        pixels = gray_pixels(train.pixels(chosen))
+        if config.augment is not None:
+            pixels = augment(pixels, np.random.default_rng([config.seed, i]), **config.augment)
         faces = to_tensor(pixels).to(accelerator.device)
         with accelerator.autocast():
             logits = net(faces)

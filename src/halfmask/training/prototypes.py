@@ -49,7 +49,7 @@ class Prototypes:
         return np.array([group_of(row) for row in faces.rows], np.int64)
 
     def neutral(self) -> Tensor:
-        """P_NT = alpha_F P_F + alpha_M P_M (section 3.2), (3, 224, 224)."""
+        """P_NT = alpha_F P_F + alpha_M P_M (SAN paper, section 2.2.2), (3, 224, 224)."""
         female, male = self.means()
         out: Tensor = (1 - self.male_share) * female + self.male_share * male
         return out

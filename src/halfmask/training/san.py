@@ -1,4 +1,4 @@
-"""Train a semi-adversarial network (Mirjalili et al. 2018, section 3): both stages of training/sans.py, once."""
+"""Train a semi-adversarial network (Mirjalili et al. 2018, section 2.3): both stages of training/sans.py, once."""
 
 from __future__ import annotations
 

@@ -45,8 +45,14 @@ class SanConfig:
     ``gender_classifier`` is a file or a name, see :func:`~halfmask.networks.classifiers.load_classifier`.
     ``match_on`` is ``sm`` (paper), ``mean`` (authors' code: mean descriptor of SM and OP) or ``op`` (ours: the output
     that people use). ``lambda_d`` weighs a reconstruction term on SM in stage 2 (paper: 0; authors' code: 1 with
-    ``stage2_reconstruction: l1``). ``matcher_normalize: false`` keeps VGG-Face's descriptor unnormalised (paper).
+    ``stage2_reconstruction: l1``). ``matcher_normalize: false`` keeps a descriptor's length (paper).
     ``match_from`` is the step of stage 2 from which J_M counts (authors' code: after 5 epochs).
+
+    ``male_share`` is alpha_M of the neutral prototype, by default that of the training set (paper: 0.414). ``schedule``
+    of both stages' learning rate is a falling ``cosine``, or ``constant``. ``pretrain_optimizer`` is ``adam``, or
+    ``adadelta`` (the report by Marino and Pepe). ``pretrain_epochs`` and ``epochs`` say in epochs what
+    ``pretrain_steps`` and ``steps`` say in steps, and win; ``pretrain_batch`` is stage 1's, by default ``batch``.
+    ``samples`` draws so many faces for stage 2 (the report: 10,000).
 
     ``matcher`` is one of :func:`~halfmask.networks.matchers.load_matcher`, or several joined by ``+``: J_M is then
     their mean.
@@ -76,12 +82,19 @@ class SanConfig:
     matcher_normalize: bool = True
     prototype_init: float | None = None
     reach: float = 1.0
+    male_share: float | None = None
     pretrain_steps: int = 600
+    pretrain_epochs: int | None = None
+    pretrain_batch: int | None = None
+    pretrain_optimizer: Literal["adam", "adadelta"] = "adam"
     pretrain_loss: Literal["cross_entropy", "mse"] = "cross_entropy"
     pretrain_lr: float = 2e-3
     steps: int = 3000
+    epochs: int | None = None
+    samples: int | None = None
     batch: int = 16
     lr: float = 5e-4
+    schedule: Literal["cosine", "constant"] = "cosine"
     lambda_g: float = 1.0
     lambda_m: float = 1.0
     lambda_d: float = 0.0
@@ -112,7 +125,7 @@ def random_view(faces: Tensor, generator: torch.Generator) -> Tensor:
 
 
 #: What SANs that are trained together have in common: they see one set of faces and share their prototypes.
-_SHARED = ("train", "valid", "reach")
+_SHARED = ("train", "valid", "reach", "male_share")
 
 #: What a SAN is shown instead of the gray faces (N, 1, H, W), given their gender and prototype group, (N,) each.
 Before = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -135,7 +148,10 @@ def open_material(config: SanConfig, *, groups: bool | None = None) -> Material:
     """The faces of a config and their prototypes, those of groups if ``groups`` (by default: if the config says so)."""
     known = lambda row: row.gender is not None  # noqa: E731
     train, valid = open_faces(config.train, known), open_faces(config.valid, known)
-    return Material(train, valid, mean_faces(train, groups=config.prototypes == "groups" if groups is None else groups))
+    prototypes = mean_faces(train, groups=config.prototypes == "groups" if groups is None else groups)
+    if config.male_share is not None:
+        prototypes = replace(prototypes, male_share=config.male_share)
+    return Material(train, valid, prototypes)
 
 
 def train_one(config: SanConfig, folder: Path, material: Material, *, resume: bool = True) -> Path:
@@ -161,7 +177,7 @@ def train_one(config: SanConfig, folder: Path, material: Material, *, resume: bo
             change = (config.prototype_init - meant) * material.prototypes.neutral().mean((1, 2))
             net.combine.bias -= change.sum()
             net.combine.weight[:, 128:] = config.prototype_init
-    if config.pretrain_steps:
+    if config.pretrain_steps or config.pretrain_epochs:
         _stage(config, net, material, folder / "pretrain", stage=1, resume=resume)
     _stage(config, net, material, folder, stage=2, resume=resume)
     path = folder / "san.safetensors"
@@ -203,15 +219,26 @@ def _stage(config: SanConfig, net: SAN, material: Material, folder: Path, *, sta
     folder.mkdir(parents=True, exist_ok=True)
     accelerator = make_accelerator(config.precision, config.seed + stage)
     device = accelerator.device
-    lr, steps = (config.pretrain_lr, config.pretrain_steps) if stage == 1 else (config.lr, config.steps)
+    lr, size = (config.pretrain_lr, config.pretrain_batch or config.batch) if stage == 1 else (config.lr, config.batch)
     channels_last(net, device)
-    optimizer = torch.optim.Adam(net.parameters(), lr)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, eta_min=lr / 20)
+    epoch = oversampled(train.rows, config.oversample)
+    if stage == 2 and config.samples is not None and config.samples < len(epoch):
+        epoch = np.random.default_rng([config.seed, stage]).permutation(epoch)[: config.samples]
+    steps = stage_steps(config, stage, len(epoch) // size)
+    optimizer: torch.optim.Optimizer
+    if stage == 1 and config.pretrain_optimizer == "adadelta":
+        optimizer = torch.optim.Adadelta(net.parameters(), lr)
+    else:
+        optimizer = torch.optim.Adam(net.parameters(), lr)
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    if config.schedule == "constant":
+        schedule = torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
+    else:
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, eta_min=lr / 20)
     wrapped, optimizer, schedule = accelerator.prepare(net, optimizer, schedule)
     means = prototypes.by_group().to(device)
     labels = torch.from_numpy(train.labels("gender")).to(device)
     groups = torch.from_numpy(prototypes.group_labels(train)).to(device)
-    epoch = oversampled(train.rows, config.oversample)
     oval = torch.from_numpy(mask(CROP).copy()).to(device) if config.masked else torch.ones((), device=device)
     classifier = matcher = None
     if stage == 2:
@@ -220,7 +247,7 @@ def _stage(config: SanConfig, net: SAN, material: Material, folder: Path, *, sta
 
     def batch(i: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Faces as they were, faces as the network is shown them, gender, same-gender and opposite prototypes."""
-        chosen = epoch[batch_indices(config.seed + stage, i, len(epoch), config.batch)]
+        chosen = epoch[batch_indices(config.seed + stage, i, len(epoch), size)]
         whole = to_tensor(gray_pixels(train.pixels(chosen))).to(device)
         gender, group = labels[chosen], groups[chosen]
         same, opposite = means[group, gender], means[group, 1 - gender]
@@ -294,6 +321,18 @@ def _stage(config: SanConfig, net: SAN, material: Material, folder: Path, *, sta
         resume=resume,
         desc=f"{folder.name}, stage {stage}",
     )
+
+
+def stage_steps(config: SanConfig, stage: int, a_epoch: int) -> int:
+    """How many steps a stage takes, of ``a_epoch`` an epoch: its epochs, where the config gives them.
+
+    >>> stage_steps(SanConfig([], [], "", pretrain_epochs=3, steps=7), 1, 10)
+    30
+    >>> stage_steps(SanConfig([], [], "", pretrain_epochs=3, steps=7), 2, 10)
+    7
+    """
+    steps, epochs = (config.pretrain_steps, config.pretrain_epochs) if stage == 1 else (config.steps, config.epochs)
+    return steps if epochs is None else epochs * a_epoch
 
 
 @torch.no_grad()

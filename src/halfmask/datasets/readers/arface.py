@@ -19,15 +19,32 @@ from halfmask.datasets.table import Row, Table
 from halfmask.errors import DataError, shown
 
 _NAME = re.compile(r"([mfw])-(\d{2,3})-(\d{1,2})\.\w+$", re.IGNORECASE)
+CONDITIONS = (
+    "neutral",
+    "smile",
+    "anger",
+    "scream",
+    "left light",
+    "right light",
+    "both lights",
+    "sunglasses",
+    "sunglasses, left light",
+    "sunglasses, right light",
+    "scarf",
+    "scarf, left light",
+    "scarf, right light",
+)
+"""Of the pictures 1 to 13 of a person; 14 to 26 are the same in the second session."""
 RAW_SHAPE = (3, 576, 768)
 """A ``.raw`` file: the red, then the green, then the blue plane, 576 rows of 768 bytes each, and nothing else."""
 
 
 def read_arface(root: Path) -> Table:
-    """Read AR: identity (as ``m-001`` or ``w-001``; men and women are numbered apart) and gender.
+    """Read AR: identity (as ``m-001`` or ``w-001``; men and women are numbered apart), gender and condition.
 
     Expects ``m-001-1.raw`` or ``M-001-01.bmp`` (any picture format) anywhere below the root. AR gives no age, no race
-    and no split. The pixels of a ``.raw`` file are read by :func:`read_raw`.
+    and no split. The condition is one of :data:`CONDITIONS`. The pixels of a ``.raw`` file are read by
+    :func:`read_raw`.
 
     Raises DataError when no picture is named as AR names them.
     """
@@ -36,7 +53,9 @@ def read_arface(root: Path) -> Table:
     pictures = walk_pictures(root, problems, ".raw")
     for key, path, labels in match_names(pictures, _NAME, "M-001-01.bmp or w-001-1.raw", problems):
         gender = int(labels[1].lower() == "m")
-        rows.append(Row(key, path, f"{'wm'[gender]}-{int(labels[2]):03d}", gender))
+        number = int(labels[3])
+        condition = CONDITIONS[(number - 1) % len(CONDITIONS)] if 1 <= number <= 2 * len(CONDITIONS) else None
+        rows.append(Row(key, path, f"{'wm'[gender]}-{int(labels[2]):03d}", gender, condition=condition))
     if not rows:
         raise nothing_found("arface", root, "pictures named as m-001-1.raw or M-001-01.bmp")
     return Table("arface", root, rows, problems)

@@ -19,6 +19,8 @@ from ..measuring.protocol import BEFORE
 
 #: What a table can be about.
 KINDS = ("gender", "matching", "looks", "age", "race", "groups", "attackers", "overview")
+#: What is protected and judged: whole photos as users get them, or aligned crops and a method's own output.
+OUTPUTS = ("photo", "crop")
 #: Where the benchmarks that ship lie.
 SHIPPED = Path(__file__).parent / "configs"
 
@@ -32,7 +34,8 @@ class SetConfig:
 
     ``split`` takes one part of it. ``probes`` is ``all``, or ``pairs``: only the second picture of each genuine pair is
     protected, the rest is gallery. ``pairs`` is ``all`` (every two pictures) or ``lfw`` (LFW's ``pairs.txt``). ``most``
-    caps the pictures by whole people. For attackers: ``attack_train`` is the split they learn on, or ``half`` for half
+    caps the pictures by whole people, and ``without`` leaves out those taken under these conditions, such as
+    ``[sunglasses, scarf]`` of AR. For attackers: ``attack_train`` is the split they learn on, or ``half`` for half
     of the people; ``attack_most`` caps it by whole people. An overview has attackers on the sets that say
     ``attack_train``, on others none. ``name`` stands in the tables.
     """
@@ -44,6 +47,7 @@ class SetConfig:
     probes: str = "all"
     pairs: str = "all"
     most: int | None = None
+    without: Sequence[str] = ()
     attack_train: str | None = None
     attack_most: int | None = None
 
@@ -57,6 +61,8 @@ class SetConfig:
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
                 raise UsageError(f"{name} is {value!r}; expected a whole number above 0")
+        if isinstance(self.without, str) or not all(isinstance(word, str) for word in self.without):
+            raise UsageError(f"without is {self.without!r}; expected a list of conditions, such as [sunglasses, scarf]")
         if self.probes == "pairs" and self.pairs == "all":
             raise UsageError("probes: pairs needs a list of pairs; add pairs: lfw, or leave probes out")
         if self.attack_train is not None and self.attack_train == self.split:
@@ -144,7 +150,8 @@ class Config:
     ``source`` is the paper and table that it follows, ``kind`` one of KINDS. ``referees`` restricts who judges, by
     name. ``auxiliary`` adds our own classifier, which trained SAN and is no referee. ``gray`` makes every photo gray
     before it is judged, as in the SAN papers. ``fmrs`` are the FMRs of a matching table, ``budget`` what the attackers
-    may spend and ``attacks`` those that run, all unless some are named.
+    may spend and ``attacks`` those that run, all unless some are named. ``output: crop`` protects and judges aligned
+    crops and nothing pasted back (:mod:`halfmask.evaluation.benchmark.crops`), as the SAN papers do.
 
     ``curves`` are the labels in the figures of curves, all methods unless some are named. ``faces`` are photos of
     FairFace, by their keys, that these methods protect to be shown side by side: its licence allows it.
@@ -160,6 +167,7 @@ class Config:
     referees: Sequence[str] | None = None
     auxiliary: bool = False
     gray: bool = False
+    output: str = "photo"
     fmrs: Sequence[float] = (0.01, 0.001)
     budget: Mapping[str, Any] = field(default_factory=dict)
     attacks: Sequence[str] | None = None
@@ -169,6 +177,7 @@ class Config:
 
     def __post_init__(self) -> None:
         _one_of("kind", self.kind, KINDS)
+        _one_of("output", self.output, OUTPUTS)
         for label in self.curves:
             _one_of("curves", label, [m.label for m in self.methods if not m.best_of])
         for what, names in (("sets", [s.name for s in self.sets]), ("methods", [m.label for m in self.methods])):

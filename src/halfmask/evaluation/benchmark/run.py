@@ -36,6 +36,7 @@ from ..measuring.protocol import BEFORE, Measured
 from ..referees import AGE, GENDER, MATCHERS, RACE, Referees, load
 from . import cost, faces, figures, overview
 from .config import Config, MethodConfig, fill, slug
+from .crops import cropped, protect_crops
 from .protect import protect_table
 from .sets import OpenSet, about_set, open_set
 
@@ -116,7 +117,7 @@ def run(
     every set by whole people, for a quick look. ``workers`` 0 is one a core. ``referees`` replaces those that would be
     loaded.
 
-    The dict: ``name``, ``title``, ``source``, ``kind``, ``most``; ``sets``; ``methods``; ``rows``, those of
+    The dict: ``name``, ``title``, ``source``, ``kind``, ``output``, ``most``; ``sets``; ``methods``; ``rows``, those of
     :mod:`halfmask.evaluation.measuring.summary` or the attackers', each with its ``set``, or those of
     :mod:`halfmask.evaluation.benchmark.overview` with what they were made of in ``details``; ``curves`` of each set
     (:func:`~halfmask.evaluation.measuring.summary.roc_curves`); ``drawn``, the figures that were drawn on the way;
@@ -138,7 +139,14 @@ def run(
     sets = []
     for wanted in config.sets:
         try:
-            sets.append(open_set(wanted, config.kind, data, peers, most))
+            opened = open_set(wanted, config.kind, data, peers, most)
+            if config.output == "crop":
+                opened, without = cropped(opened, out / "work" / "crops" / opened.place, quiet=quiet)
+                if without:
+                    remarks.notes.append(
+                        f"{len(without)} pictures of {wanted.name} have no crop. {'; '.join(without[:3])}"
+                    )
+            sets.append(opened)
         except (HalfmaskError, OSError) as error:
             remarks.skip(f"set {wanted.name}", error)
     real = [m for m in chosen if not m.best_of]
@@ -175,6 +183,7 @@ def run(
         "title": config.title,
         "source": config.source,
         "kind": config.kind,
+        "output": config.output,
         "most": most,
         "sets": [about_set(s) for s in sets],
         "methods": [_about_method(m) for m in methods] + [{"label": k, "best_of": v} for k, v in oracles.items()],
@@ -229,6 +238,7 @@ def _protect(
             continue
         loaded = engine.networks.method
         how = _how(method, options, settings, loaded.fingerprint)
+        how |= {} if config.output == "photo" else {"output": config.output}
         level = method.strength if method.strength is not None else how["prototype"]
         folder = slug(method.method if level is None else f"{method.method}-{level}", json.dumps(how, sort_keys=True))
         entry = Protected(method, folder, loaded.fingerprint, settings, options.hidden)
@@ -238,9 +248,11 @@ def _protect(
             keys = s.keys if config.kind != "overview" or method.attack else s.keys - s.train
             home = work / folder / s.place
             desc = f"protecting {s.config.name}, {method.label}"
-            files, left_out = protect_table(
-                s.table, keys, engine, home, workers=place.workers, desc=desc, quiet=place.quiet
-            )
+            ways: dict[str, Any] = {"workers": place.workers, "desc": desc, "quiet": place.quiet}
+            if config.output == "crop":
+                files, left_out = protect_crops(s.table, keys, loaded, home, **ways)
+            else:
+                files, left_out = protect_table(s.table, keys, engine, home, **ways)
             entry.files[s.config.name] = files
             if left_out:
                 some = "; ".join(f"{key}: {reason}" for key, reason in left_out[:3])

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ...datasets import Pair, Table, lfw_pairs, most_people, read, subject_disjoint
+from ...datasets import Pair, Row, Table, lfw_pairs, most_people, read, subject_disjoint
 from ...errors import DataError
 from .config import SetConfig, fill, slug
 
@@ -35,6 +35,13 @@ def open_set(wanted: SetConfig, kind: str, data: Path, peers: Path | None, most:
     if not root.is_dir():
         raise DataError(f"there is no folder {wanted.root or wanted.layout} in the data folder")
     whole = read(wanted.layout, root)
+    if wanted.without:
+        known = sorted({_kind(row) for row in whole} - {""})
+        if unknown := sorted(set(wanted.without) - set(known)):
+            raise DataError(
+                f"it has no picture of {', '.join(unknown)} to leave out; it has: {', '.join(known) or 'none'}"
+            )
+        whole = whole.where(lambda row: _kind(row) not in wanted.without)
     judged = whole.where(lambda row: row.split == wanted.split) if wanted.split else whole
     train = Table(whole.name, whole.root)
     if kind == "attackers" or (kind == "overview" and wanted.attack_train):
@@ -63,6 +70,11 @@ def open_set(wanted: SetConfig, kind: str, data: Path, peers: Path | None, most:
     return OpenSet(wanted, table, keys | trained, pairs, trained, slug(wanted.layout, str(root.resolve())), root)
 
 
+def _kind(row: Row) -> str:
+    """A picture's condition without what follows the comma, "" where it is not known."""
+    return (row.condition or "").partition(",")[0]
+
+
 def about_set(s: OpenSet) -> dict[str, Any]:
     """What a result says of a set: how many pictures of how many people, and so on."""
     judged = s.judged
@@ -70,6 +82,7 @@ def about_set(s: OpenSet) -> dict[str, Any]:
         "name": s.config.name,
         "layout": s.config.layout,
         "split": s.config.split,
+        "without": list(s.config.without),
         "photos": len(judged),
         "people": len({row.identity or row.key for row in judged}),
         "women": sum(row.gender == 0 for row in judged),
