@@ -284,7 +284,7 @@ def test_crops_are_judged_as_the_method_makes_them(
     face = crop.transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255)
     own = San().protected_gray(face, np.array([1]))[0, 0]  # the paper's own output, no mask, no JPEG
     assert np.abs(made - 255 * own).max() <= 0.51
-    asked, files = judge.asked, sorted((tmp_path / "out").rglob("*.png"))
+    asked, files = judge.asked, sorted((tmp_path / "out" / "work").rglob("*.png"))
     times = [f.stat().st_mtime_ns for f in files]
     assert run(cfg, data, tmp_path / "out", referees)["rows"] == result["rows"]
     assert judge.asked == asked
