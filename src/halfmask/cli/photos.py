@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import importlib.util
+import math
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
-from ..errors import UsageError
+from ..errors import UsageError, shown
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
     from ..protecting.known import Known
     from ..protecting.options import Options
-    from ..protecting.plan import Plan
+    from ..protecting.pipeline import Outcome
+    from ..protecting.plan import Job, Plan
+    from ..protecting.records import Records
     from ..protecting.report import Report, Summary
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -140,7 +144,8 @@ def carry_out(
     on: str = "local",
     address: str | None = None,
 ) -> int:
-    """Do to the photos what the options say, and give the exit code."""
+    """Do to the photos and videos what the options say, and give the exit code."""
+    from ..photos.kinds import is_video
     from ..protecting.known import read_known
     from ..protecting.plan import plan
     from ..protecting.report import Report
@@ -167,6 +172,11 @@ def carry_out(
             raise UsageError("with - for a photo none of --labels, --boxes, --dry-run and --json - can be used")
         return _one_stream(paths, output, options, overwrite, report, quiet)
     todo = plan([Path(p) for p in paths], output, format=options.format)
+    videos = [job for job in todo.jobs if is_video(job.source)]
+    if videos and (options.only or options.skip or options.crop):
+        raise UsageError(
+            f"--only, --skip and --crop are for photos, and {shown(videos[0].source)} is a video; leave them out"
+        )
     if (options.only or options.skip) and len(todo.jobs) > 1:
         raise UsageError(f"--only and --skip are for the faces of one photo; {len(todo.jobs)} photos were given")
     known = read_known(labels, boxes, todo.jobs)
@@ -194,16 +204,33 @@ def named(settings: Sequence[str]) -> dict[str, str]:
     return values
 
 
+def seconds(preview: str) -> tuple[float, float]:
+    """What ``--preview`` says: where it starts and how long it is. Raises :class:`~halfmask.errors.UsageError`.
+
+    >>> seconds("5s"), seconds("2.5@1:30")
+    ((0.0, 5.0), (90.0, 2.5))
+    """
+    length, at, start = preview.partition("@")
+    try:
+        parts = [float(part) for part in start.removesuffix("s").split(":")] if at else [0.0]
+        begin, long = sum(part * 60**n for n, part in enumerate(reversed(parts))), float(length.removesuffix("s"))
+    except ValueError:
+        begin = long = -1.0
+    if not (math.isfinite(begin + long) and begin >= 0 and long > 0):
+        raise UsageError(f"--preview is {preview!r}; expected seconds such as 5s, or 5s@1:30 from there on")
+    return begin, long
+
+
 def _say(line: str) -> None:
     click.echo(line, err=True)
 
 
-def _fetch(options: Options) -> None:
+def _fetch(options: Options, *, videos: bool = False) -> None:
     """Get what has to be fetched before anything else, with a word about it."""
     from ..methods import METHODS
     from ..weights import store
 
-    for name in ("yunet", *METHODS[options.method].cls.models, *(("sface",) if options.score else ())):
+    for name in ("yunet", *METHODS[options.method].cls.models, *(("sface",) if options.score or videos else ())):
         store.get(name, say=_say)
 
 
@@ -214,7 +241,6 @@ def _dry_run(
     overwrite: bool,
 ) -> int:
     from .. import methods
-    from ..errors import shown
     from ..protecting.known import NOTHING
     from ..protecting.records import Records
 
@@ -257,7 +283,6 @@ def _one_stream(
         )
     if output == "-" and sys.stdout.isatty():
         raise UsageError("the photo would go to the terminal; send it to a file: > protected.jpg, or give -o FILE")
-    from ..errors import shown
     from ..photos.encode import format_of
     from ..protecting.plan import Job, output_format
     from ..protecting.report import Summary, describe
@@ -369,20 +394,9 @@ def _elsewhere(
     summary = Summary(ignored=todo.ignored, pictures=list(todo.pictures))
     for name, reason in todo.problems:
         summary.fail(name, reason)
-    stopped: str | None = None
-    with report, _bar(todo.total, quiet) as bar:
+    with report, _bar(quiet, total=todo.total, unit="photo", desc="protecting") as bar:
         outcomes = cluster.run(todo, options, output, on=on, address=address, workers=workers or 0)
-        try:
-            for outcome in outcomes:
-                summary.add(outcome)
-                report.add(outcome)
-                bar.update()
-                if outcome.fatal:
-                    stopped = "no room or right to write, so no other photo could be written either"
-        except KeyboardInterrupt:
-            stopped = "interrupted"
-        finally:
-            outcomes.close()
+        stopped = _take(outcomes, summary, report, bar.update)
         report.finish(summary)
     if text := describe(summary, options, output, time.perf_counter() - began, quiet=quiet, stopped=stopped):
         click.echo(text, err=True)
@@ -391,19 +405,16 @@ def _elsewhere(
     return 130 if stopped == "interrupted" else 3 if summary.left or stopped else 0
 
 
-def _bar(total: int, quiet: bool) -> tqdm[NoReturn]:
+def _bar(quiet: bool, **what: Any) -> tqdm[NoReturn]:
     from tqdm import tqdm
 
-    terminal = sys.stderr.isatty()
     return tqdm(
-        total=total,
-        unit="photo",
-        desc="protecting",
         file=sys.stderr,
         delay=1,  # a bar for a handful of photos is noise
-        mininterval=0.2 if terminal else 10,
+        mininterval=0.2 if sys.stderr.isatty() else 10,
         disable=quiet,
         smoothing=0.05,
+        **what,
     )
 
 
@@ -418,26 +429,70 @@ def _run(
     summary: Summary,
 ) -> str | None:
     """Work through a plan; the reason why it stopped early, else None."""
-    _fetch(options)
+    from ..photos.kinds import is_video
     from ..protecting import pipeline, plan
     from ..protecting.records import Records
 
+    videos = [job for job in todo.jobs if is_video(job.source)]
+    photos = [job for job in todo.jobs if job not in videos] if videos else list(todo.jobs)
+    _fetch(options, videos=bool(videos))
     plan.prepare(todo)
     workers = workers or pipeline.cores()
-    engine = pipeline.load(options, workers=workers, photos=len(todo.jobs))
-    bar = _bar(len(todo.jobs), quiet)
+    engine = pipeline.load(options, workers=workers, photos=len(photos) or 1)
     with Records(options.how(engine.networks.method.fingerprint), overwrite=overwrite) as records:
-        outcomes = pipeline.run(todo.jobs, engine, known=known, workers=workers, records=records)
-        try:
-            for outcome in outcomes:
-                summary.add(outcome)
-                report.add(outcome)
-                bar.update()
-                if outcome.fatal:
-                    return "no room or right to write, so no other photo could be written either"
-        except KeyboardInterrupt:
-            return "interrupted"
-        finally:
-            outcomes.close()
-            bar.close()
+        stopped = None
+        if photos:
+            with _bar(quiet, total=len(photos), unit="photo", desc="protecting") as bar:
+                outcomes = pipeline.run(photos, engine, known=known, workers=workers, records=records)
+                stopped = _take(outcomes, summary, report, bar.update)
+        if videos and stopped is None:
+            outcomes = _videos(videos, options, known, workers, records, quiet)
+            stopped = _take(outcomes, summary, report, lambda: None)
+    return stopped
+
+
+def _take(
+    outcomes: Generator[Outcome, None, None], summary: Summary, report: Report, done: Callable[[], object]
+) -> str | None:
+    """Count every outcome; the reason why it stopped early, else None."""
+    try:
+        for outcome in outcomes:
+            summary.add(outcome)
+            report.add(outcome)
+            done()
+            if outcome.fatal:
+                return "no room or right to write, so no other photo could be written either"
+    except KeyboardInterrupt:
+        return "interrupted"
+    finally:
+        outcomes.close()
     return None
+
+
+def _videos(
+    jobs: Sequence[Job],
+    options: Options,
+    known: Mapping[Path, Known],
+    workers: int,
+    records: Records,
+    quiet: bool,
+) -> Generator[Outcome, None, None]:
+    """Protect videos, each with all cores; without PyAV say so of each."""
+    from ..errors import missing
+    from ..protecting import pipeline
+
+    if importlib.util.find_spec("av") is None:
+        for job in jobs:
+            yield pipeline.failed(job, missing(["av"], "a video", extra="video"))
+        return
+    from ..video.run import run
+
+    engine = pipeline.load(options, workers=workers, photos=1)
+    for job in jobs:
+        with _bar(quiet, total=None, unit="frame", desc=shown(job.source.name)) as bar:
+
+            def progress(done: int, about: int, bar: Any = bar) -> None:
+                bar.total = about
+                bar.update(done - bar.n)
+
+            yield from run([job], engine, known=known, records=records, threads=workers, progress=progress)

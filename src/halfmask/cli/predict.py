@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..protecting.records import Records
 
 _NAMED = 20
+_VIDEO = "is a video, and predict reads photos only; give it some of its frames as pictures"
 _GUESSES = (
     "These are a machine's guesses of how annotators labelled such pictures, not facts about a person; how often they "
     "are right, and for whom: docs/results.md"
@@ -149,6 +150,7 @@ def _jobs(
 ) -> tuple[_Jobs, list[tuple[str, str]], int, int]:
     """Photos with the picture that each becomes or None; problems; ignored files; pictures that are there already."""
     from ..errors import shown
+    from ..photos.kinds import is_video
     from ..photos.listing import is_photo
     from ..protecting import plan
     from ..storage import not_replaceable
@@ -166,13 +168,18 @@ def _jobs(
                     "--format picture"
                 )
         listing = plan.listed(paths)
-        return [(p.source, None) for p in listing.photos], [*listing.problems, *listing.pictures], listing.ignored, 0
+        photos = [p.source for p in listing.photos]
+        problems = [*listing.problems, *listing.pictures, *((shown(p), _VIDEO) for p in photos if is_video(p))]
+        return [(p, None) for p in photos if not is_video(p)], problems, listing.ignored, 0
     if output in (None, "-"):
         raise UsageError("pictures go into a folder; give -o FOLDER")
     todo = plan.plan(paths, str(output))
     jobs: _Jobs = []
     problems, there = [*todo.problems, *todo.pictures], 0
     for job in todo.jobs:
+        if is_video(job.source):
+            problems.append((shown(job.source), _VIDEO))
+            continue
         reason = records.there(job.source, job.output, records.mark(job.source))
         if reason:
             problems.append((shown(job.source), reason))

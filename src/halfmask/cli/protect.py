@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from .photos import care, carry_out, named, places, settings_option
+from .photos import care, carry_out, named, places, seconds, settings_option
 
 
 @click.command()
@@ -56,6 +56,11 @@ from .photos import care, carry_out, named, places, settings_option
     "family, of each photo's largest face.",
 )
 @click.option(
+    "--preview",
+    metavar="SECONDS[@START]",
+    help="Of videos only so much, such as 5s, or 5s@1:30 from there on.",
+)
+@click.option(
     "--score",
     is_flag=True,
     help="Match every face before and after by SFace. It is an auxiliary, which our methods train against, so it shows "
@@ -68,14 +73,16 @@ def protect(
     max_pixels: int | None,
     settings: tuple[str, ...],
     score: bool,
+    preview: str | None,
     **choices: Any,
 ) -> int:
-    """Change the faces in photos so that classifiers find it harder to read their gender.
+    """Change the faces in photos and videos so that classifiers find it harder to read their gender.
 
     They still match the person.
 
-    PATH is a photo, several, a folder (with all in it), or - for one photo from stdin to stdout. The same size, mode
-    and format come out; EXIF, places and previews do not.
+    PATH is a photo or video, several, a folder (with all in it), or - for one photo from stdin to stdout. The same
+    size, mode and format come out; EXIF, places and previews do not. Videos need halfmask[video]; one person gets the
+    same target throughout a video, whose sound, subtitles, chapters and times are kept.
 
     Run it again after an interruption, with more photos, or with other options: only what is absent, or was made of
     another photo or in another way, is made. What halfmask did not make is never replaced without --overwrite.
@@ -102,5 +109,6 @@ def protect(
     }
     if max_pixels is not None:
         choices["max_pixels"] = max_pixels
-    options = Options(format=format_, settings=named(settings), score=score, **choices)
+    span = None if preview is None else seconds(preview)
+    options = Options(format=format_, settings=named(settings), score=score, preview=span, **choices)
     return carry_out(paths, output, options, **run)

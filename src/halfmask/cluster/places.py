@@ -15,7 +15,7 @@ from typing import Any
 
 from ..errors import PhotoError, UsageError, require, shown
 from ..photos.encode import SUFFIXES
-from ..photos.kinds import HEAD, left_out_by
+from ..photos.kinds import HEAD, VIDEO_ELSEWHERE, left_out_by
 from ..photos.listing import is_photo, list_photos
 from ..storage import RECORD, ensure_folder, whole
 
@@ -134,7 +134,8 @@ class Place:
             if MANIFEST not in name.split("/")
         ]
         problems = tuple((self.full(name), why) for name, why in inside.problems)
-        return Found(tuple(photos), inside.others, problems, tuple((self.full(n), why) for n, why in inside.pictures))
+        pictures = [*inside.pictures, *((name, VIDEO_ELSEWHERE) for name in inside.videos)]
+        return Found(tuple(photos), inside.others, problems, tuple((self.full(n), why) for n, why in pictures))
 
     def _head(self, path: str) -> bytes:
         try:

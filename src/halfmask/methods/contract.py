@@ -80,6 +80,8 @@ class Method(ABC):
     #: whether its change is for the whole crop, hair and background included, and not for the oval of a head
     #: (:func:`halfmask.photos.paste.face_change`)
     whole: ClassVar[bool] = False
+    #: whether its change moves only a little where the crop does, for one subject, so that it can follow a video
+    steady: bool = False
     #: whether its own output is a gray face, so that its change is the same in every channel
     gray: ClassVar[bool] = False
     #: what the words of its setting ``strength`` are, as shares of the change at strength 1, to which the change is

@@ -61,6 +61,7 @@ class Ensemble(SanFamily):
         self._member = None if member is None else whole_number("member", member, len(self._sans)) - 1
         given = secret("key", key)
         self._key = None if combine != "gibbs" else given or own_key()
+        self.steady = self._key is None  # who draws for each crop draws for each frame
 
     def members(self, crops: Faces) -> NDArray[np.intp]:
         """Which member each of the crops (N, 3, 224, 224) gets, (N,) from 0; all -1 for the average."""

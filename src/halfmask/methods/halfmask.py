@@ -45,6 +45,7 @@ class Halfmask(Method):
 
     hides = frozenset(choice.ATTRIBUTES)
     whole = True
+    steady = True
     proportional = STRENGTHS
     settings: ClassVar[Mapping[str, str]] = {
         "hide": "gender, age, race, or several joined by commas; the last two are EXPERIMENTAL  [default: gender]",

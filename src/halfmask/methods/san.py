@@ -31,6 +31,7 @@ class SanFamily(Method):
 
     hides = frozenset({"gender"})
     gray = True
+    steady = True
     needs_label = True
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {"prototype": choice.PROTOTYPES}
 

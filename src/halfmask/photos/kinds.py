@@ -1,12 +1,25 @@
-"""What kind of picture a file is, by its first bytes, and by its name only where they do not say."""
+"""What kind of picture or video a file is, by its first bytes, and by its name only where they do not say."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 #: Bytes from the start of a file that are enough to tell its kind.
-HEAD = 32
+HEAD = 256
+
+#: Suffix of a video that halfmask reads → the container that it stands for, as FFmpeg names it.
+VIDEOS: Mapping[str, str] = {
+    ".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".qt": "mov", ".3gp": "3gp", ".3g2": "3g2", ".mkv": "matroska",
+    ".webm": "webm", ".avi": "avi", ".ts": "mpegts", ".mts": "mpegts", ".m2ts": "mpegts", ".flv": "flv",
+    ".wmv": "asf",
+}  # fmt: skip
+#: Why a video is left out where only photos are read.
+VIDEO_ELSEWHERE = "is a video; videos are read in folders of this machine, without --on ray"
+_OF_MANY_THINGS = frozenset({".ts", ".mts"})  # TypeScript is one
+_SOUND = frozenset((".m4a", ".m4b", ".m4r", ".mka", ".mks", ".wma", ".aac", ".mp3", ".aax"))  # in containers of video
+_NO_FILM = (b"M4A ", b"M4B ", b"M4P ")
 
 _FTYP = {
     **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"), "HEIF"),
@@ -59,6 +72,7 @@ _OTHER_SUFFIXES = {
     "a DICOM picture": "dcm dicom",
     "a JPS or PNS stereo picture": "jps pns",
     "a picture sequence": "avifs heics heifs mng jng",
+    "a video": "mpg mpeg vob ogv rm rmvb asf divx f4v mxf dv insv lrv mjpg mjpeg y4m",
     "a picture of a rarer kind": "qoi bpg flif fits sgi pict pct ras dds webp2 wp2 jif jfi",
 }
 _BY_SUFFIX = {"." + suffix: kind for kind, names in _OTHER_SUFFIXES.items() for suffix in names.split()}
@@ -96,8 +110,40 @@ def _other(head: bytes) -> str | None:
     return next((kind for start, kind in _OTHER_STARTS if start.match(head)), None)
 
 
+def is_video(path: Path) -> bool:
+    """Whether a file is a video that halfmask reads: by the suffix, and for ``.ts``, which is many things, by content.
+
+    >>> is_video(Path("holiday/CLIP.MOV")), is_video(Path("a.jpg"))
+    (True, False)
+    """
+    suffix = path.suffix.lower()
+    return suffix in VIDEOS and (suffix not in _OF_MANY_THINGS or _film(_head(path)))
+
+
+def _film(head: bytes) -> bool:
+    """Whether a file that begins so is a container of video, or of sound alone where that cannot be told."""
+    if head[4:8] == b"ftyp":
+        return format_by_content(head) is None and not _other(head) and head[8:12] not in _NO_FILM
+    return (
+        head[4:8] in (b"moov", b"mdat", b"wide")
+        or head.startswith((b"\x1aE\xdf\xa3", b"FLV\1", b"0&\xb2u\x8ef\xcf\x11", b"\0\0\1\xba", b"\0\0\1\xb3"))
+        or (head.startswith(b"RIFF") and head[8:12] == b"AVI ")
+        or (head[:1] == b"G" and head[188:189] == b"G")
+        or (head[4:5] == b"G" and head[196:197] == b"G")
+    )
+
+
+def _head(path: Path) -> bytes:
+    """The first bytes; none of a file that cannot be opened."""
+    try:
+        with open(path, "rb") as stream:
+            return stream.read(HEAD)
+    except OSError:
+        return b""
+
+
 def left_out(path: Path, name: str) -> str | None:
-    """Why a file that is not taken for a photo is a picture all the same, in words; None when it is none.
+    """Why a file that is taken for no photo and no video is one all the same, in words; None when it is neither.
 
     ``name`` is the file's own. A file that cannot be opened goes by its name.
     """
@@ -114,7 +160,14 @@ def left_out_by(head: bytes, name: str) -> str | None:
     if head.startswith(b"\0\5\x16\7"):  # AppleDouble, which macOS puts beside a file on strange disks
         return None
     if kind := unread(head, name):
-        return f"is {kind}, which halfmask does not read; convert it to JPEG, PNG or TIFF"
+        into = "MP4" if kind == "a video" else "JPEG, PNG or TIFF"
+        return f"is {kind}{' of a kind' * (into == 'MP4')}, which halfmask does not read; convert it to {into}"
+    suffix = Path(name).suffix.lower()
+    if suffix in VIDEOS and not name.startswith(".") and (_film(head) or suffix not in _OF_MANY_THINGS):
+        return VIDEO_ELSEWHERE
+    if _film(head) and suffix not in _SOUND:
+        why = "is hidden by the dot; rename it" if name.startswith(".") else "does not end like one; give it the suffix"
+        return f"is a video, but its name {why}"
     format = format_by_content(head)
     if format is None or (format == "BMP" and not _bitmap(head)):
         return None

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..errors import DataError, shown
 from ..storage import RECORD
 from .encode import SUFFIXES
-from .kinds import left_out
+from .kinds import is_video, left_out
 
 #: What else data sets are published in. They are read there only, since a protected photo is written as it came.
 DATA_SET_SUFFIXES = frozenset({".ppm", ".pgm"})
@@ -18,7 +18,7 @@ DATA_SET_SUFFIXES = frozenset({".ppm", ".pgm"})
 
 @dataclass
 class PhotoList:
-    """What stands in a folder. ``photos`` maps the path within the folder, with "/", to the path.
+    """What stands in a folder. ``photos`` and ``videos`` map the path within the folder, with "/", to the path.
 
     ``pictures`` are (path within the folder, reason) of the pictures among the rest: of a kind that is not read,
     hidden, or without the suffix. ``others`` counts the files that are neither; ``problems`` are (path within the
@@ -26,6 +26,7 @@ class PhotoList:
     """
 
     photos: dict[str, Path] = field(default_factory=dict)
+    videos: dict[str, Path] = field(default_factory=dict)
     pictures: list[tuple[str, str]] = field(default_factory=list)
     others: int = 0
     problems: list[tuple[str, str]] = field(default_factory=list)
@@ -63,7 +64,9 @@ def list_photos(root: Path, *, leave_out: Path | None = None, also: Iterable[str
             key = path.relative_to(root).as_posix()
             if name == RECORD:
                 continue  # our own, beside photos that were protected
-            if name.startswith(".") or not is_photo(name, also):
+            if not name.startswith(".") and is_video(path) and path.is_file():
+                listing.videos[key] = path
+            elif name.startswith(".") or not is_photo(name, also):
                 reason = left_out(path, name) if path.is_file() else None
                 if reason:
                     listing.pictures.append((key, reason))

@@ -42,6 +42,7 @@ class Options:
     :func:`~halfmask.protecting.choosing.picks`. Faces of less than ``min_face`` pixels are left as they are, and
     ``detector_threshold`` is the score, from 0.2 to 1, from which a find is a face. With ``crop`` the output is the
     method's own, as in the papers: the aligned 224 x 224 face, gray for a gray method, of the largest face chosen.
+    ``preview`` is (start, length) in seconds: no more of a video is made.
 
     >>> Options(prototype="xx")
     Traceback (most recent call last):
@@ -65,6 +66,7 @@ class Options:
     min_face: int | None = None
     detector_threshold: float = THRESHOLD
     crop: bool = False
+    preview: tuple[float, float] | None = None
     strength: str | float | None = None
     settings: Mapping[str, Any] = field(default_factory=dict, repr=False)  # some are secret
 

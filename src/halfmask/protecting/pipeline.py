@@ -51,6 +51,9 @@ class Outcome:
     ``warning`` tells of a protected photo that some of its faces are not, though they were to be; ``notes`` what was
     lost or put right (:attr:`halfmask.photos.photo.Photo.notes`). ``smallest`` is the size, in pixels, of the smallest
     faces that the photo was searched for; None when it was not.
+
+    Of a video ``faces`` are one a person, ``frames`` is how many frames it has (None: a photo), and ``gaps`` are where
+    somebody is not protected or may be changed in the wrong place: (person, from 1; first and last second; why).
     """
 
     job: Job
@@ -62,6 +65,8 @@ class Outcome:
     smallest: float | None = None
     fatal: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
+    frames: int | None = None
+    gaps: tuple[tuple[int, float, float, str], ...] = ()
 
 
 @dataclass(eq=False)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import UsageError, shown
+from ..photos.kinds import VIDEOS, is_video
 from ..storage import clear_leftovers, not_replaceable
 
 _NAMED = 10
@@ -16,7 +17,9 @@ _NAMED = 10
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One photo to protect. ``name`` is its path within its input, with "/"; ``format`` None writes the photo's own.
+    """One photo or video to protect.
+
+    ``name`` is its path within its input, with "/"; ``format`` None writes the photo's own, and a video has no other.
 
     ``mark`` says of what and how the output is made (:meth:`halfmask.protecting.records.Records.mark`), once known.
     """
@@ -75,7 +78,7 @@ def listed(inputs: Sequence[Path]) -> Listing:
 
 
 def plan(inputs: Sequence[Path], output: str | Path, *, format: str | None = None) -> Plan:
-    """Find every photo of the inputs and the file that it becomes.
+    """Find every photo and video of the inputs and the file that it becomes.
 
     ``output`` is a folder when it exists as one, ends with a separator, has no suffix, or when there is more than one
     photo to place; otherwise it is the one output file. What is given twice is taken once. One input folder's contents
@@ -103,7 +106,7 @@ def plan(inputs: Sequence[Path], output: str | Path, *, format: str | None = Non
     if many and out.exists() and not out.is_dir():
         raise UsageError(f"the output {shown(out)} is a file, but several photos may go there; expected a folder")
     if not into_folder:
-        jobs = [Job(inputs[0], out, inputs[0].name, output_format(out, format))]
+        jobs = [Job(inputs[0], out, inputs[0].name, _only_format(inputs[0], out, format))]
         _refuse_clashes(jobs)
         return Plan(tuple(jobs), out, 0, ())
 
@@ -113,6 +116,20 @@ def plan(inputs: Sequence[Path], output: str | Path, *, format: str | None = Non
     ]
     _refuse_clashes(jobs)
     return Plan(tuple(jobs), out, listing.ignored, listing.problems, listing.pictures)
+
+
+def _only_format(source: Path, out: Path, format: str | None) -> str | None:
+    """The format of a single output file; a video's is its source's."""
+    if not is_video(source):
+        return output_format(out, format)
+    if odd := not_replaceable(out):
+        raise UsageError(f"the output {shown(out)} {odd}; expected a file, or a name that is free")
+    if out.suffix.lower() != source.suffix.lower():
+        raise UsageError(
+            f"the output {shown(out)} ends otherwise than the video {shown(source)}, whose container is kept; expected "
+            f"a name that ends with {source.suffix}"
+        )
+    return None
 
 
 def output_format(out: Path, format: str | None = None) -> str:
@@ -159,7 +176,8 @@ def _list(inputs: Sequence[Path], out: Path | None) -> Listing:
             continue
         own = path.resolve().name if len(inputs) > 1 else ""
         inside = list_photos(path, leave_out=out)
-        photos += [Listed(photo, name, Path(own, name)) for name, photo in inside.photos.items()]
+        found = inside.photos | inside.videos
+        photos += [Listed(file, name, Path(own, name)) for name, file in found.items()]
         problems += [(shown(path / name), reason) for name, reason in inside.problems]
         pictures += [(shown(path / name), reason) for name, reason in inside.pictures]
         ignored += inside.others
@@ -181,7 +199,7 @@ def _renamed(name: str, wanted: str | None) -> str:
     from ..photos.reading import SUFFIXES
 
     suffix = os.path.splitext(name)[1]  # noqa: PTH122  a name, not a path
-    if wanted is None or SUFFIXES.get(suffix.lower()) == wanted:
+    if wanted is None or suffix.lower() in VIDEOS or SUFFIXES.get(suffix.lower()) == wanted:
         return name
     stem = name.removesuffix(suffix) if suffix.lower() in SUFFIXES else name
     return stem + next(s for s, f in SUFFIXES.items() if f == wanted)

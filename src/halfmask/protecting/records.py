@@ -122,12 +122,14 @@ class Records:
         return ""
 
     @contextlib.contextmanager
-    def writing(self, output: Path, mark: str, data: bytes) -> Iterator[None]:
+    def writing(self, output: Path, mark: str, data: bytes | Path) -> Iterator[None]:
         """Note an output in its folder's record; in the block the file is to take its name.
 
+        ``data`` is its content, or a file with it.
         Raises :class:`~halfmask.errors.PhotoError` when the record cannot be written.
         """
-        folder, digest = output.parent, hashlib.sha256(data).hexdigest()
+        folder = output.parent
+        digest = sha256_of(data) if isinstance(data, Path) else hashlib.sha256(data).hexdigest()
         line = json.dumps({"file": output.name, "sha256": digest, "made": mark})
         with self._lock, _needed(output):
             noted = _note(folder / RECORD, line)

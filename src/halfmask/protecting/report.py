@@ -36,7 +36,9 @@ class Summary:
     SFace's scores, ``matched`` (name, scores) of the first. ``warnings`` counts photos with faces that are not
     protected though they were to be, ``warned`` are (name, what) of the first of them.
     ``ignored`` counts files that are no pictures; ``pictures`` are (name, why) of those that are, left out.
-    ``notes`` says of what was lost or put right on the way how many photos it was, and names the first of them.
+    ``videos`` counts those among the protected photos that are videos, with ``frames`` together, and a face of theirs
+    is a person. ``notes`` says of what was lost or put right on the way how many photos it was, and names the first of
+    them.
     """
 
     photos: dict[str, int] = field(default_factory=dict)
@@ -57,10 +59,15 @@ class Summary:
     pictures: list[tuple[str, str]] = field(default_factory=list)
     notes: dict[str, tuple[int, list[str]]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    videos: int = 0
+    frames: int = 0
 
     def add(self, outcome: Outcome) -> None:
-        """Count one photo."""
+        """Count one photo or video."""
         self.photos[outcome.status] = self.photos.get(outcome.status, 0) + 1
+        if outcome.frames is not None:
+            self.videos += outcome.status == pipeline.PROTECTED
+            self.frames += outcome.frames
         if outcome.smallest is not None:
             self.smallest_face = max(outcome.smallest, self.smallest_face or 0.0)
         for stage, seconds in outcome.seconds.items():
@@ -110,13 +117,15 @@ def describe(
         summary.photos.get(s, 0) for s in (pipeline.PROTECTED, pipeline.COPIED, pipeline.SKIPPED, pipeline.THERE)
     )
     lines = []
+    thing = "file" if summary.frames else "photo"
     if not quiet:
         how = options.method + "".join(f", {name} {shown(str(value))}" for name, value in options.told.items())
         where = "stdout" if out == "-" else shown(out)
-        lines.append(
-            f"{count(protected, 'photo')} protected, {count(summary.faces, 'face')} changed ({how}) in {seconds:.1f} s "
-            f"-> {where}"
-        )
+        what = count(protected - summary.videos, "photo")
+        if summary.videos:
+            clips = f"{count(summary.videos, 'video')} ({count(summary.frames, 'frame')})"
+            what = clips if protected == summary.videos else f"{what} and {clips}"
+        lines.append(f"{what} protected, {count(summary.faces, 'face')} changed ({how}) in {seconds:.1f} s -> {where}")
         lines += [f"  NOTE: {note}" for note in options.notes]
         origins = {
             "given": "as given by --gender",
@@ -133,18 +142,18 @@ def describe(
             lines += _matches(summary, options)
         if copied or skipped:
             fate = "not written" if skipped else "copied UNPROTECTED"
-            lines.append(f"{count(copied + skipped, 'photo')} without a face found, {fate}:")
+            lines.append(f"{count(copied + skipped, thing)} without a face found, {fate}:")
             lines += _listed(summary.without, copied + skipped)
         if there:
-            lines.append(f"{count(there, 'photo')} already there, not made again (--overwrite makes them anew)")
+            lines.append(f"{count(there, thing)} already there, not made again (--overwrite makes them anew)")
         if summary.ignored:
             lines.append(f"{count(summary.ignored, 'other file')} ignored, none of them a picture")
     for note, (number, named) in summary.notes.items():
         if note.startswith(DAMAGED) or not quiet:
-            lines.append(f"{'WARNING: ' * note.startswith(DAMAGED)}{count(number, 'photo')}: {note}:")
+            lines.append(f"{'WARNING: ' * note.startswith(DAMAGED)}{count(number, thing)}: {note}:")
             lines += _listed(named, number)
     if summary.warnings:
-        lines.append(f"WARNING: {count(summary.warnings, 'photo')} protected only in part:")
+        lines.append(f"WARNING: {count(summary.warnings, thing)} protected only in part:")
         lines += _listed([f"{name}: {what}" for name, what in summary.warned], summary.warnings)
     if summary.failures:
         lines.append(f"{summary.failures} failed:")
@@ -186,7 +195,8 @@ class Report:
     """A JSON report, written photo by photo so that it never stands in memory, and whole when it is there.
 
     An object: ``version``, ``options``, ``notes``, ``photos`` (``file``, ``output``, ``status``, ``reason``,
-    ``warning``, ``notes``, ``smallest_face``, ``seconds``, ``faces``), ``summary``, whose ``pictures`` are those that
+    ``warning``, ``notes``, ``smallest_face``, ``seconds``, ``faces``; of a video also ``frames`` and ``gaps``, in
+    seconds, where somebody may be unprotected), ``summary``, whose ``pictures`` are those that
     were left out. ``target`` is a path, "-" for stdout, None for no report.
 
     Raises :class:`~halfmask.errors.UsageError` at once for a target that cannot be a report: an empty name, a
@@ -231,6 +241,7 @@ class Report:
             "warning": outcome.warning,
             "notes": list(outcome.notes),
             "smallest_face": outcome.smallest,
+            **({} if outcome.frames is None else {"frames": outcome.frames, "gaps": _gaps(outcome)}),
             "seconds": {stage: round(seconds, 4) for stage, seconds in outcome.seconds.items()},
             "faces": [_face(face) for face in outcome.faces],
         }
@@ -281,6 +292,10 @@ class Report:
                 f"the report {where} could not be written: {getattr(reason, 'strerror', None) or reason}. The photos "
                 "written so far are whole; give --json a place with room and run the same line again for the rest"
             ) from error
+
+
+def _gaps(outcome: Outcome) -> list[dict[str, Any]]:
+    return [{"person": who, "from": start, "to": end, "reason": why} for who, start, end, why in outcome.gaps]
 
 
 def _face(face: FaceResult) -> dict[str, Any]:
