@@ -72,10 +72,34 @@ def test_photos_that_are_hidden_or_nameless_are_named(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_videos_are_listed_by_name_and_told_by_content(tmp_path: Path) -> None:
+    film = b"\0\0\0\x18ftypmp42" + bytes(20)
+    names = ("film.mp4", "film.TS", "noname", ".hidden.mp4", "sound.m4a", "words.ts", "old.vob")
+    contents = (
+        film,
+        b"G" + bytes(187) + b"G" + bytes(20),
+        film,
+        film,
+        b"\0\0\0\x18ftypM4A ",
+        b"let a = 1",
+        b"\0\0\1\xba",
+    )
+    for name, data in zip(names, contents, strict=True):
+        (tmp_path / name).write_bytes(data)
+    listing = list_photos(tmp_path)
+    assert sorted(listing.videos) == ["film.TS", "film.mp4"]
+    assert listing.others == 2
+    reasons = dict(listing.pictures)
+    assert "hidden by the dot" in reasons[".hidden.mp4"]
+    assert "does not end like one" in reasons["noname"]
+    assert "convert it to MP4" in reasons["old.vob"]
+    assert set(reasons) == {".hidden.mp4", "noname", "old.vob"}
+
+
 def test_what_is_no_picture_is_only_counted(tmp_path: Path) -> None:
     files = {
         "notes.txt": b"hello", "BMW": b"BMW and other cars, a list of them that is long", "empty.psd": b"",
-        "._a.cr2": b"\0\5\x16\7" + bytes(30), "film.mp4": b"\0\0\0\x18ftypmp42" + bytes(20),
+        "._a.cr2": b"\0\5\x16\7" + bytes(30), "code.ts": b"const answer = 42",
         "a.zip": b"PK\3\4" + bytes(40),
         "p.txt": b"P6 is a street", ".DS_Store": b"\0\0\0\1Bud1", "song.raw.txt": b"x",
     }  # fmt: skip
