@@ -1,6 +1,7 @@
 """The CORAL papers' tables: MAE and RMSE of CE, OR-CNN, CORAL and CORN on their data sets, beside what they report.
 
     python scripts/ages_papers.py --sets morph2,utkface --out runs/age-papers
+    python scripts/ages_papers.py --sets utkface-here --heads CE,OR,CORAL --seeds 0
     python scripts/ages_papers.py --report
 
 Trains the configs age-papers/SET with every head, with importance weights and without, and the seeds 0, 1, 2 (a run
@@ -14,7 +15,7 @@ nothing is protected, and what is compared are 18 trainings a set.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,12 +42,16 @@ HEADS = {
 }
 
 
-def runs(name: str, data: Path, out: Path, seeds: list[int]) -> dict[tuple[str, int], tuple[AttributeConfig, Path]]:
-    """Head and seed → the config and the folder of each run on a set."""
+def runs(
+    name: str, data: Path, out: Path, seeds: list[int], wanted: Collection[str] = tuple(HEADS)
+) -> dict[tuple[str, int], tuple[AttributeConfig, Path]]:
+    """Head and seed → the config and the folder of each run on a set, for the wanted heads."""
     base = load_config(AttributeConfig, f"age-papers/{name}", data)
     found = {}
     for seed in seeds:  # seed by seed, so that runs that are cut short have compared like with like
         for head, (kind, importance) in HEADS.items():
+            if head not in wanted:
+                continue
             heads = {"age": {**base.heads["age"], "kind": kind}}
             config = replace(base, heads=heads, importance=importance, seed=seed)
             found[head, seed] = (config, out / f"{name}-{head.lower().replace(' ', '-')}-{seed}")
@@ -76,7 +81,7 @@ def lines(
         for p in published:
             for row in p["rows"] if p["measure"] == measure else ():
                 if row["set"] == name:
-                    said = {head: printed(row[head]) for head in HEADS if head in row}
+                    said = {head: printed(row[head]) + r"\*" * contradicted(row[head]) for head in HEADS if head in row}
                     rows.append({"set": name, "by": row["by"], "source": p["source"], **said})
     return [{head: row.get(head) for head in ("set", "by", "source", *HEADS)} for row in rows]
 
@@ -87,9 +92,41 @@ def text(values: list[float]) -> str:
     return f"{np.mean(values):.2f}{spread}" + (f" ({len(values)} of 3)" if len(values) != 3 else "")
 
 
-def printed(value: float | list[float]) -> str:
+def printed(value: float | list[Any]) -> str:
     """A published figure: the mean, with its standard deviation where that is given."""
     return f"{value[0]:.2f} ± {value[1]:.2f}" if isinstance(value, list) else f"{value:.2f}"
+
+
+def seeds_of(value: float | list[Any]) -> list[float] | None:
+    """The seeds behind a published figure, where they are given."""
+    return value[2] if isinstance(value, list) and len(value) > 2 else None
+
+
+def contradicted(value: float | list[Any]) -> bool:
+    """Whether a published mean is not its seeds', which are rounded to two digits as it is.
+
+    >>> contradicted([4.89, 0.01, [4.88, 4.87, 4.87]]), contradicted([2.97, 0.01, [2.98, 2.98, 2.96]])
+    (True, False)
+    """
+    seeds = seeds_of(value)
+    return seeds is not None and bool(abs(np.mean(seeds) - value[0]) > 0.0101)  # type: ignore[index]
+
+
+def seed_lines(measure: str, published: list[dict[str, Any]]) -> list[Row]:
+    """The published seeds of one measure, where they are given; a figure that contradicts them is said beside them."""
+    rows: list[Row] = []
+    for p in published:
+        for row in p["rows"] if p["measure"] == measure else ():
+            told = {}
+            for head in HEADS:
+                if seeds := seeds_of(row.get(head, 0.0)):
+                    told[head] = " / ".join(f"{seed:.2f}" for seed in seeds)
+                    if contradicted(row[head]):
+                        told[head] += f", mean {np.mean(seeds):.2f}, printed {row[head][0]:.2f}"
+            if told:
+                rows.append({"set": row["set"], "by": row["by"], **{head: told.get(head) for head in HEADS}})
+    order = list(dict.fromkeys(row["set"] for row in rows))
+    return sorted(rows, key=lambda row: order.index(row["set"]))
 
 
 def main() -> None:
@@ -97,14 +134,18 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("data"), help="holds the sets, and coral-cnn with the lists")
     parser.add_argument("--out", type=Path, default=Path("runs/age-papers"))
     parser.add_argument("--sets", default="morph2,afad,utkface,cacd")
+    parser.add_argument("--heads", default=",".join(HEADS))
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--report", action="store_true", help="train nothing, print what is done")
     asked = parser.parse_args()
+    wanted = asked.heads.split(",")
+    if unknown := set(wanted) - set(HEADS):
+        parser.error(f"--heads {','.join(sorted(unknown))}: known are {', '.join(HEADS)}")
     published = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text("utf-8"))["published"]
     measured: dict[str, dict[str, list[dict[str, float]]]] = {}
     left_out = {}
     for name in asked.sets.split(","):
-        todo = runs(name, asked.data, asked.out, [int(s) for s in asked.seeds.split(",")])
+        todo = runs(name, asked.data, asked.out, [int(s) for s in asked.seeds.split(",")], wanted)
         if not asked.report and (reason := reason_against(next(iter(todo.values()))[0])):
             left_out[name] = reason
             continue
@@ -117,6 +158,10 @@ def main() -> None:
     heads = {"set": "set", "by": "backbone", "source": "source"} | {head: head for head in HEADS}
     for measure, title in (("mae", "MAE, years"), ("rmse", "RMSE, years")):
         print(f"## {title}\n\n{markdown(lines(measure, measured, published), heads)}\n")
+    told = {"set": "set", "by": "backbone"} | {head: head for head in ("CE", "OR", "CORAL")}
+    for measure, title in (("mae", "MAE"), ("rmse", "RMSE")):
+        print(f"## {title} by seed, as the slides have it\n\n{markdown(seed_lines(measure, published), told)}\n")
+    print("- \\*: the printed mean is not that of its seeds, which stand beside it in the tables by seed")
     for note in dict.fromkeys(f"{p['source']}: {p['note']}" for p in published if p.get("note")):
         print(f"- {note}")
     for name, reason in left_out.items():
