@@ -33,7 +33,8 @@ STARTS = ("zeros", "in order", "reversed")
 def faces(data: Path, most: int) -> tuple[Tensor, Tensor]:
     """Training faces as standardised gray pixels (N, 576), and their ranks (N,)."""
     table = source_table({"layout": "utkface", "root": str(data / "utkface"), "splits": ["train"]})
-    rows = [r for r in table if FIRST <= float(r.age or 0) <= LAST][:most]
+    rows = [r for r in table if FIRST <= float(r.age or 0) <= LAST]
+    rows = [rows[i] for i in np.random.default_rng(0).permutation(len(rows))[:most]]
     small = [cv2.resize(cv2.imread(str(r.path), cv2.IMREAD_GRAYSCALE), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
              for r in rows]  # fmt: skip
     x = torch.from_numpy(np.stack(small).reshape(len(small), -1).astype(np.float64))

@@ -117,11 +117,11 @@ def test_what_was_not_measured_is_told(
     assert "Measured by" not in said
 
 
-def test_which_one_to_use_is_answered_in_five_lines(capsys: pytest.CaptureFixture[str]) -> None:
+def test_which_one_to_use_is_answered_in_a_few_lines(capsys: pytest.CaptureFixture[str]) -> None:
     code, said = call(capsys)
     assert code == 0
     head, *advice = said.split("\n\n")[0].splitlines()
-    assert len(advice) == 5
+    assert len(advice) == 6
     assert "halfmask (default)" in advice[0]
     at = head.index("take"), head.index("note")
     named = [name for line in advice for name in line[slice(*at)].replace("(default)", "").split(",")]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny_sans
+import torch
 from PIL import Image
 from stand_ins import subjects
 
@@ -16,6 +17,7 @@ import halfmask
 from halfmask.errors import ExtraMissingError, UsageError, WeightsError
 from halfmask.methods import METHODS, Method, Subject, load
 from halfmask.methods.contract import genders
+from halfmask.networks.identity import ModelA
 from halfmask.protecting.engine import Engine, networks_for
 from halfmask.protecting.known import Known
 from halfmask.protecting.options import Options
@@ -33,6 +35,9 @@ TABLE: dict[str, dict[str, Any]] = {
     "mixing partners": {"partners": "made up"},
     "deidentify": {"steps": 1, "matchers": "sface", "keep": 0},
     "privacynet": {"hide": "gender,race", "key": "mine"},
+    "p-fgvm": {"against": "made up", "steps": 40},
+    "i-fgvm": {"against": "made up", "steps": 40, "target": "away"},
+    "i-fgsm": {"against": "made up", "steps": 40, "target": "bob"},
 }
 
 
@@ -54,9 +59,20 @@ def people(tmp_path_factory: pytest.TempPathFactory, astronaut: np.ndarray) -> P
 
 
 @pytest.fixture(scope="module")
-def settings(people: Path) -> dict[str, dict[str, Any]]:
-    """The table with its folder of partners; only models that truly cannot be had skip a row."""
-    return {case: given | ({"partners": str(people)} if "partners" in given else {}) for case, given in TABLE.items()}
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small identity classifier of three people, untrained."""
+    torch.manual_seed(0)
+    path: Path = tmp_path_factory.mktemp("classifier") / "identity.safetensors"
+    ModelA(["ann", "bob", "cy"], side=16).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def settings(people: Path, classifier: Path) -> dict[str, dict[str, Any]]:
+    """The table with its made-up files; only models that truly cannot be had skip a row."""
+    made = {"partners": str(people), "against": str(classifier)}
+    return {case: {name: made.get(name, value) if value == "made up" else value for name, value in given.items()}
+            for case, given in TABLE.items()}  # fmt: skip
 
 
 @pytest.fixture(scope="module", params=TABLE)

@@ -85,6 +85,20 @@ def test_model_b_is_the_slides(stand: Stand):
     assert net.head[1].training
 
 
+def test_vgg_face_goes_into_model_b_as_it_is(stand: Stand):
+    faces = torch.rand(4, 3, 32, 32)
+    net = ModelB(PEOPLE, "vggface", "published.pth")
+    assert torch.equal(net.features(faces), stand(faces))
+    assert not torch.allclose(ModelB(PEOPLE, "sface").features(faces), stand(faces))
+
+
+def test_the_trunk_is_vgg_face_without_its_normalisation(monkeypatch: pytest.MonkeyPatch):
+    asked = []
+    monkeypatch.setattr(identity.VGGFace, "load", lambda path, **how: asked.append((path, how)))
+    identity.load_trunk("vggface", "published.pth")
+    assert asked == [(Path("published.pth"), {"normalize": False})]
+
+
 def test_files_say_what_they_are(tmp_path: Path, stand: Stand):
     faces = torch.rand(2, 3, 64, 64)
     for net in (ModelA(PEOPLE, side=16), ModelB(PEOPLE, "sface")):

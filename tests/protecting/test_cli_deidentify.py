@@ -14,6 +14,7 @@ from PIL import Image
 
 from halfmask.methods import deidentify
 from halfmask.methods.match import SFace
+from halfmask.networks.identity import ModelA
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -97,3 +98,37 @@ def test_without_torch(run: Run, album: Path, tmp_path: Path, monkeypatch: pytes
     assert code == 3
     assert "method 'deidentify' needs torch, which is not installed: pip install \"halfmask[train]\"" in error
     assert not (tmp_path / "out").exists()
+
+
+def test_the_papers_methods_against_one_network(run: Run, jpeg: bytes, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    ModelA(["ann", "bob", "cy"], side=16).save(tmp_path / "identity.safetensors")
+    source, out = tmp_path / "a.jpg", tmp_path / "out.png"
+    source.write_bytes(jpeg)
+    given = ("--against", tmp_path, "--set", "target=bob", "--set", "steps=30")
+    code, said, error = run("deidentify", source, "-o", out, "--format", "png", "--method", "i-fgvm", *given)
+    assert code == 0, error
+    assert "(SFace is an auxiliary, so it judges nothing; halfmask audit asks others)" in said
+    before, after = (np.asarray(Image.open(f)).astype(int) for f in (source, out))
+    assert 0 < np.abs(before - after).max() < 20
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (("--method", "p-fgvm"), "p-fgvm deceives one network; say which: --against NETWORK"),
+        (("--method", "p-fgvm", "--against", "nowhere"), "against is 'nowhere': there is no file nowhere"),
+        (("--method", "i-fgsm", "--against", "sface", "--strength", "mid"), "i-fgsm has no strength to set"),
+        (("--against", "sface"), "method 'deidentify' has no setting 'against'"),
+        (("--method", "p-fgvm", "--against", "a", "--set", "against=b"), "--against and --set against= say the same"),
+    ],
+)
+def test_what_they_cannot_do_is_said(
+    run: Run, jpeg: bytes, tmp_path: Path, given: tuple[str, ...], message: str
+) -> None:
+    source = tmp_path / "a.jpg"
+    source.write_bytes(jpeg)
+    code, _, error = run("deidentify", source, "-o", tmp_path / "out.jpg", *given)
+    assert code == 2
+    assert message in error
+    assert not (tmp_path / "out.jpg").exists()

@@ -6,24 +6,39 @@ from typing import Any
 
 import click
 
+from ..errors import UsageError
 from .photos import care, carry_out, named, places, settings_option
 
 
 @click.command()
 @places
 @click.option(
-    "--strength",
-    default="mid",
+    "--method",
+    type=click.Choice(["deidentify", "p-fgvm", "i-fgvm", "i-fgsm"]),
+    default="deidentify",
     show_default=True,
+    help="deidentify hides from recognisers that nobody has seen. The others are the papers', and deceive the one "
+    "NETWORK of --against.",
+)
+@click.option(
+    "--against",
+    metavar="NETWORK",
+    help="Whom p-fgvm, i-fgvm and i-fgsm deceive: a folder or file of halfmask train identity, or sface.",
+)
+@click.option(
+    "--strength",
     metavar="HOW",
-    help="low, mid, high or a number from 0 to 1: how much of the photo's likeness may be spent.",
+    help="low, mid, high or a number from 0 to 1, for the method deidentify: how much of the photo's likeness may be "
+    "spent.  [default: mid]",
 )
 @settings_option
 @care
 def deidentify(
     paths: tuple[str, ...],
     output: str | None,
-    strength: str,
+    method: str,
+    against: str | None,
+    strength: str | None,
     format_: str | None,
     max_pixels: int | None,
     settings: tuple[str, ...],
@@ -37,7 +52,7 @@ def deidentify(
     PATH is a photo, several, a folder (with all in it), or - for one photo from stdin to stdout. The same size, mode
     and format come out; EXIF, places and previews do not.
 
-    Each face's match with itself before and after is told, by SFace, which the change was made against: it shows that
+    Each face's match with itself before and after is told, by SFace, which deidentify changes it against: it shows that
     a photo came out as intended and judges nothing. What other recognisers make of it is measured by: halfmask audit.
 
     Run it again after an interruption, with more photos, or with other options: only what is absent, or was made of
@@ -52,7 +67,10 @@ def deidentify(
     run = {name: choices.pop(name) for name in ("boxes", "workers", "overwrite", "dry_run", "json_", "quiet")}
     if max_pixels is not None:
         choices["max_pixels"] = max_pixels
-    options = Options(
-        method="deidentify", strength=strength, settings=named(settings), format=format_, score=True, **choices
-    )
+    asked = named(settings)
+    if against is not None:
+        if "against" in asked:
+            raise UsageError("--against and --set against= say the same; give one of them")
+        asked["against"] = against
+    options = Options(method=method, strength=strength, settings=asked, format=format_, score=True, **choices)
     return carry_out(paths, output, options, **run)

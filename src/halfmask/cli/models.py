@@ -52,7 +52,7 @@ def _size(size: int) -> str:
     return f"{size / 1e6:.1f} MB" if size >= 50_000 else f"{size / 1e3:.0f} kB"
 
 
-#: Which method to take, by what is wanted; five lines, whatever methods there are.
+#: Which method to take, by what is wanted; a few lines, whatever methods there are.
 _ADVICE = (
     ("machines should not read the gender (or age, race)", "halfmask (default)", "matches the person; no label needed"),
     ("machines should not recognise the person", "deidentify", "run it by: halfmask deidentify; takes seconds"),
@@ -62,6 +62,7 @@ _ADVICE = (
         "san, ensemble, flowsan",
         "san is SAN+, ours; trained readers read all",
     ),
+    ("you compare with the paper on P-FGVM", "p-fgvm, i-fgvm, i-fgsm", "deceive the one network that you name"),
     ("you need a baseline: a blend with another face", "mixing", "costs more of the match"),
 )
 _FURTHER = """

@@ -71,6 +71,9 @@ METHODS: dict[str, Kind] = {
         Kind("mixing", "mixing", "Mixing"),
         Kind("deidentify", "deidentify", "Deidentify"),
         Kind("privacynet", "privacynet", "PrivacyNet"),
+        Kind("p-fgvm", "against", "PFgvm"),
+        Kind("i-fgvm", "against", "IFgvm"),
+        Kind("i-fgsm", "against", "IFgsm"),
     )
 }
 

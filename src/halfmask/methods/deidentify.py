@@ -109,11 +109,11 @@ class Deidentify(Method):
     ) -> None:
         self.name = "deidentify"
         self.strength = choice.strength(strength, STRENGTHS)
-        self.steps = int(_number("steps", steps, 1, 1000, whole=True))
-        self.smoothing = _number("smoothing", smoothing, 0, 30)
-        self.colour = _number("colour", colour, 0, 1)
-        self.masking = _number("masking", masking, 0, 1)
-        self.keep = _number("keep", keep, 0, 100)
+        self.steps = int(number("steps", steps, 1, 1000, whole=True))
+        self.smoothing = number("smoothing", smoothing, 0, 30)
+        self.colour = number("colour", colour, 0, 1)
+        self.masking = number("masking", masking, 0, 1)
+        self.keep = number("keep", keep, 0, 100)
         self.search = search
         chosen = [name for name in MATCHERS if name in matchers.split("+")]
         if not chosen or len(chosen) != len(matchers.split("+")):
@@ -125,7 +125,7 @@ class Deidentify(Method):
     def _change(self, crops: Crops, subjects: Sequence[Subject]) -> Crops:
         import torch
 
-        with _threads_of_torch(self._threads):
+        with threads_of_torch(self._threads):
             changes = [self._one(torch.from_numpy(np.ascontiguousarray(crop))[None].clamp(0, 1)) for crop in crops]
         return np.concatenate([one.numpy() for one in changes])
 
@@ -234,7 +234,7 @@ def _load(name: str) -> Module:
     return loaders[name]()
 
 
-def _number(name: str, value: float | str, low: float, high: float, whole: bool = False) -> float:
+def number(name: str, value: float | str, low: float, high: float, whole: bool = False) -> float:
     """A setting as a number within its range."""
     try:
         number = float(value)
@@ -255,7 +255,7 @@ def _bfloat16() -> bool:
 
 
 @contextmanager
-def _threads_of_torch(threads: int) -> Iterator[None]:
+def threads_of_torch(threads: int) -> Iterator[None]:
     """So many threads within torch for this thread of ours (0: as it is), and what it was before afterwards.
 
     Never more than ``OMP_NUM_THREADS`` allows: where others compute too, threads that wait for each other take minutes

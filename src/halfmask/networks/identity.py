@@ -105,8 +105,8 @@ class ModelB(Identity):
     """A frozen face network, ``trunk``, and on what it says FC256, batch normalisation, ReLU and FC to the people.
 
     The slides' trunk is VGG-Face, whose weights halfmask cannot fetch. ``trunk`` is a name of :data:`TRUNKS`, and
-    ``weights`` the file of a trunk's weights, which only VGG-Face needs. What the trunk says is scaled to length
-    √width, so that its numbers are about 1 whichever it is.
+    ``weights`` the file of a trunk's weights, which only VGG-Face needs. VGG-Face's 2622 numbers go in as they are,
+    as on the slides; what another trunk says is scaled to length √width, so that its numbers are about 1.
 
     Raises :class:`~halfmask.errors.UsageError` for an unknown trunk or VGG-Face without its weights.
     """
@@ -131,9 +131,9 @@ class ModelB(Identity):
         return out
 
     def features(self, faces: Tensor) -> Tensor:
-        """What the trunk says, (N, D) of length √D: the part that training does not change."""
-        out: Tensor = F.normalize(self.trunk(faces).float()) * TRUNKS[self.trunk_name] ** 0.5
-        return out
+        """What the trunk says, (N, D), of length √D unless it is VGG-Face: the part that training does not change."""
+        said: Tensor = self.trunk(faces).float()
+        return said if self.trunk_name == "vggface" else F.normalize(said) * TRUNKS[self.trunk_name] ** 0.5
 
     def train(self, mode: bool = True) -> ModelB:
         super().train(mode)
@@ -158,7 +158,7 @@ def load_trunk(name: str, weights: Path | str | None = None) -> nn.Module:
     if name == "facenet":
         return FaceNet.load(path)
     assert path is not None
-    return VGGFace.load(path)
+    return VGGFace.load(path, normalize=False)
 
 
 def load_identity(path: Path, weights: Path | str | None = None) -> ModelA | ModelB:
