@@ -26,8 +26,6 @@ from halfmask.training.identity import IdentityConfig, labels, open_people, trai
 from halfmask.training.loop import load_config
 
 FIRST, PULL = 0.15, 0.1
-#: The input's side in pixels and the training's steps, of each model.
-MODELS = ((32, 300), (32, 900), (64, 300))
 COLUMNS = {
     "side": "Model A sees, pixels", "trained": "steps trained", "accuracy": "right on test|.0%",
     "pictures": "pictures, pixels", "way": "way", "faces": "faces",
@@ -39,6 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with lfw30")
     parser.add_argument("--out", type=Path, default=Path("runs/fgvm-size"))
+    parser.add_argument("--models", default="32x300,32x900,64x300", help="input side x steps of training, of each")
     parser.add_argument("--faces", type=int, default=24, help="test faces that all models get right")
     asked = parser.parse_args()
     torch.set_num_threads(1)
@@ -48,7 +47,7 @@ def main() -> None:
     truth, images = labels(people, faces["test"]), faces["test"].take(np.arange(len(faces["test"])))
     keys = [row.key for row in faces["test"].rows]
     victims: dict[tuple[int, int, int], Victim] = {}
-    for side, steps in MODELS:
+    for side, steps in (map(int, model.split("x")) for model in asked.models.split(",")):
         folder = asked.out / f"a-{side}-{steps}"
         if not (folder / "test.json").is_file():
             train_identity(replace(base, side=side, steps=steps), folder)

@@ -72,5 +72,7 @@ def deidentify(
         if "against" in asked:
             raise UsageError("--against and --set against= say the same; give one of them")
         asked["against"] = against
+    if method == "deidentify":
+        strength = strength or "mid"  # told in the summary, and for no other method
     options = Options(method=method, strength=strength, settings=asked, format=format_, score=True, **choices)
     return carry_out(paths, output, options, **run)
