@@ -23,7 +23,7 @@ from fgvm import CHUNK, STEPS, WAYS, Victim, absolute
 from halfmask.networks.identity import load_identity
 from halfmask.tabular import markdown
 from halfmask.training.identity import IdentityConfig, labels, open_people, train_identity
-from halfmask.training.loop import load_config
+from halfmask.training.config import load_config
 
 FIRST, PULL = 0.15, 0.1
 COLUMNS = {
@@ -41,8 +41,7 @@ def main() -> None:
     parser.add_argument("--faces", type=int, default=24, help="test faces that all models get right")
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    base = load_config(IdentityConfig, Path("configs/identity-a.yaml"))
-    base = replace(base, source=base.source | {"root": str(asked.data / "lfw30")})
+    base = load_config(IdentityConfig, "identity-a", asked.data)
     people, faces = open_people(base)
     truth, images = labels(people, faces["test"]), faces["test"].take(np.arange(len(faces["test"])))
     keys = [row.key for row in faces["test"].rows]
