@@ -22,8 +22,8 @@ from fgvm import CHUNK, STEPS, WAYS, Victim, absolute
 
 from halfmask.networks.identity import load_identity
 from halfmask.tabular import markdown
-from halfmask.training.identity import IdentityConfig, labels, open_people, train_identity
 from halfmask.training.config import load_config
+from halfmask.training.identity import IdentityConfig, labels, open_people, train_identity
 
 FIRST, PULL = 0.15, 0.1
 COLUMNS = {
