@@ -152,8 +152,9 @@ class Against(Method):
             mine = F.one_hot(own, len(self.people)).bool()
 
             def lead(x: Tensor) -> Tensor:
-                logits = self._net(x)
-                return logits[mine] - logits.masked_fill(mine, -torch.inf).amax(1)
+                logits: Tensor = self._net(x)
+                ahead: Tensor = logits[mine] - logits.masked_fill(mine, -torch.inf).amax(1)
+                return ahead
 
             return lead, lambda x: self._net(x).argmax(1) != own
         if self.target == DRAWN:
