@@ -1,0 +1,63 @@
+"""How a run by Ray scales: one actor of one thread against two, on the same photos, start-up told apart.
+
+    python scripts/cluster.py --data DIR [--photos 400] [--rounds 2]
+
+Takes LFW's photos (``DIR/lfw``). A round protects all by one actor, then all by two; rates are of the photos after the
+first twentieth, so loading is not in them. Prints a Markdown table, and what an archive would take by it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import ray
+
+from halfmask.cluster import run as cluster
+from halfmask.protecting import pipeline
+from halfmask.protecting.options import Options
+from halfmask.tabular import markdown
+
+
+def once(album: Path, workers: int) -> tuple[float, float]:
+    """Photos a second once all work, and the seconds until then."""
+    options = Options(settings={"key": "scaling"})
+    with tempfile.TemporaryDirectory() as out:
+        todo = cluster.plan([str(album)], out, options)
+        began, times = time.perf_counter(), []
+        for outcome in cluster.run(todo, options, out, on="ray", workers=workers):
+            assert outcome.status != pipeline.FAILED, outcome.reason
+            times.append(time.perf_counter())
+    skip = max(2 * cluster.BLOCK, len(times) // 20)
+    return (len(times) - skip) / (times[-1] - times[skip - 1]), times[skip - 1] - began
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--photos", type=int, default=400)
+    parser.add_argument("--rounds", type=int, default=2)
+    asked = parser.parse_args()
+    paths = sorted((asked.data / "lfw").rglob("*.jpg"))[: asked.photos]
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    with tempfile.TemporaryDirectory() as album:
+        for path in paths:
+            shutil.copy(path, album)
+        measured = {workers: [once(Path(album), workers) for _ in range(asked.rounds)] for workers in (1, 2)}
+    rates = {workers: statistics.median(rate for rate, _ in rounds) for workers, rounds in measured.items()}
+    start = {workers: statistics.median(seconds for _, seconds in rounds) for workers, rounds in measured.items()}
+    rows = [
+        [str(workers), f"{rates[workers]:.2f}", f"{rates[workers] / rates[1]:.2f}", f"{start[workers]:.1f}"]
+        for workers in rates
+    ]
+    print(f"{len(paths)} photos, {asked.rounds} rounds, medians\n")
+    print(markdown(["actors", "photos/s", "times one actor", "s before the first photos are out"], rows))
+    print(f"\nA million such photos take {1e6 / rates[1] / 3600:.0f} core hours.")
+
+
+if __name__ == "__main__":
+    main()
