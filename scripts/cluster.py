@@ -50,12 +50,15 @@ def main() -> None:
         measured = {workers: [once(Path(album), workers) for _ in range(asked.rounds)] for workers in (1, 2)}
     rates = {workers: statistics.median(rate for rate, _ in rounds) for workers, rounds in measured.items()}
     start = {workers: statistics.median(seconds for _, seconds in rounds) for workers, rounds in measured.items()}
-    rows = [
-        [str(workers), f"{rates[workers]:.2f}", f"{rates[workers] / rates[1]:.2f}", f"{start[workers]:.1f}"]
-        for workers in rates
-    ]
+    rows = [{"actors": n, "rate": rates[n], "times": rates[n] / rates[1], "start": start[n]} for n in rates]
     print(f"{len(paths)} photos, {asked.rounds} rounds, medians\n")
-    print(markdown(["actors", "photos/s", "times one actor", "s before the first photos are out"], rows))
+    columns = {
+        "actors": "actors",
+        "rate": "photos/s|.2f",
+        "times": "times one actor|.2f",
+        "start": "s before the first photos are out|.1f",
+    }
+    print(markdown(rows, columns))
     print(f"\nA million such photos take {1e6 / rates[1] / 3600:.0f} core hours.")
 
 

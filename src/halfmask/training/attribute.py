@@ -28,7 +28,7 @@ from ..photos.align import CROP
 from ..storage import save_arrays, whole
 from .data import Faces, augment, open_faces, to_tensor
 from .export import export_attribute
-from .loop import batch_indices, channels_last, fit, make_accelerator, start_run
+from .loop import batch_indices, channels_last, fit, make_accelerator, share, start_run, synced
 
 
 @dataclass
@@ -88,7 +88,7 @@ def train_attribute(config: AttributeConfig, folder: Path, *, resume: bool = Tru
     start_run(folder, config)
     backbone = BACKBONES[_known(config.backbone, BACKBONES, "backbone")](size=config.size, cut=config.cut)
     heads = {n: _head(about, readings[n].words, backbone.out_features) for n, about in config.heads.items()}
-    net = channels_last(AttributeNet(backbone, heads))
+    net = synced(accelerator, channels_last(AttributeNet(backbone, heads)))
     weights = {name: float(about.get("weight", 1.0)) for name, about in config.heads.items()}
     labels = {name: torch.tensor([r.rank(row) for row in train.rows]) for name, r in readings.items()}
     device = accelerator.device
@@ -114,10 +114,12 @@ def train_attribute(config: AttributeConfig, folder: Path, *, resume: bool = Tru
         net.train()
         chosen = batch_indices(config.seed, i, len(train), config.batch)
         pixels = augment(train.pixels(chosen), np.random.default_rng([config.seed, i]), **config.augment)
+        mine = share(accelerator, len(chosen))
         with accelerator.autocast():
-            logits = net(to_tensor(pixels).to(device))
+            logits = net(to_tensor(pixels[mine]).to(device))
         parts = {
-            name: heads[name].loss(logits[name].float(), labels[name][chosen].to(device), importance.get(name))
+            name: heads[name].loss(logits[name].float(), labels[name][chosen][mine].to(device), importance.get(name))
+            * _weight_of_share(labels[name][chosen], mine)
             for name in heads
         }
         total = torch.stack([weights[name] * loss for name, loss in parts.items()]).sum()
@@ -146,6 +148,8 @@ def train_attribute(config: AttributeConfig, folder: Path, *, resume: bool = Tru
 
     fit(folder, accelerator, steps, step, evaluate=evaluate, evaluate_every=every, resume=resume, desc="attributes")
     path = folder / "attribute.safetensors"
+    if not accelerator.is_main_process:
+        return path
     if config.keep == "best":
         AttributeNet.load(best).save(path)
     else:
@@ -284,3 +288,10 @@ def _known(name: str, table: Mapping[str, Any], what: str) -> str:
     if name not in table:
         raise UsageError(f"{what} {name!r} is unknown; known: {', '.join(sorted(table))}")
     return name
+
+
+def _weight_of_share(labels: Tensor, mine: slice) -> float:
+    """What a mean over the known labels of a share counts, so that the mean of all shares is that of the batch."""
+    known = labels >= 0
+    shares = len(labels) / (mine.stop - mine.start)
+    return float(float(known[mine].sum()) * shares / max(1.0, float(known.sum())))

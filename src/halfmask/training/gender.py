@@ -19,7 +19,7 @@ from ..networks.gendercnn import GenderCNN
 from ..networks.state import write_weights
 from .data import Faces, augment, gray_pixels, open_faces, to_tensor
 from .export import export_gender
-from .loop import batch_indices, channels_last, fit, make_accelerator, start_run
+from .loop import batch_indices, channels_last, fit, make_accelerator, share, start_run, synced
 
 
 @dataclass
@@ -63,7 +63,7 @@ def train_gender(config: GenderConfig, folder: Path, *, resume: bool = True) -> 
     train, valid = open_faces(config.train, known), open_faces(config.valid, known)
     accelerator = make_accelerator(config.precision, config.seed)
     start_run(folder, config)
-    net = channels_last(build(config))
+    net = synced(accelerator, channels_last(build(config)))
     optimizer = torch.optim.AdamW(net.parameters(), lr=config.lr, weight_decay=config.weight_decay)
     steps = config.epochs * (len(train) // config.batch)
     schedule: torch.optim.lr_scheduler.LRScheduler
@@ -80,10 +80,11 @@ def train_gender(config: GenderConfig, folder: Path, *, resume: bool = True) -> 
         pixels = gray_pixels(train.pixels(chosen))
         if config.augment is not None:
             pixels = augment(pixels, np.random.default_rng([config.seed, i]), **config.augment)
-        faces = to_tensor(pixels).to(accelerator.device)
+        mine = share(accelerator, len(chosen))
+        faces = to_tensor(pixels[mine]).to(accelerator.device)
         with accelerator.autocast():
             logits = net(faces)
-        target = labels[chosen].to(accelerator.device)
+        target = labels[chosen][mine].to(accelerator.device)
         loss = F.cross_entropy(logits.float(), target, label_smoothing=config.label_smoothing)
         optimizer.zero_grad(set_to_none=True)
         accelerator.backward(loss)
@@ -98,6 +99,8 @@ def train_gender(config: GenderConfig, folder: Path, *, resume: bool = True) -> 
     every = len(train) // config.batch
     fit(folder, accelerator, steps, step, evaluate=evaluate, evaluate_every=every, desc="gender classifier")
     path = folder / "gender.safetensors"
+    if not accelerator.is_main_process:
+        return path
     trained = accelerator.unwrap_model(net).cpu()
     state = {k: v.float() for k, v in trained.state_dict().items() if v.is_floating_point()}
     widths = ",".join(map(str, config.widths))

@@ -27,7 +27,7 @@ from ..errors import DataError, UsageError
 from ..networks.identity import Identity, ModelA, ModelB
 from ..storage import save_arrays, whole
 from .data import Faces, augment, to_tensor
-from .loop import batch_indices, channels_last, fit, make_accelerator, start_run
+from .loop import alone, batch_indices, channels_last, fit, make_accelerator, start_run
 from .sources import source_table
 
 
@@ -126,6 +126,7 @@ def train_identity(config: IdentityConfig, folder: Path, *, resume: bool = True)
     people, faces = open_people(config)
     # the head of Model B is tiny: only its trunk is asked in config.precision
     accelerator = make_accelerator(config.precision if config.model == "a" else "no", config.seed)
+    alone(accelerator, "identity")
     start_run(folder, config)
     truth = {part: torch.from_numpy(labels(people, mine)) for part, mine in faces.items()}
     figures: dict[str, Any] = {"people": len(people)} | {part: len(mine) for part, mine in faces.items()}

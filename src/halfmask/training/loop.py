@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import platform
 import time
 from collections.abc import Callable, Mapping
@@ -21,9 +22,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+import torch.distributed as dist
 import yaml
-from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
+from accelerate import Accelerator, PartialState
+from accelerate.utils import DataLoaderConfiguration, broadcast_object_list
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -50,12 +52,95 @@ def batch_indices(seed: int, step: int, count: int, batch: int) -> NDArray[np.in
 
 
 def make_accelerator(precision: str = "bf16", seed: int = 0, threads: int | None = None) -> Accelerator:
-    """One device or many, as Accelerate finds them; ``precision`` is ``bf16`` or ``no``."""
+    """One device or many, as Accelerate finds them; ``precision`` is ``bf16`` or ``no``.
+
+    Under ``accelerate launch`` each process works on its :func:`share` of a batch.
+    """
     keep_memory()
     if threads:
         torch.set_num_threads(threads)
     torch.manual_seed(seed)
-    return Accelerator(mixed_precision=precision)
+    # of several processes Accelerate sees the GPUs, and processors only when it is told that there are no others
+    cpu = "LOCAL_RANK" in os.environ and not torch.cuda.is_available()
+    # a step takes one batch, however many share it, so a schedule goes one step on
+    shared = DataLoaderConfiguration(split_batches=True)
+    return Accelerator(mixed_precision=precision, cpu=cpu, dataloader_config=shared)
+
+
+def share(accelerator: Accelerator, count: int) -> slice:
+    """Which of ``count`` samples of a batch are this process's.
+
+    Raises :class:`~halfmask.errors.UsageError` when they cannot be shared evenly.
+    """
+    processes = accelerator.num_processes
+    if count % processes:
+        raise UsageError(f"a batch of {count} cannot be shared by {processes} processes; let it be a multiple of that")
+    part = count // processes
+    return slice(accelerator.process_index * part, (accelerator.process_index + 1) * part)
+
+
+def alone(accelerator: Accelerator, recipe: str) -> None:
+    """Raise :class:`~halfmask.errors.UsageError` when several processes run what does not share its batches."""
+    if accelerator.num_processes > 1:
+        raise UsageError(f"{recipe} trains in one process; start it without accelerate launch, or with 1 process")
+
+
+class SyncedNorm(torch.nn.BatchNorm2d):
+    """Batch norm whose mean and variance are those of all processes' samples, on any device.
+
+    torch's own SyncBatchNorm knows GPUs alone. Source: Ioffe and Szegedy 2015, algorithm 1, over the whole batch.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """``x`` (N, C, H, W); the same shape."""
+        if not (self.training and dist.is_initialized()):
+            return super().forward(x)
+        wide = x.float()
+        count = wide.numel() / wide.shape[1] * dist.get_world_size()
+        mean = _summed(wide.sum((0, 2, 3))) / count
+        centred = wide - mean[:, None, None]
+        variance = _summed(centred.square().sum((0, 2, 3))) / count
+        if self.track_running_stats and self.running_mean is not None and self.running_var is not None:
+            with torch.no_grad():
+                rate = self.momentum if self.momentum is not None else 0.1
+                self.running_mean.lerp_(mean.detach(), rate)
+                self.running_var.lerp_(variance.detach() * count / (count - 1), rate)
+                if self.num_batches_tracked is not None:
+                    self.num_batches_tracked.add_(1)
+        out: torch.Tensor = centred * (variance[:, None, None] + self.eps).rsqrt()
+        if self.affine:
+            out = out * self.weight[:, None, None] + self.bias[:, None, None]
+        return out.to(x.dtype)
+
+
+class _Summed(torch.autograd.Function):
+    """The sum over all processes; its gradient is summed likewise, since every process' loss depends on each part."""
+
+    @staticmethod
+    def forward(_: Any, part: torch.Tensor) -> torch.Tensor:
+        whole = part.clone()
+        dist.all_reduce(whole)
+        return whole
+
+    @staticmethod
+    def backward(_: Any, *gradient: torch.Tensor) -> torch.Tensor:
+        whole = gradient[0].clone()
+        dist.all_reduce(whole)
+        return whole
+
+
+def _summed(part: torch.Tensor) -> torch.Tensor:
+    whole: torch.Tensor = _Summed.apply(part)  # type: ignore[no-untyped-call]
+    return whole
+
+
+def synced(accelerator: Accelerator, net: Net) -> Net:
+    """The network as several processes train it: its batch norms see the whole batch. In one process as it was."""
+    if accelerator.num_processes > 1:
+        for module in net.modules():
+            if type(module) is torch.nn.BatchNorm2d:
+                module.__class__ = SyncedNorm  # same state, same weights in files
+    return net
 
 
 Net = TypeVar("Net", bound=torch.nn.Module)
@@ -88,6 +173,7 @@ def start_run(folder: Path, config: Any) -> None:
         "torch": torch.__version__,
         "numpy": np.__version__,
         "threads": torch.get_num_threads(),
+        "processes": PartialState().num_processes,
     }
     (folder / "versions.json").write_text(json.dumps(versions, indent=1), "utf-8")
 
@@ -119,16 +205,18 @@ def fit(
     """
     checkpoint = folder / "checkpoint"
     first = _restore(checkpoint, accelerator) if resume else 0
-    _trim_log(folder / "log.jsonl", first)
+    main = accelerator.is_main_process
+    if main:
+        _trim_log(folder / "log.jsonl", first)
     began = time.perf_counter()
     seen: dict[str, list[float]] = {}  # since the last line of the log; a step need not return every figure
     with (
-        open(folder / "log.jsonl", "a", encoding="utf-8") as log,
-        tqdm(total=steps, initial=first, desc=desc, unit="step", disable=not accelerator.is_main_process) as bar,
+        open(folder / "log.jsonl" if main else os.devnull, "a", encoding="utf-8") as log,
+        tqdm(total=steps, initial=first, desc=desc, unit="step", disable=not main) as bar,
     ):
         for i in range(first, steps):
             for name, value in step(i).items():
-                seen.setdefault(name, []).append(float(value))
+                seen.setdefault(name, []).append(_over_all(accelerator, value))
             bar.update()
             done = i + 1
             due = bool(evaluate and (done == steps or (evaluate_every and done % evaluate_every == 0)))
@@ -138,14 +226,23 @@ def fit(
                 if not np.all(np.isfinite([v for v in record.values() if isinstance(v, float)])):
                     raise FloatingPointError(f"step {done}: the loss is not finite: {record}; lower the learning rate")
                 bar.set_postfix({k: f"{sum(v) / len(v):.3f}" for k, v in seen.items()})
-                if due and evaluate:
+                if due and evaluate and main:
                     record |= {k: round(float(v), 6) for k, v in evaluate(done).items()}
                 log.write(json.dumps(record) + "\n")
                 log.flush()
                 seen = {}
             if done % checkpoint_every == 0 or done == steps:
                 _save(checkpoint, accelerator, done)
-    plot_losses(folder)
+    if main:
+        plot_losses(folder)
+    accelerator.wait_for_everyone()
+
+
+def _over_all(accelerator: Accelerator, value: torch.Tensor | float) -> float:
+    """A figure's mean over all processes."""
+    if accelerator.num_processes == 1:
+        return float(value)
+    return float(accelerator.reduce(torch.as_tensor(value, device=accelerator.device).float(), "mean"))
 
 
 def _save(checkpoint: Path, accelerator: Accelerator, done: int) -> None:

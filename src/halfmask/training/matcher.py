@@ -21,7 +21,7 @@ from ..errors import DataError
 from ..losses import triplet_loss
 from ..networks.matchercnn import MatcherCNN
 from .data import Faces, augment, open_faces, to_tensor
-from .loop import batch_indices, channels_last, fit, make_accelerator, start_run
+from .loop import alone, batch_indices, channels_last, fit, make_accelerator, start_run
 
 
 @dataclass
@@ -110,6 +110,7 @@ def train_matcher(config: MatcherConfig, folder: Path, *, resume: bool = True) -
     if len(valid_people) < 2:
         raise DataError(f"the validation data holds {len(valid_people)} people with two photos or more, expected 2")
     accelerator = make_accelerator(config.precision, config.seed)
+    alone(accelerator, "matcher")
     device = accelerator.device
     start_run(folder, config)
     net = channels_last(MatcherCNN(tuple(config.widths), config.size, gray=config.gray), device)

@@ -38,7 +38,7 @@ from ..photos.paste import mask
 from ..weights import shipped
 from .data import Faces, augment, open_faces, to_tensor
 from .export import export_privacynet
-from .loop import batch_indices, channels_last, fit, make_accelerator, start_run
+from .loop import alone, batch_indices, channels_last, fit, make_accelerator, start_run
 
 Ranks = dict[str, NDArray[np.int64]]
 #: The seven combinations of attributes to change, the fewest first.
@@ -152,6 +152,7 @@ def train_privacynet(config: PrivacyNetConfig, folder: Path, *, resume: bool = T
     train, valid = (open_faces(source, known, size=config.size) for source in (config.train, config.valid))
     start_run(folder, config)
     accelerator = make_accelerator(config.precision, config.seed)
+    alone(accelerator, "privacynet")
     device = accelerator.device
     shape: dict[str, Any] = {"classes": sum(groups.values()), "width": config.width, "blocks": config.blocks}
     shape |= {"size": config.size, "residual": config.residual, "conditional": config.conditional}

@@ -33,7 +33,7 @@ from ..photos.align import CROP
 from ..photos.paste import mask
 from .data import Faces, gray_pixels, open_faces, to_tensor
 from .export import export_san
-from .loop import batch_indices, channels_last, fit, make_accelerator, start_run
+from .loop import batch_indices, channels_last, fit, make_accelerator, share, start_run, synced
 from .prototypes import Prototypes, mean_faces
 from .resample import oversampled
 
@@ -220,7 +220,7 @@ def _stage(config: SanConfig, net: SAN, material: Material, folder: Path, *, sta
     accelerator = make_accelerator(config.precision, config.seed + stage)
     device = accelerator.device
     lr, size = (config.pretrain_lr, config.pretrain_batch or config.batch) if stage == 1 else (config.lr, config.batch)
-    channels_last(net, device)
+    synced(accelerator, channels_last(net, device))
     epoch = oversampled(train.rows, config.oversample)
     if stage == 2 and config.samples is not None and config.samples < len(epoch):
         epoch = np.random.default_rng([config.seed, stage]).permutation(epoch)[: config.samples]
@@ -248,6 +248,7 @@ def _stage(config: SanConfig, net: SAN, material: Material, folder: Path, *, sta
     def batch(i: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Faces as they were, faces as the network is shown them, gender, same-gender and opposite prototypes."""
         chosen = epoch[batch_indices(config.seed + stage, i, len(epoch), size)]
+        chosen = chosen[share(accelerator, len(chosen))]
         whole = to_tensor(gray_pixels(train.pixels(chosen))).to(device)
         gender, group = labels[chosen], groups[chosen]
         same, opposite = means[group, gender], means[group, 1 - gender]
@@ -271,7 +272,7 @@ def _stage(config: SanConfig, net: SAN, material: Material, folder: Path, *, sta
         assert classifier is not None
         assert matcher is not None
         whole, face, gender, same, opposite = batch(i)
-        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + i)
+        generator = torch.Generator().manual_seed((config.seed + 7919 * accelerator.process_index) * 1_000_003 + i)
         with accelerator.autocast():
             sm, op = wrapped(face, same, [same, opposite])
             sm, op = (face + oval * (out - face) for out in (sm.float(), op.float()))
