@@ -16,7 +16,19 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-__all__ = ["Result", "__version__", "audit", "deidentify", "errors", "methods", "predict", "protect"]
+__all__ = [
+    "Judges",
+    "Page",
+    "Result",
+    "Sample",
+    "__version__",
+    "audit",
+    "deidentify",
+    "errors",
+    "methods",
+    "predict",
+    "protect",
+]
 
 # onnxruntime writes a device id to the user's cache and looks up a host as soon as it is imported, and only this stops
 # it (1.32; its disable_telemetry_events comes too late). Here, since this module is imported before any other of ours,
@@ -25,6 +37,7 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 if TYPE_CHECKING:
     from . import errors, methods
+    from .evaluation.audit.request import Judges, Page, Sample
     from .evaluation.audit.run import audit
     from .predicting.api import predict
     from .protecting.api import Result, deidentify, protect
@@ -36,6 +49,9 @@ _PLACES = {
     "deidentify": "halfmask.protecting.api",
     "Result": "halfmask.protecting.api",
     "audit": "halfmask.evaluation.audit.run",
+    "Sample": "halfmask.evaluation.audit.request",
+    "Judges": "halfmask.evaluation.audit.request",
+    "Page": "halfmask.evaluation.audit.request",
     "predict": "halfmask.predicting.api",
 }
 _MODULES = ("errors", "methods")

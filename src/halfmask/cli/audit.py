@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from ..errors import UsageError
 if TYPE_CHECKING:
     from ..datasets.table import Table
     from ..evaluation.attackers import Budget
+    from ..evaluation.audit.request import Page, Sample
     from ..protecting.options import Options
 
 #: Options that say how to protect first, and so mean nothing when two folders are given.
@@ -103,7 +104,8 @@ def audit(
     """Measure what protection did: what can still be read, whether faces still match, what the photos lost.
 
     ORIGINALS and PROTECTED are two folders (or two photos), paired by name (see --affix); or let --method protect
-    --dataset first. REPORT gets a page to read, results.json and a CSV a table. Needs halfmask[train].
+    --dataset first. REPORT gets a page to read, results.json and a CSV a table. Needs
+    halfmask[audit], and halfmask[train] for attackers that train networks.
 
     The judges (referees) are models that halfmask never trained against; attackers learn from the protected photos of
     half of the people and are judged on the others. Nothing leaves this machine.
@@ -113,28 +115,25 @@ def audit(
     Exit code: 0 all done, 2 the request made no sense, 3 some files could not be measured, 130 interrupted.
     """
     from ..evaluation.audit import run as auditing
+    from ..evaluation.audit.request import Judges, Page, Sample
 
-    auditing.check_installed(attackers=choices["attackers"])
-    direction = auditing.direction_of(choices["direction"], {"name": choices["method"]})
-    auditing.check_names(referees, attacks, direction)
-    shared: dict[str, Any] = {
-        **{name: choices[name] for name in ("attackers", "direction", "pairs", "seed", "pictures", "title")},
-        "out": out,
-        "referees": list(referees) or None,
-        "attacks": list(attacks) or None,
-        "budget": None if budget is None else read_budget(budget),
-        "workers": workers or 0,
-        "command": _command(context),
-        "say": _say,
-        "quiet": quiet,
-    }
+    method = {"name": choices["method"]} if choices["method"] else None
+    page = Page(choices["title"], choices["pictures"], method, choices["direction"], command=_command(context))
+    judges = Judges(list(referees) or None, (list(attacks) or None) if choices["attackers"] else ())
+    judges.check(page.aim)
+    if budget is not None:
+        judges = replace(judges, budget=read_budget(budget))
+    sample = Sample(choices["affix"], choices["pairs"], choices["most"], choices["seed"])
+    shared: dict[str, Any] = {"out": out, "judges": judges, "workers": workers or 0, "say": _say, "quiet": quiet}
     given = [name for name in _PROTECTING if context.get_parameter_source(name) == ParameterSource.COMMANDLINE]
     if choices["method"] or choices["dataset"]:
-        if choices["affix"] is not None:
+        if sample.affix is not None:
             raise UsageError("--affix is for two folders, whose names are compared; leave it out with --method")
         if paths or not (choices["method"] and choices["dataset"]):
             raise UsageError("give two folders, ORIGINALS PROTECTED, or both of --method and --dataset")
-        results = _protected_first(out, workers or 0, quiet, choices, shared)
+        table, files, page = _protected_first(choices, out, sample, page, workers or 0, quiet)
+        # it was cut to so many photos before they were protected
+        results = auditing.audit(table, files, sample=replace(sample, most=None), page=page, **shared)
     elif len(paths) != 2:
         raise UsageError(
             f"expected two folders, ORIGINALS PROTECTED, or --method and --dataset; got {len(paths)} paths"
@@ -142,9 +141,7 @@ def audit(
     elif given:
         raise UsageError(f"--{given[0].replace('settings', 'set')} is for --method, which protects first; leave it out")
     else:
-        results = auditing.audit(
-            *paths, affix=choices["affix"], labels=choices["labels"], most=choices["most"], **shared
-        )
+        results = auditing.audit(*paths, labels=choices["labels"], sample=sample, page=page, **shared)
     for file, reason in results["set"]["unreadable"]:
         _say(f"{file}: {reason}")
     if not quiet:
@@ -191,10 +188,10 @@ def read_budget(path: Path) -> Budget:
 
     Raises :class:`~halfmask.errors.UsageError` for a file that cannot be read, an unknown key or an odd value.
     """
-    import yaml
-
-    from ..errors import shown
+    from ..errors import extra, shown
     from ..evaluation.attackers import Budget
+
+    yaml = extra("yaml", "a budget")
 
     try:
         values = yaml.safe_load(path.read_text("utf-8"))
@@ -210,9 +207,9 @@ def read_budget(path: Path) -> Budget:
 
 
 def _protected_first(
-    out: Path, workers: int, quiet: bool, choices: Mapping[str, Any], shared: Mapping[str, Any]
-) -> Any:
-    """Protect a data set into the report's folder, with the true labels, and audit what came of it."""
+    choices: Mapping[str, Any], out: Path, sample: Sample, page: Page, workers: int, quiet: bool
+) -> tuple[Table, dict[str, Path], Page]:
+    """Protect a data set into the report's folder, with the true labels: its photos, their files, and the page."""
     from ..datasets.splits import most_people
     from ..evaluation.audit import run as auditing
     from ..evaluation.audit.pairing import read_labels
@@ -231,8 +228,8 @@ def _protected_first(
         table, more = read_labels(choices["labels"], table)
         notes += more
     whole = len(table)
-    if choices["most"] is not None and whole > choices["most"]:
-        table = most_people(table, choices["most"], choices["seed"])
+    if sample.most is not None and whole > sample.most:
+        table = most_people(table, sample.most, sample.seed)
         notes.append(f"{len(table)} of {whole} photos were measured, of whole people drawn by lot.")
     for name in ("yunet", *METHODS[options.method].cls.models):
         store.get(name, say=_say)
@@ -251,7 +248,7 @@ def _protected_first(
     if failed := [why for _, why in left_out if why != "no face was found"]:
         notes.append(f"{len(failed)} photos could not be protected, the first because {failed[0]}")
         _say(notes[-1])
-    return auditing.audit(table, files, method=method, notes=notes, **shared)
+    return table, files, replace(page, method=method, notes=notes)
 
 
 def _dataset(name: str, data: Path, split: str | None) -> tuple[Table, list[str]]:

@@ -6,8 +6,10 @@ import csv
 import errno
 import json
 from collections.abc import Sequence
+from dataclasses import fields
 from importlib import util
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,6 +22,7 @@ from halfmask.errors import DataError, ExtraMissingError, HalfmaskError, UsageEr
 from halfmask.evaluation import attackers
 from halfmask.evaluation.audit import figures as audit_figures
 from halfmask.evaluation.audit import run as auditing
+from halfmask.evaluation.audit.request import Judges, Page, Sample
 from halfmask.evaluation.referees import Referees
 from halfmask.photos.detect import Detector, Face
 
@@ -88,17 +91,19 @@ def folders(tmp_path_factory: pytest.TempPathFactory, astronaut: np.ndarray, det
     return root / "a", root / "b"
 
 
-def run(folders: tuple[Path, Path], out: Path, **options: object) -> auditing.Results:
-    options.setdefault("labels", folders[0].parent / "labels.csv")
-    options.setdefault("referees", judges())
-    options.setdefault("attackers", False)
-    options.setdefault("pictures", 1)  # most of the time goes into their PNG files
-    return auditing.audit(folders[0], folders[1], out=out, workers=1, quiet=True, **options)  # type: ignore[arg-type]
+def run(folders: tuple[Path, Path], out: Path, **options: Any) -> auditing.Results:
+    asked = {"referees": judges(), "attacks": (), "pictures": 1} | options  # most of the time goes into PNG files
+    parts = {
+        name: kind(**{f.name: asked.pop(f.name) for f in fields(kind) if f.name in asked})
+        for name, kind in (("sample", Sample), ("judges", Judges), ("page", Page))
+    }
+    asked.setdefault("labels", folders[0].parent / "labels.csv")
+    return auditing.audit(*folders, out=out, workers=1, quiet=True, **parts, **asked)
 
 
 def test_two_folders_become_a_report(folders: tuple[Path, Path], tmp_path: Path) -> None:
     out = tmp_path / "report"
-    found = run(folders, out, attackers=True, attacks=["inverted"], title="six people", pictures=6)
+    found = run(folders, out, attacks=["inverted"], title="six people", pictures=6)
     assert found.report == out / "report.html"
     page = found.report.read_text("utf-8")
     assert "six people" in page
@@ -183,7 +188,7 @@ def test_one_class_refuses_gender_and_says_why(folders: tuple[Path, Path], tmp_p
     lines = ["file,gender,identity", *(f"p{p}/{n}.png,f,{p}" for p in (0, 2, 4) for n in (0, 1))]
     labels = tmp_path / "women.csv"
     labels.write_text("\n".join(lines))
-    found = run(folders, tmp_path / "r", labels=labels, attackers=True)
+    found = run(folders, tmp_path / "r", labels=labels, attacks=None)
     assert found["gender"] == []
     assert found["attacks"] == []
     assert "Gender: all 6 labelled photos show women; whether women and men can be told apart needs both. " in (
@@ -195,7 +200,7 @@ def test_one_class_refuses_gender_and_says_why(folders: tuple[Path, Path], tmp_p
 
 
 def test_without_labels_each_photo_meets_its_own(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    found = run(folders, tmp_path / "r", labels=None, attackers=True)
+    found = run(folders, tmp_path / "r", labels=None, attacks=None)
     assert found["set"]["identities_known"] is False
     assert [(r["variant"], r["genuine"], r["impostors"]) for r in found["matching"]] == [
         ("before", 12, 66),  # every two photos once, though either may be the probe
@@ -233,13 +238,13 @@ def test_a_table_and_files_may_be_given(folders: tuple[Path, Path], tmp_path: Pa
     rows = [Row(key, before / key, key[:2], int(key[1]) % 2) for key in keys]
     files = {key: after / key for key in keys[:4]} | {"p2/0.png": after / "absent.png"}
     found = auditing.audit(
-        Table("utkface", before, rows), files, out=tmp_path / "r", referees=judges(), attackers=False, quiet=True
+        Table("utkface", before, rows), files, out=tmp_path / "r", judges=Judges(judges(), ()), quiet=True
     )
     assert found["set"]["missing"] == ["p2/0.png"]
     assert found["set"]["photos"] == 4
     assert any("trained on UTKFace" in note for note in found["notes"])
     with pytest.raises(UsageError, match=r"photos that utkface lacks: zzz"):
-        auditing.audit(Table("utkface", before, rows), {"zzz": after}, out=tmp_path / "r", referees=judges())
+        auditing.audit(Table("utkface", before, rows), {"zzz": after}, out=tmp_path / "r", judges=Judges(judges()))
 
 
 def test_odd_requests_are_refused_before_any_work(folders: tuple[Path, Path], tmp_path: Path) -> None:
@@ -249,7 +254,7 @@ def test_odd_requests_are_refused_before_any_work(folders: tuple[Path, Path], tm
         ({}, folders[0] / "report", "lies inside .* take its pictures for photos"),
         ({}, folders[1] / "report", "lies inside"),
         ({}, taken, "is a file; expected a folder"),
-        ({"attackers": True, "attacks": ["magic"]}, tmp_path / "r", "no attack is called magic; there are inverted"),
+        ({"attacks": ["magic"]}, tmp_path / "r", "no attack is called magic; there are inverted"),
         ({"labels": tmp_path / "absent.csv"}, tmp_path / "r", r"labels cannot be used: .*absent\.csv"),
         ({"most": 0}, tmp_path / "r", "expected 1 or more"),
     ):
@@ -269,7 +274,7 @@ def test_the_other_direction(folders: tuple[Path, Path], tmp_path: Path, monkeyp
         return [{"attack": "detector", "reader": "fresh CNN", "n_train": 6, "n_test": 6, "balanced_accuracy": 0.9}]
 
     monkeypatch.setattr(attackers, "attack", attack)
-    found = run(folders, tmp_path / "r", attackers=True, method={"name": "deidentify"})
+    found = run(folders, tmp_path / "r", attacks=None, method={"name": "deidentify"})
     assert found["direction"] == "deidentify"
     assert tried == [["detector"]]
     questions = " ".join(found.verdict)
@@ -288,7 +293,7 @@ def test_the_other_direction(folders: tuple[Path, Path], tmp_path: Path, monkeyp
     assert "expect them to recognise more than unprepared" in " ".join(again["not_tested"])
     assert run(folders, tmp_path / "r3", direction="protect", method={"name": "deidentify"})["direction"] == "protect"
     with pytest.raises(UsageError, match="probe reads the gender, which deidentify keeps"):
-        run(folders, tmp_path / "r4", direction="deidentify", attackers=True, attacks=["probe", "detector"])
+        run(folders, tmp_path / "r4", direction="deidentify", attacks=["probe", "detector"])
     with pytest.raises(UsageError, match="direction is 'sideways'; expected one of: protect, deidentify"):
         run(folders, tmp_path / "r4", direction="sideways")
 
@@ -322,11 +327,12 @@ def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None
         ExtraMissingError,
         match=r'needs scikit-learn and torch, which are not installed: pip install "halfmask\[train\]"',
     ):
-        auditing.check_installed()
+        Judges().check("protect")
     monkeypatch.setattr(util, "find_spec", lambda name: None if name == "torch" else find(name))
     with pytest.raises(ExtraMissingError, match="--no-attackers"):
-        auditing.check_installed()
-    auditing.check_installed(attackers=False)
+        Judges().check("protect")
+    Judges(attacks=()).check("protect")
+    Judges(attacks=["inverted", "kernel"]).check("protect")  # which train no network
 
 
 def test_own_pairs_of_many_photos_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -345,7 +351,7 @@ def test_a_race_referee_does_not_judge_what_taught_it(tmp_path: Path, monkeypatc
     monkeypatch.setattr(referees, "load", lambda threads, only: asked.append(list(only)))
     notes: list[str] = []
     names = ["face-api", *referees.RACE]
-    auditing._judges(names, Table("utkface", tmp_path), auditing.Work(workers=1), notes)
+    auditing._load(Judges(names), Table("utkface", tmp_path), 1, print, notes)
     assert "race-utkface" in names
     assert asked == [[name for name in names if name != "race-utkface"]]
     assert notes == ["race-utkface learned from utkface and is no judge of it; it was left out."]
@@ -353,3 +359,4 @@ def test_a_race_referee_does_not_judge_what_taught_it(tmp_path: Path, monkeypatc
 
 def test_the_public_name() -> None:
     assert halfmask.audit is auditing.audit
+    assert (halfmask.Sample, halfmask.Judges, halfmask.Page) == (Sample, Judges, Page)

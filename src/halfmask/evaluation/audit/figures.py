@@ -13,9 +13,6 @@ import numpy as np
 
 from ...datasets.pairs import Pair
 from ...datasets.table import Table
-from ...errors import UsageError
-from ...methods import METHODS
-from ...methods.choice import IDENTITY
 from ..measuring.figure import figure_of, measure, tmr
 from ..measuring.protocol import BEFORE, LOOKS, Measured
 from .pairing import some
@@ -25,9 +22,6 @@ if TYPE_CHECKING:
 
 #: The variant's name in every table of an audit.
 PROTECTED = "protected"
-
-#: What protection is for: "protect" hides attributes and keeps the person recognisable, "deidentify" the reverse.
-DIRECTIONS = ("protect", "deidentify")
 
 _FMRS = (0.01, 0.001, 0.0001)
 #: Pairs of different people that are drawn when nobody is known, enough for FMR 0.01 % ten times over.
@@ -46,45 +40,11 @@ _SHARED = {
 }
 
 
-def direction_of(asked: str | None, method: Mapping[str, Any] | None) -> str:
-    """The direction that was asked for, or else that of the method that protected, as far as it is known.
-
-    Raises :class:`~halfmask.errors.UsageError` for another word.
-
-    >>> direction_of(None, None), direction_of(None, {"name": "deidentify"}), direction_of("protect", None)
-    ('protect', 'deidentify', 'protect')
-    """
-    if asked is None:
-        kind = METHODS.get(str((method or {}).get("name")))
-        return "deidentify" if kind is not None and IDENTITY in kind.cls.hides else "protect"
-    if asked not in DIRECTIONS:
-        raise UsageError(f"direction is {asked!r}; expected one of: {', '.join(DIRECTIONS)}")
-    return asked
-
-
-def attacks_for(direction: str, asked: Sequence[str] | None) -> Sequence[str] | None:
-    """Which attackers to try: those that were asked for, or None for all that there are.
-
-    Where the gender is to stay readable, reading it is no attack; then only the detector is left. Raises
-    :class:`~halfmask.errors.UsageError` when others were asked for.
-
-    >>> attacks_for("protect", None), attacks_for("deidentify", None)
-    (None, ['detector'])
-    """
-    if direction == "protect":
-        return asked
-    if odd := sorted(set(asked or ()) - {"detector"}):
-        raise UsageError(
-            f"{', '.join(odd)} reads the gender, which deidentify keeps, so it is no attack on it; only detector is"
-        )
-    return ["detector"]
-
-
 def figures(
     results: dict[str, Any],
     table: Table,
     measured: Mapping[str, Measured],
-    judges: Referees,
+    referees: Referees,
     pairs: list[Pair] | None,
     seed: int,
 ) -> None:
@@ -93,25 +53,25 @@ def figures(
 
     not_tested: list[str] = results["not_tested"]
     results["gender"] = _gender(results, summary.gender_rows(measured))
-    results["age"] = summary.age_rows(measured, table) if judges.ages else []
-    results["race"] = summary.race_rows(measured, table, judges.races) if judges.races else []
+    results["age"] = summary.age_rows(measured, table) if referees.ages else []
+    results["race"] = summary.race_rows(measured, table, referees.races) if referees.races else []
     if not results["age"]:
-        not_tested.append(_gap("Age", sum(r.age is not None or r.age_range is not None for r in table), judges.ages))
+        not_tested.append(_gap("Age", sum(r.age is not None or r.age_range is not None for r in table), referees.ages))
     if not results["race"]:
-        not_tested.append(_gap("Race", sum(r.race is not None for r in table), judges.races))
+        not_tested.append(_gap("Race", sum(r.race is not None for r in table), referees.races))
     elif unheard := sorted(
-        {r.race for r in table if r.race and all(j.group(r.race) < 0 for j in judges.races.values())}
+        {r.race for r in table if r.race and all(j.group(r.race) < 0 for j in referees.races.values())}
     ):
         not_tested.append(f"Race: no referee knows the words {some(unheard)}; these photos are in no figure of it.")
 
     pairs = _pairs(results, measured[BEFORE], measured[PROTECTED], pairs, seed)
-    results["matching"] = summary.match_rows(measured, judges.matchers, pairs, _FMRS)
-    results["roc"] = summary.roc_curves(measured, judges.matchers, pairs, most=_POINTS)
+    results["matching"] = summary.match_rows(measured, referees.matchers, pairs, _FMRS)
+    results["roc"] = summary.roc_curves(measured, referees.matchers, pairs, most=_POINTS)
     looks = summary.looks_rows(measured)[0]
     figures = [figure for name in LOOKS if (figure := figure_of(looks, name)).value is not None]
     results["looks"] = {f.measure: {"mean": f.value, "low": f.low, "high": f.high} for f in figures}
-    results["groups"] = summary.group_rows(measured, table, judges.matchers, pairs)
-    if not judges.matchers:
+    results["groups"] = summary.group_rows(measured, table, referees.matchers, pairs)
+    if not referees.matchers:
         not_tested.append("Matching: no matcher was asked, so nothing is known of whether the faces still match.")
     refused = [fmr for fmr in _FMRS if any(figure_of(row, tmr(fmr)).value is None for row in results["matching"])]
     if refused:
@@ -120,8 +80,8 @@ def figures(
         not_tested.append(f"Matching at low FMR: it needs impostor pairs, {least}, and there are {pairs_there}.")
 
 
-def _gap(what: str, known: int, judges: Mapping[str, object]) -> str:
-    if not judges:
+def _gap(what: str, known: int, referees: Mapping[str, object]) -> str:
+    if not referees:
         return f"{what}: no referee of it was asked."
     if not known:
         return f"{what}: not known of any photo; give labels with a column {what.lower()}."
@@ -190,7 +150,7 @@ def own_pairs(keys: Sequence[str], seed: int = 0) -> list[Pair]:
     return [Pair(key, key, True) for key in keys] + [Pair(keys[i], keys[j], False) for i, j in others]
 
 
-def remarks(results: dict[str, Any], table: Table, judges: Referees, attacks: Sequence[str] | None) -> None:
+def remarks(results: dict[str, Any], table: Table, referees: Referees, attacks: Sequence[str] | None) -> None:
     """What is true of every audit, and of this set; ``attacks`` are those that somebody chose, None for no choice."""
     hide_identity = results["direction"] == "deidentify"
     notes: list[str] = results["notes"]
@@ -200,9 +160,9 @@ def remarks(results: dict[str, Any], table: Table, judges: Referees, attacks: Se
     own = [f"{f.by} {measure('error').text(1 - f.value)}" for f in fit if f.value is not None]
     if own:
         notes.append(f"The referees' own mean error on the originals, before any protection: {', '.join(own)}.")
-    if judges.races and "w600k_mbf" in judges.matchers:
+    if referees.races and "w600k_mbf" in referees.matchers:
         notes.append("The referees of race read w600k_mbf's descriptor, so the two see the same in a face.")
-    results["not_tested"] += _left_out(judges, None if hide_identity else attacks)
+    results["not_tested"] += _left_out(referees, None if hide_identity else attacks)
     if hide_identity:
         results["not_tested"] += [
             "Attackers that recognise: no recogniser learned from protected photos, and none undid the change first, "
@@ -222,13 +182,13 @@ def _gallery(results: Mapping[str, Any]) -> int:
     return max((row["gallery"] for row in results["matching"]), default=0)
 
 
-def _left_out(judges: Referees, attacks: Sequence[str] | None) -> list[str]:
+def _left_out(referees: Referees, attacks: Sequence[str] | None) -> list[str]:
     """Sentences about the referees and attacks that somebody chose to leave out."""
     from ..attackers import ATTACKS
     from ..referees import AGE, GENDER, MATCHERS
 
     sentences = []
-    if judges.names is not None and (absent := sorted({*MATCHERS, *GENDER, *AGE} - set(judges.names))):
+    if referees.names is not None and (absent := sorted({*MATCHERS, *GENDER, *AGE} - set(referees.names))):
         sentences.append(f"Of the referees, some were left out by choice: {', '.join(absent)}.")
     if attacks and (absent := [name for name in ATTACKS if name not in attacks]):
         sentences.append(f"Of the attackers, some were left out by choice: {', '.join(absent)}. They may read more.")
