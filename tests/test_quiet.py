@@ -107,8 +107,8 @@ def test_predict(tmp_path: Path, photos: Path) -> None:
 @pytest.mark.slow
 def test_audit(tmp_path: Path, photos: Path) -> None:
     for module in ("sklearn", "skimage", "jinja2", "matplotlib", "onnx"):
-        pytest.importorskip(module, reason="an audit needs halfmask[train]")
-    pytest.importorskip("dlib", reason="an audit needs halfmask[train]")
+        pytest.importorskip(module, reason="an audit needs halfmask[audit]")
+    pytest.importorskip("dlib", reason="an audit needs halfmask[audit]")
     models("yunet", "w600k_mbf", "face-api-age-gender", "face-api-age-gender-manifest")
     after = tmp_path / "after"
     after.mkdir()

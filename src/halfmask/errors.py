@@ -33,7 +33,7 @@ class WeightsError(HalfmaskError):
 
 
 class ExtraMissingError(HalfmaskError):
-    """Something needs an optional extra (``halfmask[train]``, ``halfmask[heic]``) that is not installed."""
+    """Something needs an optional extra (``halfmask[audit]``, ``[train]``, ``[heic]``) that is not installed."""
 
 
 class MetricError(HalfmaskError):
@@ -42,32 +42,37 @@ class MetricError(HalfmaskError):
 
 #: What a module is installed as, where that is another name.
 _PACKAGES = {"dlib": "dlib-bin", "skimage": "scikit-image", "sklearn": "scikit-learn", "yaml": "pyyaml"}
+#: What the lesser extras bring; ``train`` brings all of ``audit`` and more.
+_EXTRAS = {
+    "audit": {"dlib", "jinja2", "matplotlib", "onnx", "scipy", "skimage", "sklearn", "yaml"},
+    "ray": {"fsspec", "ray"},
+}
 
 
-def missing(modules: Sequence[str], need: str, hint: str = "", extra: str = "train") -> ExtraMissingError:
-    """What to raise where a need lacks these modules of an extra: names only them, as they are installed.
+def missing(modules: Sequence[str], need: str, hint: str = "") -> ExtraMissingError:
+    """What to raise where a need lacks these modules: names only them, as they are installed, and the least extra.
 
     >>> print(missing(["dlib"], "the matcher"))
-    the matcher needs dlib-bin, which is not installed: pip install "halfmask[train]"
+    the matcher needs dlib-bin, which is not installed: pip install "halfmask[audit]"
     >>> print(missing(["yaml", "torch"], "training"))
     training needs pyyaml and torch, which are not installed: pip install "halfmask[train]"
     """
-    names = list(dict.fromkeys(_PACKAGES.get(m.partition(".")[0], m.partition(".")[0]) for m in modules))
+    tops = [module.partition(".")[0] for module in modules]
+    names = list(dict.fromkeys(_PACKAGES.get(top, top) for top in tops))
     listed = " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
     which = "is" if len(names) == 1 else "are"
-    return ExtraMissingError(
-        f'{need} needs {listed}, which {which} not installed: pip install "halfmask[{extra}]"{hint}'
-    )
+    least = next((name for name, brings in _EXTRAS.items() if brings.issuperset(tops)), "train")
+    return ExtraMissingError(f'{need} needs {listed}, which {which} not installed: pip install "halfmask[{least}]"{hint}')
 
 
-def require(modules: Sequence[str], need: str, hint: Mapping[str, str] | None = None, *, extra: str = "train") -> None:
+def require(modules: Sequence[str], need: str, hint: Mapping[str, str] | None = None) -> None:
     """Raise :class:`ExtraMissingError` when any of these modules is not installed; none of them is imported.
 
     ``hint`` is what to add to the message when only that module is missing.
     """
     absent = [module for module in modules if util.find_spec(module) is None]
     if absent:
-        raise missing(absent, need, (hint or {}).get(absent[0], "") if len(absent) == 1 else "", extra)
+        raise missing(absent, need, (hint or {}).get(absent[0], "") if len(absent) == 1 else "")
 
 
 def extra(module: str, need: str) -> Any:

@@ -44,7 +44,8 @@ def benchmark(
     """Run methods on data sets and write the papers' tables, with the papers' own numbers beside ours.
 
     CONFIG is the name of a benchmark that ships, or a YAML file; without one, all that ship are run. Each writes
-    OUT/NAME.md, .csv and .json, an overview also a plot. Needs halfmask[train].
+    OUT/NAME.md, .csv and .json, an overview also a plot. Needs halfmask[audit], and halfmask[train] for
+    attackers that train networks.
 
     A set or weights that are not there are left out, and the table says so. Run the same line again after an
     interruption: what is done is not done again.

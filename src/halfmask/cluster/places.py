@@ -70,7 +70,7 @@ class Place:
     """
 
     def __init__(self, address: str) -> None:
-        require(("fsspec",), "an address such as s3://", extra="ray")
+        require(("fsspec",), "an address such as s3://")
         from fsspec.core import url_to_fs
 
         self.address = address

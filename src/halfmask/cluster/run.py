@@ -230,7 +230,7 @@ def by_ray(
 
 def _ray(address: str | None) -> tuple[Any, bool]:
     """Ray, connected, and whether this call did so; its statistics of use are off."""
-    require(("ray",), "--on ray", extra="ray")
+    require(("ray",), "--on ray")
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")

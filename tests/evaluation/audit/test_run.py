@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from importlib import util
@@ -333,6 +334,19 @@ def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None
         Judges().check("protect")
     Judges(attacks=()).check("protect")
     Judges(attacks=["inverted", "kernel"]).check("protect")  # which train no network
+
+
+def test_attacks_that_train_no_network_need_no_torch(
+    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "halfmask.evaluation.attackers.nets", raising=False)
+    names = [name for name in attackers.ATTACKS if name not in ("retrained", "inverse", "detector")]
+    tried = run(folders, tmp_path / "r", attacks=names, budget=attackers.Budget(resamples=10, matchers=("b",)))
+    words = {str(row["attack"]).partition(":")[0] for row in tried["attacks"]}
+    assert words == {"inverted", "linear probe", "nearest neighbours", "RBF kernel", "recovery"}
+    with pytest.raises(ExtraMissingError, match=r"needs torch.*or try those that need none \(--attack\): inverted, "):
+        Judges(attacks=["inverted", "detector"]).check("protect")
 
 
 def test_own_pairs_of_many_photos_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 Each table maps a name to what makes the referee, given a number of threads (0: every core); making it fetches its
 weights when they are absent and raises :class:`~halfmask.errors.WeightsError` when they cannot be had, or
-:class:`~halfmask.errors.ExtraMissingError` when the extra ``halfmask[train]`` is not installed. No torch is involved.
+:class:`~halfmask.errors.ExtraMissingError` when the extra ``halfmask[audit]`` is not installed. No torch is involved.
 
 >>> sorted(MATCHERS), sorted(GENDER)
 (['dlib', 'w600k_mbf'], ['face-api', 'gender-v1', 'ssrnet-gender'])

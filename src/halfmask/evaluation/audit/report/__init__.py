@@ -1,7 +1,7 @@
 """An audit's results as one page that a person can read, as tables that a program can, and as ``results.json``.
 
 :func:`write` puts all three into a folder, :func:`render` gives the page alone, :func:`findings` the verdict alone.
-Needs ``halfmask[train]`` (jinja2, matplotlib), which is imported when a page is made.
+Needs ``halfmask[audit]`` (jinja2, matplotlib), which is imported when a page is made.
 """
 
 from .images import Picture

@@ -29,7 +29,7 @@ def render(results: Mapping[str, Any], pictures: Sequence[Picture] = (), *, inve
     ``results`` is the dictionary of ``results.json``; a part that is absent makes its section say how to get it.
     ``inverse`` is a picture of what a learned inverse recovers. Everything that comes from outside is escaped.
 
-    Raises :class:`~halfmask.errors.ExtraMissingError` without ``halfmask[train]``.
+    Raises :class:`~halfmask.errors.ExtraMissingError` without ``halfmask[audit]``.
 
     >>> "<h1>" in render({"set": {"originals": "mine"}})
     True

@@ -40,7 +40,7 @@ def write(
     CSV of its heading alone. Nothing is put in place before all of it is written.
 
     Raises :class:`~halfmask.errors.HalfmaskError` when the folder cannot be written to or the disk is full, and
-    :class:`~halfmask.errors.ExtraMissingError` without ``halfmask[train]``.
+    :class:`~halfmask.errors.ExtraMissingError` without ``halfmask[audit]``.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
