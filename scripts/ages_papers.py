@@ -25,7 +25,7 @@ import yaml
 from ages import figures
 
 from halfmask.errors import DataError
-from halfmask.evaluation.measuring.summary import Row
+from halfmask.evaluation.measuring.summary import Published
 from halfmask.tabular import markdown
 from halfmask.training.attribute import AttributeConfig, train_attribute
 from halfmask.training.config import load_config
@@ -70,9 +70,9 @@ def reason_against(config: AttributeConfig) -> str | None:
 
 def lines(
     measure: str, measured: Mapping[str, Mapping[str, list[dict[str, float]]]], published: list[dict[str, Any]]
-) -> list[Row]:
+) -> list[Published]:
     """Ours and the published rows of one measure, a set's together."""
-    rows: list[Row] = []
+    rows: list[Published] = []
     sets = dict.fromkeys([*measured, *(row["set"] for p in published for row in p["rows"])])
     for name in sets:
         ours = {head: text([f[measure] for f in found]) for head, found in measured.get(name, {}).items() if found}

@@ -21,7 +21,7 @@ from halfmask.datasets.ages import age_class
 from halfmask.datasets.table import Row as Picture
 from halfmask.errors import DataError
 from halfmask.evaluation.measuring.bootstrap import auc_of, balanced_of, mean_of, root_mean_square_of
-from halfmask.evaluation.measuring.figure import Figure, Row, as_row, figure_of, give, with_interval
+from halfmask.evaluation.measuring.figure import Figure, Published, Row, figure_of, give, published, with_interval
 from halfmask.evaluation.measuring.groups import AGE_GROUPS
 from halfmask.evaluation.measuring.metrics import auc, balanced_accuracy, cumulative_score, error_rate, mae, rmse
 from halfmask.evaluation.measuring.summary import several_auc, several_balanced_accuracy
@@ -65,7 +65,7 @@ class Answers:
         return np.array([p.identity or p.key for p in self.pictures], np.str_)
 
     @property
-    def about(self) -> Row:
+    def about(self) -> Published:
         """The row's first cells."""
         return {"network": self.network, "trained_on": self.trained_on, "set": self.set}
 
@@ -102,7 +102,7 @@ def gender_rows(answers: Sequence[Answers], *, resamples: int = 500) -> list[Row
                 ("auc", auc, auc_of(y, p)),
             )
         ]
-        rows.append(as_row({**facts, "women": int((y == 0).sum())}, figures))
+        rows.append(Row({**facts, "women": int((y == 0).sum())}, figures))
     return rows
 
 
@@ -139,7 +139,7 @@ def race_rows(answers: Sequence[Answers], *, resamples: int = 500) -> list[Row]:
                     ("balanced_accuracy", several_balanced_accuracy, balanced_of(right, y)),
                 )
             ]
-            rows.append(as_row({**facts, "groups": count}, figures, [give(Figure(), "auc", several_auc, y, p)]))
+            rows.append(Row({**facts, "groups": count}, figures, [give(Figure(), "auc", several_auc, y, p)]))
     return rows
 
 
@@ -182,7 +182,7 @@ def age_rows(answers: Sequence[Answers], *, resamples: int = 500) -> list[Row]:
                     replace(figure, value=float(right.mean())), mean_of(right), a.persons[within], resamples
                 )
             figures.append(figure)
-        rows.append(as_row(facts, figures))
+        rows.append(Row(facts, figures))
     return rows
 
 
@@ -204,7 +204,7 @@ def group_rows(answers: Sequence[Answers], *, resamples: int = 500) -> list[Row]
                 counted, persons = _counted(a, used)
                 facts = a.about | {"attribute": attribute, "group": group} | counted | {"measure": measure}
                 figure = Figure(measure="value", value=float(values[used].mean()))
-                rows.append(as_row(facts, [with_interval(figure, mean_of(values[used]), persons, resamples)]))
+                rows.append(Row(facts, [with_interval(figure, mean_of(values[used]), persons, resamples)]))
     return rows
 
 
@@ -237,7 +237,7 @@ def _groups(a: Answers) -> Iterator[tuple[str, str, Mask]]:
         yield "age", word, (low >= first) & (high <= last)
 
 
-def _counted(a: Answers, used: Mask) -> tuple[Row, NDArray[np.str_]]:
+def _counted(a: Answers, used: Mask) -> tuple[Published, NDArray[np.str_]]:
     persons = a.persons[used]
     return {**a.about, "n": int(used.sum()), "people": len(np.unique(persons))}, persons
 
@@ -300,7 +300,7 @@ def matrix(rows: Sequence[Row], figure: str, form: str = ".1%") -> str:
     |---|---|---|
     | a | x | 0.50 (0.40–0.62) |
     """
-    lines: dict[str, Row] = {}
+    lines: dict[str, Published] = {}
     for row in rows:
         line = lines.setdefault(row["network"], {"network": row["network"], "trained_on": row["trained_on"]})
         line[row["set"]] = _cell(row, figure, form)
@@ -341,7 +341,7 @@ def to_markdown(found: Mapping[str, Sequence[Row]], notes: Sequence[str] = ()) -
 
 def _by_group(rows: Sequence[Row], form: str) -> str:
     networks = list(dict.fromkeys(row["network"] for row in rows))
-    lines: dict[tuple[str, str], Row] = {}
+    lines: dict[tuple[str, str], Published] = {}
     for row in rows:
         line = lines.setdefault((row["attribute"], row["group"]), {"group": row["group"], "n": row["n"]})
         line[row["network"]] = _cell(row, "value", form)
@@ -368,7 +368,7 @@ def to_csv(found: Mapping[str, Sequence[Row]]) -> str:
 def write(found: Mapping[str, Sequence[Row]], folder: Path, about: Mapping[str, Any]) -> list[Path]:
     """Write ``attributes.json`` (``about`` and the tables), ``.csv`` and ``.md``; each whole or as it was."""
     texts = {
-        "json": json.dumps({**about, **found}, indent=1) + "\n",
+        "json": json.dumps({**about, **{name: published(rows) for name, rows in found.items()}}, indent=1) + "\n",
         "csv": to_csv(found),
         "md": to_markdown(found, about.get("notes", ())),
     }

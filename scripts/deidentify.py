@@ -26,7 +26,7 @@ from halfmask.datasets.table import Table
 from halfmask.drawing import BLUE, GRAY, ORANGE, canvas, png
 from halfmask.evaluation.benchmark.protect import protect_table
 from halfmask.evaluation.measuring.protocol import BEFORE, Measured, measure
-from halfmask.evaluation.measuring.summary import Row, age_rows, gender_rows, looks_rows, match_rows
+from halfmask.evaluation.measuring.summary import Published, age_rows, gender_rows, looks_rows, match_rows
 from halfmask.evaluation.referees import Referees, load
 from halfmask.protecting import pipeline
 from halfmask.protecting.options import Options
@@ -85,9 +85,9 @@ def run(
     return measure(table, files, referees=referees, folder=out / "measured", workers=workers)
 
 
-def rows_of(measured: Mapping[str, Measured], referees: Referees) -> list[Row]:
+def rows_of(measured: Mapping[str, Measured], referees: Referees) -> list[Published]:
     """One row a variant: TMR, accuracy of the gender, how far ages move, and looks."""
-    rows: dict[str, Row] = {name: {"variant": name, "mssim": None, "rms": None} for name in measured}
+    rows: dict[str, Published] = {name: {"variant": name, "mssim": None, "rms": None} for name in measured}
     for row in match_rows(measured, referees.matchers, fmrs=(FMR,)):
         name = f"tmr {row['matcher']}"
         rows[row["variant"]] |= {name: row["tmr@0.01"], "genuine": row["genuine"], "impostors": row["impostors"]}
@@ -108,7 +108,7 @@ def rows_of(measured: Mapping[str, Measured], referees: Referees) -> list[Row]:
     return list(rows.values())
 
 
-def draw(rows: Sequence[Row], file: Path) -> None:
+def draw(rows: Sequence[Published], file: Path) -> None:
     """TMR against MSSIM, a line a referee, from the original at MSSIM 1 to the strongest variant."""
     with canvas(6.4, 4.2) as (figure, grid):
         axes = grid[0, 0]

@@ -16,7 +16,7 @@ from halfmask.datasets import read
 from halfmask.datasets.cache import open_crops
 from halfmask.evaluation.measuring.bootstrap import bootstrap
 from halfmask.evaluation.measuring.metrics import auc, balanced_accuracy, error_rate
-from halfmask.evaluation.measuring.summary import Row
+from halfmask.evaluation.measuring.summary import Published
 from halfmask.methods.labels import GenderEstimate
 from halfmask.tabular import markdown
 
@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("data"))
     asked = parser.parse_args()
     estimate = GenderEstimate()
-    rows: list[Row] = []
+    rows: list[Published] = []
     for name, split in (("celeba", "test"), ("lfw", None), ("fairface", "valid")):
         table = read(name, asked.data / name)
         crops = open_crops(table)

@@ -62,7 +62,8 @@ def missing(modules: Sequence[str], need: str, hint: str = "") -> ExtraMissingEr
     listed = " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
     which = "is" if len(names) == 1 else "are"
     least = next((name for name, brings in _EXTRAS.items() if brings.issuperset(tops)), "train")
-    return ExtraMissingError(f'{need} needs {listed}, which {which} not installed: pip install "halfmask[{least}]"{hint}')
+    remedy = f'pip install "halfmask[{least}]"{hint}'
+    return ExtraMissingError(f"{need} needs {listed}, which {which} not installed: {remedy}")
 
 
 def require(modules: Sequence[str], need: str, hint: Mapping[str, str] | None = None) -> None:

@@ -25,6 +25,8 @@ from halfmask.evaluation.benchmark.frontier import Point
 from halfmask.evaluation.benchmark.oracle import oracle
 from halfmask.evaluation.benchmark.overview import details, moved_rows, overview_rows
 from halfmask.evaluation.benchmark.tables import to_csv, to_markdown, write
+from halfmask.evaluation.measuring.figure import Figure
+from halfmask.evaluation.measuring.figure import Row as Figures
 from halfmask.evaluation.measuring.protocol import BEFORE, Measured
 from halfmask.evaluation.referees import Referees
 from halfmask.methods import Method, Subject
@@ -217,9 +219,12 @@ def test_answers_that_moved() -> None:
 
 
 def test_a_row_has_every_column_that_any_has() -> None:
-    gender = {"referee": "r", "n": 1, "lost": 0, "error": None, "balanced_accuracy": None, "auc": None, "eer": None}
-    found: dict[str, Any] = {k: [] for k in ("matching", "age", "race", "moved")}
-    found |= {"gender": [gender | {"variant": v} for v in (BEFORE, "x", "y")], "looks": [{"variant": "x", "ssim": 1.0}]}
+    nothing = [Figure(measure=k, by="r") for k in ("error", "balanced_accuracy", "auc", "eer")]
+    found: dict[str, list[Figures]] = {k: [] for k in ("matching", "age", "race", "moved")}
+    for v in (BEFORE, "x", "y"):
+        facts = {"variant": v, "referee": "r", "n": 1, "lost": 0}
+        found.setdefault("gender", []).append(Figures(facts, [replace(f, variant=v) for f in nothing]))
+    found["looks"] = [Figures({"variant": "x"}, [Figure(variant="x", measure="ssim", value=1.0)])]
     rows = overview_rows(found, {"x": {"hides": "gender", "ms": 3.0}, "y": {"hides": "age", "ms": None}})
     assert [row["ssim"] for row in rows] == [None, 1.0, None]
     assert [row["ms"] for row in rows] == [None, 3.0, None]

@@ -19,12 +19,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 from ...errors import UsageError
 from ...storage import ensure_folder, whole
+from ..measuring.figure import Published, published
 from ..measuring.protocol import Measured
 from ..referees import Referees
 from .asking import Case
@@ -45,7 +45,7 @@ def attack(
     outputs: Callable[[Sequence[Path]], Iterable[Sequence[Path]]] | None = None,
     measured: Mapping[str, Measured] | None = None,
     quiet: bool = False,
-) -> list[dict[str, Any]]:
+) -> list[Published]:
     """Run the attackers, all or those named in ``only``, and return one row an attack and reader.
 
     A row holds ``attack``, ``reader``, ``n_train`` and ``n_test`` (pictures; people where a person's photos are
@@ -73,7 +73,7 @@ def attack(
     case = Case(evidence, referees, folder, budget, quiet, measured, outputs)
     readers = [sorted(referees.genders), sorted(referees.matchers)]
     key = file_key([evidence.digest, asdict(budget), readers, outputs is not None])
-    rows: list[dict[str, Any]] = []
+    rows: list[Published] = []
     for name, run in ATTACKS.items():
         if only is not None and name not in only:
             continue
@@ -82,8 +82,8 @@ def attack(
             judged = run(case)
             if not evidence.persons_known:
                 warning = "who is shown is not known: the same person may be on both sides"
-                judged = [r | {"note": "; ".join(filter(None, [r["note"], warning]))} for r in judged]
+                judged = [replace(r, note="; ".join(filter(None, [r.note, warning]))) for r in judged]
             with whole(done) as fresh:
-                fresh.write_text(json.dumps(judged, indent=1), "utf-8")
+                fresh.write_text(json.dumps(published(judged), indent=1), "utf-8")
         rows += json.loads(done.read_text("utf-8"))
     return rows

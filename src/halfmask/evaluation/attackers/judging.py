@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import roc_curve
 
 from ..measuring.bootstrap import auc_of, balanced_of
-from ..measuring.figure import Figure, Row, as_row, give, with_interval
+from ..measuring.figure import Figure, Row, give, with_interval
 from ..measuring.metrics import auc, balanced_accuracy
 
 
@@ -82,5 +83,5 @@ def row(
         )
     ]
     facts = {"attack": attack, "reader": reader, "n_train": int(n_train), "n_test": len(y)}
-    compared = {"unattacked_balanced_accuracy": unattacked, "originals_balanced_accuracy": originals, "note": note}
-    return as_row(facts, figures) | compared
+    compared = {"unattacked_balanced_accuracy": unattacked, "originals_balanced_accuracy": originals}
+    return Row(facts, figures, [replace(about, measure=name, value=v) for name, v in compared.items()], note)

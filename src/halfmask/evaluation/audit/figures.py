@@ -13,8 +13,8 @@ import numpy as np
 
 from ...datasets.pairs import Pair
 from ...datasets.table import Table
-from ..measuring.figure import figure_of, measure, tmr
-from ..measuring.protocol import BEFORE, LOOKS, Measured
+from ..measuring.figure import Row, figure_of, measure, published, tmr
+from ..measuring.protocol import BEFORE, Measured
 from .pairing import some
 
 if TYPE_CHECKING:
@@ -52,9 +52,9 @@ def figures(
     from ..measuring import summary  # brings scikit-learn, which the audit has looked for by now
 
     not_tested: list[str] = results["not_tested"]
-    results["gender"] = _gender(results, summary.gender_rows(measured))
-    results["age"] = summary.age_rows(measured, table) if referees.ages else []
-    results["race"] = summary.race_rows(measured, table, referees.races) if referees.races else []
+    results["gender"] = published(_gender(results, summary.gender_rows(measured)))
+    results["age"] = published(summary.age_rows(measured, table)) if referees.ages else []
+    results["race"] = published(summary.race_rows(measured, table, referees.races)) if referees.races else []
     if not results["age"]:
         not_tested.append(_gap("Age", sum(r.age is not None or r.age_range is not None for r in table), referees.ages))
     if not results["race"]:
@@ -65,17 +65,17 @@ def figures(
         not_tested.append(f"Race: no referee knows the words {some(unheard)}; these photos are in no figure of it.")
 
     pairs = _pairs(results, measured[BEFORE], measured[PROTECTED], pairs, seed)
-    results["matching"] = summary.match_rows(measured, referees.matchers, pairs, _FMRS)
+    matching = summary.match_rows(measured, referees.matchers, pairs, _FMRS)
+    results["matching"] = published(matching)
     results["roc"] = summary.roc_curves(measured, referees.matchers, pairs, most=_POINTS)
-    looks = summary.looks_rows(measured)[0]
-    figures = [figure for name in LOOKS if (figure := figure_of(looks, name)).value is not None]
-    results["looks"] = {f.measure: {"mean": f.value, "low": f.low, "high": f.high} for f in figures}
-    results["groups"] = summary.group_rows(measured, table, referees.matchers, pairs)
+    looks = [figure for figure in summary.looks_rows(measured)[0].figures if figure.value is not None]
+    results["looks"] = {f.measure: {"mean": f.value, "low": f.low, "high": f.high} for f in looks}
+    results["groups"] = published(summary.group_rows(measured, table, referees.matchers, pairs))
     if not referees.matchers:
         not_tested.append("Matching: no matcher was asked, so nothing is known of whether the faces still match.")
-    refused = [fmr for fmr in _FMRS if any(figure_of(row, tmr(fmr)).value is None for row in results["matching"])]
+    refused = [fmr for fmr in _FMRS if any(row.figure(tmr(fmr)).value is None for row in matching)]
     if refused:
-        pairs_there = max(row["impostors"] for row in results["matching"])
+        pairs_there = max(row["impostors"] for row in matching)
         least = " and ".join(f"{1 / fmr:.0f} for FMR {100 * fmr:g} %" for fmr in refused)
         not_tested.append(f"Matching at low FMR: it needs impostor pairs, {least}, and there are {pairs_there}.")
 
@@ -88,7 +88,7 @@ def _gap(what: str, known: int, referees: Mapping[str, object]) -> str:
     return f"{what}: known of {known} photos, but no referee could judge it on them."
 
 
-def _gender(results: dict[str, Any], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _gender(results: dict[str, Any], rows: list[Row]) -> list[Row]:
     """The rows, unless there is nothing to tell apart; then a sentence that says why there are none."""
     women, men = results["set"]["women"], results["set"]["men"]
     if women and men:

@@ -17,7 +17,16 @@ from ...datasets.pairs import Pair
 from ...datasets.table import Table
 from ..measuring import summary
 from ..measuring.bootstrap import mean_of
-from ..measuring.figure import Figure, Row, as_row, figure_of, give, mean, rate_of, side_by_side, with_interval
+from ..measuring.figure import (
+    Figure,
+    Published,
+    Row,
+    figure_of,
+    give,
+    mean,
+    side_by_side,
+    with_interval,
+)
 from ..measuring.protocol import BEFORE, Measured
 from ..referees import Referees
 from .oracle import oracle
@@ -93,12 +102,16 @@ def moved_rows(measured: Mapping[str, Measured], *, resamples: int = 500) -> lis
                     figure = give(Figure(variant=name, by=referee, n=n, lost=lost), measure, mean, values)
                     figure = with_interval(figure, mean_of(values), m.persons[used], resamples)
                     facts = {"variant": name, "attribute": attribute, "referee": referee, "n": n, "lost": lost}
-                    rows.append(as_row(facts, [figure]))
+                    rows.append(Row(facts, [figure]))
     return rows
 
 
-def overview_rows(parts: Mapping[str, Sequence[Row]], about: Mapping[str, Mapping[str, Any]]) -> list[Row]:
-    """One row a variant, ``before`` first, out of the ``parts`` details of one set.
+def overview_rows(
+    parts: Mapping[str, Sequence[Row]],
+    about: Mapping[str, Mapping[str, Any]],
+    attacked: Sequence[Published] = (),
+) -> list[Published]:
+    """One row a variant, ``before`` first, from one set's details (``parts``) and the rows of those who ``attacked`` it.
 
     ``about`` maps each method's label, in order, to what stands in its row beside the figures: ``hides``, ``ms``, and
     ``oracle`` where it is none. Keys: variant, hides, n, lost; for each gender referee R ``accuracy/R``,
@@ -111,9 +124,9 @@ def overview_rows(parts: Mapping[str, Sequence[Row]], about: Mapping[str, Mappin
     """
     figures = _figures(parts)
     # every row gets every key, in one order, so that a table of all of them is straight
-    blank: Row = {"n": None, "lost": None} if parts["gender"] else {}
+    blank: Published = {"n": None, "lost": None} if parts["gender"] else {}
     blank |= dict.fromkeys(side_by_side(figure) for figure in figures)
-    filled: dict[str, Row] = {}
+    filled: dict[str, Published] = {}
     for label, facts in {BEFORE: {}, **about}.items():
         first = {"variant": label, "hides": facts.get("hides", ""), "oracle": facts.get("oracle", False)}
         filled[label] = {**first, **blank, "ms": facts.get("ms")}
@@ -121,24 +134,24 @@ def overview_rows(parts: Mapping[str, Sequence[Row]], about: Mapping[str, Mappin
         filled[row["variant"]] |= {"n": row["n"], "lost": row["lost"]}
     for figure in figures:
         filled[figure.variant][side_by_side(figure)] = figure.value
-    for label, row in filled.items():
-        row |= _attacked(parts.get("attackers", ()), label)
+    for label, line in filled.items():
+        line |= _attacked(attacked, label)
     return list(filled.values())
 
 
 def _figures(parts: Mapping[str, Sequence[Row]]) -> list[Figure]:
-    """The figures of all parts but the attackers', called as they are here."""
+    """The figures of all parts, called as they are here."""
     figures: list[Figure] = []
     for row in parts["gender"]:
-        error = figure_of(row, "error")
+        error = row.figure("error")
         figures.append(replace(error, measure="accuracy", value=None if error.value is None else 1 - error.value))
-        figures += [figure_of(row, name) for name in ("balanced_accuracy", "auc", "eer")]
+        figures += [row.figure(name) for name in ("balanced_accuracy", "auc", "eer")]
     for row in parts["matching"]:
-        figures += [figure_of(row, name) for name in row if name == "rank1" or rate_of(name) is not None]
-    figures += [figure_of(row, "mae") for row in parts["age"]]
-    figures += [figure_of(row, "race", "balanced_accuracy") for row in parts["race"]]
-    figures += [figure_of(row, "years" if "years" in row else "same") for row in parts["moved"]]
-    return figures + [figure_of(row, "ssim") for row in parts["looks"]]
+        figures += row.figures
+    figures += [row.figure("mae") for row in parts["age"]]
+    figures += [replace(row.figure("balanced_accuracy"), measure="race") for row in parts["race"]]
+    figures += [row.figures[0] for row in parts["moved"]]
+    return figures + [row.figure("ssim") for row in parts["looks"]]
 
 
 def _apart(was: NDArray[np.floating[Any]], now: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
@@ -151,7 +164,7 @@ def _alike(was: NDArray[np.floating[Any]], now: NDArray[np.floating[Any]]) -> ND
     return np.asarray(now.argmax(-1) == was.argmax(-1), np.float64)
 
 
-def _attacked(rows: Sequence[Row], label: str) -> Row:
+def _attacked(rows: Sequence[Published], label: str) -> Published:
     """The attackers' columns of one variant; empty when the set had no attackers."""
     rows = [row for row in rows if row["attack"] not in _NOT_GENDER]
     if not rows:
@@ -160,7 +173,7 @@ def _attacked(rows: Sequence[Row], label: str) -> Row:
     # the originals are the same whatever protects them, so the first method's attackers tell of them
     mine = [row for row in rows if row["variant"] == (rows[0]["variant"] if label == BEFORE else label)]
     tried = [(row["attack"], f) for row in mine if (f := figure_of(row, name)).value is not None]
-    result: Row = dict.fromkeys((*_ATTACKS.values(), "attacked", "attacked_by"))
+    result: Published = dict.fromkeys((*_ATTACKS.values(), "attacked", "attacked_by"))
     for attack, key in _ATTACKS.items():
         result[key] = max((f.value for kind, f in tried if kind == attack and f.value is not None), default=None)
     if tried:

@@ -31,7 +31,7 @@ from ...protecting import pipeline
 from ...protecting.options import Options
 from ...storage import ensure_folder, whole
 from ..measuring import protocol, summary
-from ..measuring.figure import Row
+from ..measuring.figure import Published, Row
 from ..measuring.protocol import BEFORE, Measured
 from ..referees import AGE, GENDER, MATCHERS, RACE, Referees, load
 from . import cost, faces, figures, overview
@@ -158,8 +158,8 @@ def run(
             remarks.skip("faces to show", error)
     methods = _protect(config, real, sets, shown, place, remarks) if sets else []
     oracles = _oracles(chosen, methods, remarks) if sets else {}
-    rows: list[Row] = []
-    parts: dict[str, list[Row]] = {}
+    rows: list[Published] = []
+    parts: dict[str, list[Published]] = {}
     curves: dict[str, summary.Curves] = {}
     if sets:
         judges = referees or load(threads=1, only=config.referees or _ASKED[config.kind])
@@ -321,7 +321,7 @@ def _measure(
     oracles: Mapping[str, Sequence[str]],
     judges: Referees,
     place: Workplace,
-) -> tuple[dict[str, list[Row]], summary.Curves]:
+) -> tuple[dict[str, Sequence[Mapping[str, Any]]], summary.Curves]:
     """The ``rows`` of one set, and beside an overview's what they were made of; and its curves."""
     home = place.out / "work" / "measured" / s.place
     if config.kind == "attackers":
@@ -342,13 +342,13 @@ def _measure(
     if config.kind != "overview":
         return {"rows": _rows(config, s, named, judges)}, curves
     details = overview.details(named, table, judges, s.pairs, config.fmrs, oracles)
-    if s.train:
-        details["attackers"] = _attack(config, s, methods, judges, home, place, named)
+    attacked = _attack(config, s, methods, judges, home, place, named) if s.train else []
     about: dict[str, dict[str, Any]] = {
         m.config.label: {"hides": ",".join(sorted(m.hides)), "ms": m.ms} for m in methods
     } | {label: {"hides": "gender", "oracle": True} for label in oracles}  # it knows of no other
     ordered = {m.label: about[m.label] for m in config.methods if m.label in about}
-    return {"rows": overview.overview_rows(details, ordered), **details}, curves
+    told = {"attackers": attacked} if s.train else {}
+    return {"rows": overview.overview_rows(details, ordered, attacked), **details, **told}, curves
 
 
 def _curves(config: Config, measured: Mapping[str, Measured], judges: Referees, s: OpenSet) -> summary.Curves:
@@ -395,11 +395,11 @@ def _attack(
     home: Path,
     place: Workplace,
     measured: Mapping[str, Measured] | None = None,
-) -> list[Row]:
+) -> list[Published]:
     from ..attackers import Budget, Evidence, attack
 
     budget = Budget(**config.budget)
-    rows: list[Row] = []
+    rows: list[Published] = []
     for m in methods:
         if not m.config.attack:
             continue

@@ -12,7 +12,7 @@ from ...storage import ensure_folder, whole
 from ...tabular import NONE, csv_text, markdown
 from ..measuring.figure import (
     Figure,
-    Row,
+    Published,
     figure_of,
     figures_in,
     is_interval,
@@ -148,7 +148,7 @@ def _overview(result: Mapping[str, Any]) -> list[str]:
     return sections
 
 
-def _columns(rows: Sequence[Row], names: Sequence[str]) -> str:
+def _columns(rows: Sequence[Published], names: Sequence[str]) -> str:
     """The columns of these measures and facts, each for every referee that has it, but those that no row fills."""
     figures = {side_by_side(figure): figure for figure in figures_in(rows[0])}
     heads: dict[str, str] = {}
@@ -193,13 +193,13 @@ def _beside_published(result: Mapping[str, Any], name: str) -> str:
     if not variants:
         return ""
     sets = list(dict.fromkeys(name for name, _ in lines))  # a set's lines stand together, ours first
-    rows: list[Row] = []
+    rows: list[Published] = []
     for (place, by), cells in sorted(lines.items(), key=lambda line: sets.index(line[0][0])):
         rows.append({"set": place, "by": by, **{f"v{i}": cells.get(v, NONE) for i, v in enumerate(variants)}})
     return markdown(rows, {"set": "set", "by": "by", **{f"v{i}": v for i, v in enumerate(variants)}})
 
 
-def _everything(rows: Sequence[Row]) -> str:
+def _everything(rows: Sequence[Published]) -> str:
     """All rows; an interval stands in its figure's cell, and columns that no row fills are left out."""
     keys = dict.fromkeys(key for row in rows for key, value in row.items() if _shown(key, value))
     first = [key for key in (*_ABOUT[:-1], *_COUNTS) if key in keys]
@@ -216,7 +216,7 @@ def _word(key: str) -> str:
     return _FACTS.get(key) or measure(key).head
 
 
-def _cell(row: Row, key: str) -> str:
+def _cell(row: Published, key: str) -> str:
     """What stands in a column of a row: a figure with its interval, a fact, or a dash."""
     if key in ("before", "protected") and "measure" in row:
         return _told(figure_of(row, str(row["measure"]), key))

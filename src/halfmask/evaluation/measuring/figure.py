@@ -1,15 +1,16 @@
 """A figure: one measure of one variant by one judge, with its interval, or why it cannot be given.
 
-Code passes figures; files hold *rows*, a line a judge and variant with a column a measure, which are what
-``results.json`` and the CSV files publish. The names of those columns are made and read here and nowhere else
-(:func:`as_row`, :func:`figure_of`, :func:`figures_in`), and so are the words and digits of every measure
-(:data:`MEASURES`).
+Code passes figures, in :class:`Row` where they share a line; files hold *published* rows, a line a judge and variant
+with a column a measure, which are what ``results.json`` and the CSV files hold. The names of those columns are made and
+read here and nowhere else (:class:`Row`, :func:`figure_of`, :func:`figures_in`), and so are the words and digits of
+every measure (:data:`MEASURES`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import isfinite
 from typing import Any
 
@@ -19,8 +20,8 @@ from numpy.typing import ArrayLike, NDArray
 from ...errors import MetricError
 from .bootstrap import Weighted, interval
 
-#: A published row.
-Row = dict[str, Any]
+#: A row as files hold it.
+Published = dict[str, Any]
 
 NOT_MEASURABLE = "not measurable"
 
@@ -247,28 +248,58 @@ def mean(values: NDArray[np.floating[Any]]) -> float:
 # ------------------------------------------------------------------------------------------------- published rows
 
 
-def as_row(facts: Mapping[str, Any], figures: Iterable[Figure], bare: Iterable[Figure] = ()) -> Row:
-    """A published row: facts, ``refused`` (why figures or their intervals are not given), and a column a measure.
+@dataclass(frozen=True, eq=False)
+class Row(Mapping[str, Any]):
+    """Figures that stand in one line, and the ``facts`` that they share: which variant, who judged, how many pictures.
 
-    Beside each of ``figures`` stand columns of its interval, beside the ``bare`` ones none.
+    Code asks for a :meth:`figure`. As a mapping the row is what is published (``{**row}``): the facts, ``refused`` (why
+    figures or their intervals are not given), and a column a measure; beside each of ``figures`` columns of its
+    interval, beside the ``bare`` ones none; last the ``note``, where there is one. With ``sides`` its figures are of
+    one ``measure``, which has a column of its own, and the others are called after the variants.
 
-    >>> row = as_row({"referee": "r"}, [Figure(measure="balanced_accuracy", value=0.5, low=0.4, high=0.6)])
-    >>> row
+    >>> row = Row({"referee": "r"}, [Figure(measure="balanced_accuracy", value=0.5, low=0.4, high=0.6)])
+    >>> {**row}
     {'referee': 'r', 'refused': '', 'balanced_accuracy': 0.5, 'balanced_low': 0.4, 'balanced_high': 0.6}
+    >>> {**Row({}, [Figure(variant="before", measure="auc", value=0.9)], sides=True)}
+    {'refused': '', 'measure': 'auc', 'before': 0.9, 'before_low': None, 'before_high': None}
     """
-    spans, plain = list(figures), list(bare)
-    row: Row = {**facts, "refused": reasons([*spans, *plain])}
-    for figure in spans:
-        row |= _columns(figure.measure, figure)
-    return row | {figure.measure: figure.value for figure in plain}
+
+    facts: Published
+    figures: Sequence[Figure]
+    bare: Sequence[Figure] = ()
+    note: str | None = None
+    sides: bool = False
+
+    def figure(self, name: str) -> Figure:
+        """The figure of a measure; without a value where the row has none."""
+        return next((f for f in (*self.figures, *self.bare) if f.measure == name), Figure(measure=name))
+
+    @cached_property
+    def published(self) -> Published:
+        """The row as files hold it."""
+        row: Published = {**self.facts, "refused": reasons([*self.figures, *self.bare])}
+        if self.sides:
+            row["measure"] = self.figures[0].measure
+        for figure in self.figures:
+            key = figure.variant if self.sides else figure.measure
+            low, high = _ends(key)
+            row |= {key: figure.value, low: figure.low, high: figure.high}
+        row |= {figure.measure: figure.value for figure in self.bare}
+        return row if self.note is None else row | {"note": self.note}
+
+    def __getitem__(self, column: str) -> Any:
+        return self.published[column]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.published)
+
+    def __len__(self) -> int:
+        return len(self.published)
 
 
-def as_sides(facts: Mapping[str, Any], sides: Mapping[str, Figure]) -> Row:
-    """A published row of one ``measure`` for several variants, a column each."""
-    row: Row = {**facts, "refused": reasons(sides.values()), "measure": next(iter(sides.values())).measure}
-    for name, figure in sides.items():
-        row |= _columns(name, figure)
-    return row
+def published(rows: Iterable[Row]) -> list[Published]:
+    """Rows as files hold them."""
+    return [{**row} for row in rows]
 
 
 def reasons(figures: Iterable[Figure]) -> str:
@@ -340,11 +371,6 @@ def number(row: Mapping[str, Any] | None, key: str) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
         return None
     return float(value)
-
-
-def _columns(key: str, figure: Figure) -> Row:
-    low, high = _ends(key)
-    return {key: figure.value, low: figure.low, high: figure.high}
 
 
 def _ends(key: str) -> tuple[str, str]:

@@ -14,7 +14,7 @@ from ...datasets.table import Table
 from ...errors import DataError
 from ..referees import Matcher
 from .bootstrap import balanced_of, mean_of
-from .figure import Figure, Row, as_sides, give, tmr, with_interval
+from .figure import Figure, Published, Row, give, tmr, with_interval
 from .matching import Comparisons, match_figure
 from .metrics import balanced_accuracy, error_rate
 from .protocol import BEFORE, Measured
@@ -61,20 +61,22 @@ def group_rows(
             used, chosen = asked & inside, inside[probes]
             for referee in referees:
                 facts = about | _counts(before.persons[used], m.enrolled[used]) | {"referee": referee}
-                sides = {
-                    side: _gender(of, referee, used & of.enrolled, attribute != "gender", resamples)
+                sides = [
+                    _gender(Figure(variant=side, by=referee), of, used & of.enrolled, attribute != "gender", resamples)
                     for side, of in (("before", original), ("protected", m))
-                }
-                rows.append(as_sides(facts, sides))
+                ]
+                rows.append(Row(facts, sides, sides=True))
             persons, shown = before.persons[probes][chosen], m.enrolled[probes][chosen]
             for matcher in scores:
                 facts = about | _counts(persons, shown) | {"referee": matcher}
-                rates = {
-                    side: match_figure(Figure(), tmr(fmr), genuine[chosen], fixed[matcher], persons, resamples)
+                rates = [
+                    match_figure(
+                        Figure(variant=side, by=matcher), tmr(fmr), genuine[chosen], fixed[matcher], persons, resamples
+                    )
                     for side, genuine in zip(("before", "protected"), scores[matcher], strict=True)
-                }
-                rows.append(as_sides(facts, rates))
-    return [row for row in rows if row["n"]]
+                ]
+                rows.append(Row(facts, rates, sides=True))
+    return [row for row in rows if row.facts["n"]]
 
 
 def pictures_of(before: Measured, table: Table) -> list[Picture]:
@@ -90,18 +92,18 @@ def pictures_of(before: Measured, table: Table) -> list[Picture]:
     return table.rows
 
 
-def _counts(persons: NDArray[np.str_], shown: NDArray[np.bool_]) -> Row:
+def _counts(persons: NDArray[np.str_], shown: NDArray[np.bool_]) -> Published:
     return {"n": len(persons), "people": len(np.unique(persons)), "lost": int((~shown).sum())}
 
 
-def _gender(m: Measured, referee: str, used: NDArray[np.bool_], both: bool, resamples: int) -> Figure:
+def _gender(about: Figure, m: Measured, used: NDArray[np.bool_], both: bool, resamples: int) -> Figure:
     """Balanced accuracy where ``both`` genders are in the group, else the share of right answers."""
-    y, p, persons = m.gender[used], m.answers("p_male")[referee][used], m.persons[used]
+    y, p, persons = m.gender[used], m.answers("p_male")[about.by][used], m.persons[used]
     right = (p >= 0.5) == (y == 1)
     if both:
-        figure = give(Figure(), "balanced_accuracy", balanced_accuracy, y, p)
+        figure = give(about, "balanced_accuracy", balanced_accuracy, y, p)
         return with_interval(figure, balanced_of(right, y), persons, resamples)
-    figure = give(Figure(), "accuracy", lambda y, p: 1 - error_rate(y, p), y, p)
+    figure = give(about, "accuracy", lambda y, p: 1 - error_rate(y, p), y, p)
     return with_interval(figure, mean_of(right), persons, resamples)
 
 

@@ -130,10 +130,10 @@ class Comparisons:
             # pairs that come twice would seem enough for an FMR that half of them cannot show
             a, b = np.unique(np.sort(np.stack(self._given), axis=0), axis=1)
             impostors = matcher.score(original[a], original[b])
-            return [_or_why(threshold_at_fmr, impostors, fmr) for fmr in fmrs], len(impostors)
+            return [or_why(threshold_at_fmr, impostors, fmr) for fmr in fmrs], len(impostors)
         known = original[self._usable]
         base = all_pairs(known, self.persons[self._usable].tolist(), matcher.score_matrix, fmr=max(fmrs))
-        return [_or_why(base.threshold, fmr) for fmr in fmrs], base.impostors
+        return [or_why(base.threshold, fmr) for fmr in fmrs], base.impostors
 
     def probes(self, m: Measured) -> Indices:
         """The probe of each genuine comparison that was attempted, (G,), as a row of the table."""
@@ -269,7 +269,8 @@ def match_figure(
     return with_interval(give(about, name, rate, scores, threshold), mean_of(counted), persons, resamples)
 
 
-def _or_why(threshold: Any, *given: Any) -> float | MetricError:
+def or_why(threshold: Callable[..., float], *given: Any) -> float | MetricError:
+    """The threshold that a metric gives, or why there is none."""
     try:
         return float(threshold(*given))
     except MetricError as error:

@@ -1,7 +1,8 @@
 """From what the referees said to the rows of a table.
 
-A row is what is published (:func:`.figure.as_row`). Every interval is a 95 % bootstrap by *person*, of ``resamples``
-resamples. A figure that cannot be given honestly is None, and the row's ``refused`` says why; it is empty otherwise.
+The keys that each docstring names are the columns of the published row (:class:`.figure.Row`). Every interval is a 95 %
+bootstrap by *person*, of ``resamples`` resamples. A figure that cannot be given honestly is None, and the row's
+``refused`` says why; it is empty otherwise.
 """
 
 from __future__ import annotations
@@ -18,14 +19,15 @@ from ...datasets.table import Table
 from ...errors import MetricError
 from ..referees import Matcher, RaceReferee
 from .bootstrap import auc_of, balanced_of, mean_of, root_mean_square_of
-from .figure import Figure, Row, as_row, fnir, fpir, give, mean, tmr, with_interval
+from .figure import Figure, Published, Row, fnir, fpir, give, mean, tmr, with_interval
 from .groups import group_rows, pictures_of
 from .identification import Found, Searches, cmc
-from .matching import Comparisons, match_curve, match_figure
+from .matching import Comparisons, match_curve, match_figure, or_why
 from .metrics import auc, balanced_accuracy, cumulative_score, eer, error_rate, mae, rmse, roc, threshold_at_fpir
 from .protocol import BEFORE, LOOKS, Measured
 
 __all__ = [
+    "Published",
     "Row",
     "age_rows",
     "gender_rows",
@@ -61,7 +63,7 @@ def gender_rows(measured: Mapping[str, Measured], *, resamples: int = 500) -> li
                     ("auc", auc, auc_of(y, p)),
                 )
             ]
-            rows.append(as_row(_facts(about), figures, [give(about, "eer", eer, y, p)]))
+            rows.append(Row(_facts(about), figures, [give(about, "eer", eer, y, p)]))
     return rows
 
 
@@ -93,7 +95,7 @@ def age_rows(measured: Mapping[str, Measured], table: Table, *, resamples: int =
                     ("cs5", cumulative_score, mean_of(off <= 5)),
                 )
             ]
-            rows.append(as_row({**_facts(about), "truth": truth}, figures))
+            rows.append(Row({**_facts(about), "truth": truth}, figures))
     return rows
 
 
@@ -120,7 +122,7 @@ def race_rows(
             balanced = give(about, "balanced_accuracy", several_balanced_accuracy, y, p)
             balanced = with_interval(balanced, balanced_of(p.argmax(1) == y, y), m.persons[used], resamples)
             facts = {**_facts(about), "groups": [judge.groups[i] for i in np.unique(y)]}
-            rows.append(as_row(facts, [balanced], [give(about, "auc", several_auc, y, p)]))
+            rows.append(Row(facts, [balanced], [give(about, "auc", several_auc, y, p)]))
     return rows
 
 
@@ -175,7 +177,10 @@ def match_rows(
     compared, searches = Comparisons(measured[BEFORE], pairs), Searches(measured[BEFORE], pairs)
     # of the originals alone, so once for all variants: every two pictures are over a million pairs
     fixed = {name: compared.thresholds(matcher, name, fmrs) for name, matcher in matchers.items()}
-    cuts = {name: _cuts(searches.search(measured[BEFORE], matcher, name), fpirs) for name, matcher in matchers.items()}
+    cuts: dict[str, list[float | MetricError]] = {}
+    for name, matcher in matchers.items():
+        best = searches.search(measured[BEFORE], matcher, name).best
+        cuts[name] = [or_why(threshold_at_fpir, best, share) for share in fpirs]
     rows = []
     for name, m in measured.items():
         persons = compared.persons[compared.probes(m)]
@@ -199,19 +204,8 @@ def match_rows(
                 areas = [replace(about, measure=k, why=str(error)) for k in ("auc", "eer")]
             at = dict(zip(fpirs, cuts[matcher_name], strict=True))
             named = _identified(replace(about, n=None), found, compared.persons, at, resamples)
-            rows.append(as_row(facts, rates + named, areas + rest))
+            rows.append(Row(facts, rates + named, areas + rest))
     return rows
-
-
-def _cuts(originals: Found, fpirs: Sequence[float]) -> list[float | MetricError]:
-    """The threshold of each FPIR, or why there is none, by the originals' non-mated searches."""
-    cuts: list[float | MetricError] = []
-    for share in fpirs:
-        try:
-            cuts.append(threshold_at_fpir(originals.best, share))
-        except MetricError as error:
-            cuts.append(error)
-    return cuts
 
 
 def _identified(
@@ -248,7 +242,7 @@ def looks_rows(measured: Mapping[str, Measured], *, resamples: int = 500) -> lis
             if k in m.columns
             for values in [m.columns[k][used]]
         ]
-        rows.append(as_row({"variant": name, "n": about.n, "lost": about.lost}, figures))
+        rows.append(Row({"variant": name, "n": about.n, "lost": about.lost}, figures))
     return rows
 
 
@@ -318,5 +312,5 @@ def _about(
     return Figure(variant=variant, by=referee, n=int(used.sum()), lost=int((asked & ~m.enrolled).sum())), used
 
 
-def _facts(about: Figure) -> Row:
+def _facts(about: Figure) -> Published:
     return {"variant": about.variant, "referee": about.by, "n": about.n, "lost": about.lost}
