@@ -10,6 +10,7 @@ domain, MIT, CC0). Every target is the other gender: half of real targets are th
 from __future__ import annotations
 
 import argparse
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from PIL import Image
 
 from halfmask.datasets import Row
 from halfmask.datasets.cache import open_crops
+from halfmask.methods import Subject
 from halfmask.methods.halfmask import Halfmask
 from halfmask.training.sources import source_table
 
@@ -51,6 +53,12 @@ def chosen(data: Path) -> list[tuple[Row, np.ndarray]]:
     return faces
 
 
+def turned(method: Halfmask, crop: np.ndarray, gender: int | None) -> Subject:
+    """Somebody for whom another gender than this is drawn, where the method hides it."""
+    names = (f"sheet {number}" for number in count())
+    return next(Subject(who=name) for name in names if method.targets(crop, name).get("gender") != gender)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
@@ -65,8 +73,7 @@ def main() -> None:
     tiles = []
     for row, pixels in faces:
         crop = (pixels.astype(np.float32) / 255).transpose(2, 0, 1)
-        target = method.targets(crop) | ({"gender": 1 - row.gender} if "gender" in method.hidden else {})
-        change = method.reach * method._net(crop[None], method.code(target)[None])[0]
+        change = method.change(crop[None], [turned(method, crop, row.gender)])[0]
         after = (np.clip(crop + change, 0, 1) * 255 + 0.5).astype(np.uint8).transpose(1, 2, 0)
         pair = np.concatenate([pixels, after], 1)
         tiles.append(np.asarray(Image.fromarray(pair).resize((2 * SIDE, SIDE), Image.Resampling.LANCZOS)))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..errors import WeightsError
 from ..photos.samples import LUMA
-from .state import read_weights
+from .state import frozen, read_weights
 
 
 def to_gray(faces: Tensor) -> Tensor:
@@ -96,4 +96,4 @@ def load_gender(path: Path) -> GenderCNN:
             raise WeightsError(f"{path} does not fit: missing {missing}, unexpected {unexpected}")
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise WeightsError(f"the gender classifier {path} cannot be loaded: {error}") from error
-    return net.eval().requires_grad_(False)
+    return frozen(net)

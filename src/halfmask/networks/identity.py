@@ -179,4 +179,4 @@ def load_identity(path: Path, weights: Path | str | None = None) -> ModelA | Mod
         if set(state) != expected:
             raise ValueError(f"it holds {sorted(state)}, expected {sorted(expected)}")
         net.load_state_dict(state, strict=False)
-    return net.requires_grad_(False).eval()
+    return net.requires_grad_(False).eval()  # as it was saved, to the bit: not channels last

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..errors import WeightsError
 from .san import SAN
+from .state import frozen
 
 # The names of the SAN authors' release (their src/convae.py), in order, beside those of networks/san.py.
 _AUTHORS = {
@@ -80,4 +81,4 @@ def load_authors_san(path: Path | str) -> SAN:
         net.load_state_dict({ours: tensors[theirs] for theirs, ours in wanted.items()})
     except RuntimeError as error:  # torch's word for a wrong shape
         raise WeightsError(f"{path} is not the SAN authors' autoencoder: {error}") from error
-    return net.eval().requires_grad_(False)
+    return frozen(net)

@@ -37,7 +37,7 @@ def load_matcher(name: str, weights: str | None = None, normalize: bool = True) 
     if name == "own":
         if not weights:
             raise UsageError("matcher own needs 'matcher_weights': the path of a file of halfmask train matcher")
-        return MatcherCNN.load(Path(weights)).requires_grad_(False)
+        return MatcherCNN.load(Path(weights))
     raise UsageError(f"matcher {name!r} is unknown; use sface, facenet, vggface or own")
 
 

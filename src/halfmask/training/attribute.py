@@ -28,7 +28,7 @@ from ..photos.align import CROP
 from ..storage import save_arrays, whole
 from .data import Faces, augment, open_faces, to_tensor
 from .export import export_attribute
-from .loop import batch_indices, channels_last, fit, make_accelerator, share, start_run, synced
+from .loop import batch_indices, channels_last, fit, make_accelerator, share, start_run, synced, update
 
 
 @dataclass
@@ -123,10 +123,7 @@ def train_attribute(config: AttributeConfig, folder: Path, *, resume: bool = Tru
             for name in heads
         }
         total = torch.stack([weights[name] * loss for name, loss in parts.items()]).sum()
-        optimizer.zero_grad(set_to_none=True)
-        accelerator.backward(total)
-        optimizer.step()
-        schedule.step()
+        update(accelerator, total, optimizer, schedule)
         return {"loss": total.detach()} | {f"loss_{name}": loss.detach() for name, loss in parts.items()}
 
     best, mark = folder / "best.safetensors", folder / "best.json"

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from ..networks.san import SAN, load_san
+from ..networks.state import frozen
 from .export import halve_weights
-from .loop import channels_last, start_run
+from .loop import start_run
 from .prototypes import Prototypes
 from .sans import open_material, san_configs, save_prototypes, train_one
 
@@ -62,7 +63,7 @@ class Earlier:
     """
 
     def __init__(self, sans: Sequence[SAN], grouped: Sequence[bool], prototypes: Prototypes, reach: float) -> None:
-        self.sans = [channels_last(san.requires_grad_(False)) for san in sans]
+        self.sans = [frozen(san) for san in sans]
         self.grouped, self.reach = grouped, reach
         self.means = prototypes.by_group()
 

@@ -19,7 +19,7 @@ from ..networks.gendercnn import GenderCNN
 from ..networks.state import write_weights
 from .data import Faces, augment, gray_pixels, open_faces, to_tensor
 from .export import export_gender
-from .loop import batch_indices, channels_last, fit, make_accelerator, share, start_run, synced
+from .loop import batch_indices, channels_last, fit, make_accelerator, share, start_run, synced, update
 
 
 @dataclass
@@ -86,10 +86,7 @@ def train_gender(config: GenderConfig, folder: Path, *, resume: bool = True) -> 
             logits = net(faces)
         target = labels[chosen][mine].to(accelerator.device)
         loss = F.cross_entropy(logits.float(), target, label_smoothing=config.label_smoothing)
-        optimizer.zero_grad(set_to_none=True)
-        accelerator.backward(loss)
-        optimizer.step()
-        schedule.step()
+        update(accelerator, loss, optimizer, schedule)
         return {"loss": loss.detach(), "accuracy": (logits.argmax(1) == target).float().mean()}
 
     def evaluate(i: int) -> Mapping[str, float]:

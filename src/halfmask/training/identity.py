@@ -27,7 +27,7 @@ from ..errors import DataError, UsageError
 from ..networks.identity import Identity, ModelA, ModelB
 from ..storage import save_arrays, whole
 from .data import Faces, augment, to_tensor
-from .loop import alone, batch_indices, channels_last, fit, make_accelerator, start_run
+from .loop import alone, batch_indices, channels_last, fit, make_accelerator, start_run, update
 from .sources import source_table
 
 
@@ -230,10 +230,7 @@ def _learn(
         with accelerator.autocast():
             logits = wrapped(batch(chosen, i).to(accelerator.device)).float()
         loss = F.cross_entropy(logits, who)
-        optimizer.zero_grad(set_to_none=True)
-        accelerator.backward(loss + net.penalty())
-        optimizer.step()
-        schedule.step()
+        update(accelerator, loss + net.penalty(), optimizer, schedule)
         return {"loss": loss.detach(), "accuracy": (logits.argmax(1) == who).float().mean()}
 
     def evaluate(i: int) -> Mapping[str, float]:

@@ -27,6 +27,9 @@ import yaml
 from accelerate import Accelerator, PartialState
 from accelerate.utils import DataLoaderConfiguration, broadcast_object_list
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 from tqdm import tqdm
 
 from .. import __version__
@@ -151,6 +154,15 @@ def channels_last(net: Net, device: torch.device | str = "cpu") -> Net:
     net.to(device)
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return net
+
+
+def update(accelerator: Accelerator, loss: Tensor, optimizer: Optimizer, *schedules: LRScheduler) -> None:
+    """One step of an optimiser down the gradient of a loss, and of its schedules."""
+    optimizer.zero_grad(set_to_none=True)
+    accelerator.backward(loss)
+    optimizer.step()
+    for schedule in schedules:
+        schedule.step()
 
 
 def start_run(folder: Path, config: Any) -> None:

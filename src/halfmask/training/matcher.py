@@ -21,7 +21,7 @@ from ..errors import DataError
 from ..losses import triplet_loss
 from ..networks.matchercnn import MatcherCNN
 from .data import Faces, augment, open_faces, to_tensor
-from .loop import alone, batch_indices, channels_last, fit, make_accelerator, start_run
+from .loop import alone, batch_indices, channels_last, fit, make_accelerator, start_run, update
 
 
 @dataclass
@@ -126,10 +126,7 @@ def train_matcher(config: MatcherConfig, folder: Path, *, resume: bool = True) -
             e = wrapped(to_tensor(pixels).to(device)).float()
         anchor, positive, negative = semi_hard(e, who.to(device))
         loss = triplet_loss(e[anchor], e[positive], e[negative], config.margin)
-        optimizer.zero_grad(set_to_none=True)
-        accelerator.backward(loss)
-        optimizer.step()
-        schedule.step()
+        update(accelerator, loss, optimizer, schedule)
         near, far = ((e[anchor] - e[k]).detach().square().sum(1) for k in (positive, negative))
         return {"loss": loss.detach(), "satisfied": (near + config.margin <= far).float().mean()}
 

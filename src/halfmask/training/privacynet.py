@@ -38,7 +38,7 @@ from ..photos.paste import mask
 from ..weights import shipped
 from .data import Faces, augment, open_faces, to_tensor
 from .export import export_privacynet
-from .loop import alone, batch_indices, channels_last, fit, make_accelerator, start_run
+from .loop import alone, batch_indices, channels_last, fit, make_accelerator, start_run, update
 
 Ranks = dict[str, NDArray[np.int64]]
 #: The seven combinations of attributes to change, the fewest first.
@@ -203,8 +203,7 @@ def train_privacynet(config: PrivacyNetConfig, folder: Path, *, resume: bool = T
         chosen = batch_indices(config.seed, i, len(train), config.warmup_batch)
         face = to_tensor(augment(train.pixels(chosen), np.random.default_rng([config.seed, i]), flip=config.flip))
         loss = l_attr(judge(face.to(device))[1], tensors({name: r[chosen] for name, r in ranks.items()}))
-        _update(loss, judges)
-        judge_rate.step()
+        update(accelerator, loss, judges, judge_rate)
         return {"D_attr": loss.detach()}
 
     def teach_critic(face: Tensor, fake: Tensor, classes: Ranks, rng: np.random.Generator) -> dict[str, Tensor]:
@@ -213,7 +212,7 @@ def train_privacynet(config: PrivacyNetConfig, folder: Path, *, resume: bool = T
         src = wgan(real_src.float(), judge(fake)[0].float())
         penalty = wgan_gp(lambda x: judge(x)[0], face, fake, share)
         attr = l_attr({name: z.float() for name, z in logits.items()}, tensors(classes))
-        _update(src + config.lambda_gp * penalty + config.lambda_attr * attr, judges)
+        update(accelerator, src + config.lambda_gp * penalty + config.lambda_attr * attr, judges)
         return {"D_src": src.detach(), "D_gp": penalty.detach(), "D_attr": attr.detach()}
 
     def teach(i: int) -> Mapping[str, Tensor]:
@@ -241,16 +240,10 @@ def train_privacynet(config: PrivacyNetConfig, folder: Path, *, resume: bool = T
             with accelerator.autocast():
                 read = advisers[i % len(advisers)](fake)
             terms["G_adviser"] = (config.lambda_attr, l_attr(read, target))
-        _update(torch.stack([weight * loss for weight, loss in terms.values()]).sum(), draws)
+        total = torch.stack([weight * loss for weight, loss in terms.values()]).sum()
+        update(accelerator, total, draws, draw_rate, judge_rate)
         critic.requires_grad_(True)
-        draw_rate.step()
-        judge_rate.step()
         return said | {name: loss.detach() for name, (_, loss) in terms.items()}
-
-    def _update(loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
-        optimizer.zero_grad(set_to_none=True)
-        accelerator.backward(loss)
-        optimizer.step()
 
     def step(i: int) -> Mapping[str, Tensor]:
         return warm_up(i) if i < config.warmup else teach(i)

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..errors import WeightsError
 from ..methods.choice import ATTRIBUTES
 from ..networks.attribute import AttributeNet
-from ..networks.gendercnn import load_gender, to_gray
+from ..networks.classifiers import GenderOf, load_classifier
+from ..networks.gendercnn import to_gray
 from ..networks.halfmask import Masker
 from ..networks.state import frozen
 from ..networks.views import ssim_map
@@ -66,10 +66,7 @@ def load_watcher(path: Path) -> torch.nn.Module:
 
     Of ``halfmask train attribute`` or of ``halfmask train gender``.
     """
-    try:
-        return _Watcher(AttributeNet.load(path))
-    except WeightsError:
-        return _Watcher(load_gender(path))
+    return _Watcher(load_classifier(path))
 
 
 class _Watcher(torch.nn.Module):
@@ -78,9 +75,9 @@ class _Watcher(torch.nn.Module):
         self.net = frozen(net)
 
     def forward(self, faces: Tensor) -> Tensor:
-        if isinstance(self.net, AttributeNet):
-            return self.net.heads["gender"].probabilities(self.net(faces)["gender"].float())[:, 1].logit(1e-6)
-        logits: Tensor = self.net(to_gray(F.interpolate(faces, scale_factor=2.0, mode="bilinear"))).float()
+        if not isinstance(self.net, GenderOf):  # which takes any size
+            faces = F.interpolate(faces, scale_factor=2.0, mode="bilinear")
+        logits: Tensor = self.net(faces).float()
         return logits[:, 1] - logits[:, 0]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import cv2
@@ -29,45 +29,30 @@ _SHOWN = 6
 
 def inverted(case: Case) -> list[Row]:
     """The answer inverted: sign and threshold of each referee chosen on the attacker's people."""
-    after, before = (case.asked(case.tune, b) for b in (False, True))
-    there, was = (case.asked(case.judge, b) for b in (False, True))
-    rows = []
-    for name in case.referees.genders:
-        rule = choose(case.gender(case.tune), after[name])
-        note = f"{_word(rule)}; chosen on {len(case.tune)} photos of the attacker's people"
-        rows.append(_referee_row(case, "inverted", name, rule, there[name], there[name], before[name], was[name], note))
-    return rows
+    return _by_referees(case, "inverted", case.asked(case.tune), case.asked(case.judge), _chosen_on(case))
 
 
 def recovery(case: Case) -> list[Row]:
     """Recovery first, then the unchanged referee: filters, and averages over several protected photos."""
-    before, was = case.asked(case.tune, True), case.asked(case.judge, True)
-    plain_tune, plain = case.asked(case.tune), case.asked(case.judge)
     tuned, judged = case.recovered(case.tune, RECOVERIES), case.recovered(case.judge, RECOVERIES)
     rows = []
     for step in RECOVERIES:
-        for name in case.referees.genders:
-            rule = choose(case.gender(case.tune), tuned[step][name])
-            rows.append(
-                _referee_row(
-                    case, f"recovery: {step}", name, rule, judged[step][name], plain[name], before[name], was[name],
-                    f"{_word(rule)}; chosen on {len(case.tune)} photos of the attacker's people",
-                )
-            )  # fmt: skip
-    rows += _person_rows(case, plain_tune, plain, before, was)
-    if case.outputs is not None:
-        rows += _output_rows(case, plain, before, was)
-    return rows
+        rows += _by_referees(case, f"recovery: {step}", tuned[step], judged[step], _chosen_on(case))
+    return rows + _person_rows(case) + (_output_rows(case) if case.outputs is not None else [])
 
 
-def _person_rows(
-    case: Case, tune: dict[str, Scores], judge: dict[str, Scores], before: dict[str, Scores], was: dict[str, Scores]
-) -> list[Row]:
+def _chosen_on(case: Case) -> str:
+    return f"chosen on {len(case.tune)} photos of the attacker's people"
+
+
+def _person_rows(case: Case) -> list[Row]:
     """The mean answer over all photos of a person, one row a referee; a person counts once."""
     rows = []
     _, y, persons = _people(case, case.judge)
     photos = len(case.judge) / len(persons)
     _, y_tune, _ = _people(case, case.tune)
+    tune, judge = case.asked(case.tune), case.asked(case.judge)
+    before, was = case.asked(case.tune, True), case.asked(case.judge, True)
     for name in case.referees.genders:
         rule = choose(y_tune, _people_mean(case, case.tune, tune[name]))
         own = choose(y_tune, _people_mean(case, case.tune, before[name]))
@@ -75,7 +60,7 @@ def _person_rows(
             row(
                 "recovery: average over the person's photos", name,
                 n_train=len(y_tune), labels=y, says=rule.says(_people_mean(case, case.judge, judge[name])),
-                persons=persons, unattacked=_figure(case, OWN, judge[name]),
+                persons=persons, unattacked=_rate(case.gender(case.judge), OWN.says(judge[name])),
                 originals=_rate(y, own.says(_people_mean(case, case.judge, was[name]))),
                 note=f"{_word(rule)}; counts people, with {photos:.1f} photos each on average",
                 resamples=case.budget.resamples,
@@ -96,7 +81,7 @@ def _people_mean(case: Case, rows: NDArray[np.int64], scores: Scores) -> NDArray
     return np.asarray(np.bincount(who, scores) / np.bincount(who))
 
 
-def _output_rows(case: Case, plain: dict[str, Scores], before: dict[str, Scores], was: dict[str, Scores]) -> list[Row]:
+def _output_rows(case: Case) -> list[Row]:
     """The pixel average of several outputs for the same photo."""
     assert case.outputs is not None
     evidence = case.evidence
@@ -120,24 +105,8 @@ def _output_rows(case: Case, plain: dict[str, Scores], before: dict[str, Scores]
     tag = file_key([p for paths in versions for p in paths])
     tuned = case.recovered(case.tune, {"average": average}, tag=tag)["average"]
     judged = case.recovered(case.judge, {"average": average}, tag=tag)["average"]
-    rows = []
-    for name in case.referees.genders:
-        rule = choose(case.gender(case.tune), tuned[name])
-        note = f"{_word(rule)}; average of {len(versions) + 1} protected versions of each photo"
-        rows.append(
-            _referee_row(
-                case,
-                "recovery: average of outputs",
-                name,
-                rule,
-                judged[name],
-                plain[name],
-                before[name],
-                was[name],
-                note,
-            )
-        )
-    return rows
+    note = f"average of {len(versions) + 1} protected versions of each photo"
+    return _by_referees(case, "recovery: average of outputs", tuned, judged, note)
 
 
 def retrained(case: Case) -> list[Row]:
@@ -230,7 +199,6 @@ def inverse(case: Case) -> list[Row]:
         out[y0:y1, x0:x1] = np.clip(np.rint(patch[y0:y1, x0:x1] + 255 * change.delta), 0, 255).astype(np.uint8)
         return out
 
-    before, was, plain = case.asked(case.tune, True), case.asked(case.judge, True), case.asked(case.judge)
     tag = (case.budget, "whole crop")
     tuned = case.recovered(case.tune, {"inverse": recover}, tag=tag)["inverse"]
     judged = case.recovered(case.judge, {"inverse": recover}, tag=tag)["inverse"]
@@ -240,17 +208,8 @@ def inverse(case: Case) -> list[Row]:
     gone = np.abs(protected.astype(np.float32) - original).mean()
     left = np.abs(np.clip(protected + here, 0, 255) - original).mean()
     away = f"mean difference from the original {gone:.2f} of 255 levels before, {left:.2f} after"
-    rows = []
-    for name in case.referees.genders:
-        rule = choose(case.gender(case.tune), tuned[name])
-        words = "; ".join(filter(None, [_word(rule), away, note]))
-        rows.append(
-            _referee_row(
-                case, "inverse", name, rule, judged[name], plain[name], before[name], was[name], words,
-                n_train=len(case.learn),
-            )
-        )  # fmt: skip
-    return rows
+    words = "; ".join(filter(None, [away, note]))
+    return _by_referees(case, "inverse", tuned, judged, words, n_train=len(case.learn))
 
 
 def _strip(case: Case, protected: Pixels, original: Pixels, added: NDArray[np.float32]) -> None:
@@ -294,33 +253,32 @@ ATTACKS: dict[str, Callable[[Case], list[Row]]] = {
 }
 
 
-def _referee_row(
+def _by_referees(
     case: Case,
     attack: str,
-    reader: str,
-    rule: Rule,
-    said: Scores,
-    plain: Scores,
-    before: Scores,
-    was: Scores,
+    tuned: Mapping[str, Scores],
+    judged: Mapping[str, Scores],
     note: str,
-    **more: Any,
-) -> Row:
-    """A row whose reader is a gender referee: ``said`` after the attack, ``plain`` without it, ``was`` of originals.
+    n_train: int | None = None,
+) -> list[Row]:
+    """A row a gender referee, by its answers after the attack: by ``tuned`` its rule is chosen, ``judged`` are judged.
 
-    ``before`` are its answers to the originals of the attacker's people, on which its rule for originals is chosen.
+    Its rule for originals is chosen on its answers to the originals of the attacker's people.
     """
-    own = choose(case.gender(case.tune), before)
-    return row(
-        attack, reader, labels=case.gender(case.judge), says=rule.says(said),
-        persons=case.evidence.persons[case.judge], unattacked=_figure(case, OWN, plain),
-        originals=_figure(case, own, was), note=note, resamples=case.budget.resamples,
-        **({"n_train": len(case.tune)} | more),
-    )  # fmt: skip
-
-
-def _figure(case: Case, rule: Rule, scores: Scores) -> float | None:
-    return _rate(case.gender(case.judge), rule.says(scores))
+    plain, before, was = case.asked(case.judge), case.asked(case.tune, True), case.asked(case.judge, True)
+    mine, theirs = case.gender(case.tune), case.gender(case.judge)
+    rows = []
+    for name in case.referees.genders:
+        rule, own = choose(mine, tuned[name]), choose(mine, before[name])
+        rows.append(
+            row(
+                attack, name, n_train=len(mine) if n_train is None else n_train, labels=theirs,
+                says=rule.says(judged[name]), persons=case.evidence.persons[case.judge],
+                unattacked=_rate(theirs, OWN.says(plain[name])), originals=_rate(theirs, own.says(was[name])),
+                note=f"{_word(rule)}; {note}", resamples=case.budget.resamples,
+            )
+        )  # fmt: skip
+    return rows
 
 
 def _rate(labels: NDArray[np.int64], says: NDArray[Any]) -> float | None:

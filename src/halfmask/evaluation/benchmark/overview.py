@@ -111,7 +111,7 @@ def overview_rows(
     about: Mapping[str, Mapping[str, Any]],
     attacked: Sequence[Published] = (),
 ) -> list[Published]:
-    """One row a variant, ``before`` first, from one set's details (``parts``) and the rows of those who ``attacked`` it.
+    """One row a variant, ``before`` first, of one set: from its details (``parts``) and the rows of its attackers.
 
     ``about`` maps each method's label, in order, to what stands in its row beside the figures: ``hides``, ``ms``, and
     ``oracle`` where it is none. Keys: variant, hides, n, lost; for each gender referee R ``accuracy/R``,

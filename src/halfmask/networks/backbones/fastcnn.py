@@ -11,7 +11,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class FastCNN(nn.Module):
+class Staged(nn.Module):
+    """A stem, a body, the mean over the map, dropout: normalised RGB (N, 3, H, W) to features (N, ``out_features``)."""
+
+    def __init__(self, stem: nn.Module, body: list[nn.Module], dropout: float, out_features: int) -> None:
+        super().__init__()
+        self.stem, self.body, self.dropout = stem, nn.Sequential(*body), nn.Dropout(dropout)
+        self.out_features = out_features
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.dropout(self.body(F.relu(self.stem(x))).mean((2, 3)))
+        return out
+
+
+class FastCNN(Staged):
     """Normalised RGB (N, 3, H, W), H, W >= 32, to features (N, ``widths[-1]``); every stage halves the map.
 
     >>> import torch
@@ -27,21 +40,14 @@ class FastCNN(nn.Module):
         blocks: tuple[int, ...] = (1, 2, 2, 1),
         dropout: float = 0.2,
     ) -> None:
-        super().__init__()
-        self.stem = _conv(3, stem, 3, 2)
+        first = _conv(3, stem, 3, 2)
         body: list[nn.Module] = []
         inside = stem
         for width, count in zip(widths, blocks, strict=True):
             for i in range(count):
                 body.append(_Block(inside, width, 1 if i else 2))
                 inside = width
-        self.body = nn.Sequential(*body)
-        self.dropout = nn.Dropout(dropout)
-        self.out_features = inside
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.dropout(self.body(F.relu(self.stem(x))).mean((2, 3)))
-        return out
+        super().__init__(first, body, dropout, inside)
 
 
 def _conv(inside: int, out: int, kernel: int, stride: int = 1) -> nn.Sequential:

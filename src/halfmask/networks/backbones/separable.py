@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
+
+from .fastcnn import Staged
 
 
-class Separable(nn.Module):
+class Separable(Staged):
     """Normalised RGB (N, 3, H, W), H, W >= 32, to features (N, ``widths[-1]``): 0.1 million weights.
 
     Strides are average pools: on CPUs the gradient of a strided depthwise convolution is ten times slower.
@@ -17,20 +18,13 @@ class Separable(nn.Module):
     """
 
     def __init__(self, stem: int = 24, widths: tuple[int, ...] = (48, 96, 144, 192), dropout: float = 0.2) -> None:
-        super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, stem, 3, 2, 1, bias=False), nn.BatchNorm2d(stem))
+        first = nn.Sequential(nn.Conv2d(3, stem, 3, 2, 1, bias=False), nn.BatchNorm2d(stem))
         body: list[nn.Module] = []
         inside = stem
         for width in widths:
             body += [_pair(inside, width), nn.AvgPool2d(2), _pair(width, width)]
             inside = width
-        self.body = nn.Sequential(*body)
-        self.dropout = nn.Dropout(dropout)
-        self.out_features = inside
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.dropout(self.body(F.relu(self.stem(x))).mean((2, 3)))
-        return out
+        super().__init__(first, body, dropout, inside)
 
 
 def _pair(inside: int, out: int) -> nn.Sequential:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,20 +74,51 @@ def _variant(row: Row) -> Cell:
     return Cell(_VARIANT.get(str(row.get("variant")), str(row.get("variant"))))
 
 
+def _read(table: Table, rows: Iterable[Row], cells: Callable[[Row], Sequence[Cell]]) -> Table:
+    """The table with a line a referee and variant: which, how many faces, how many were lost, and these cells."""
+    table.heads = ["Referee", "Pictures", "Faces", "Lost", *table.heads]
+    for row in _grouped(rows, "referee"):
+        about = [_text(row, "referee"), _variant(row), _whole(row, "n"), _whole(row, "lost")]
+        table.lines.append([*about, *cells(row)])
+    return table
+
+
 def gender(rows: Sequence[Row]) -> Table:
     """Balanced accuracy, AUC, EER and error of every gender referee."""
+    names = ("balanced_accuracy", "auc", "eer", "error")
     table = Table(
         "gender",
         "How well each referee reads the gender, on the originals and on the protected pictures; guessing gives a "
         "balanced accuracy of 50 % and AUC 0.5. In brackets: 95 % interval.",
-        ["Referee", "Pictures", "Faces", "Lost", "Balanced accuracy", "AUC", "EER", "Error"],
+        [_head(name) for name in names],
     )
-    for row in _grouped(rows, "referee"):
-        table.lines.append([
-            _text(row, "referee"), _variant(row), _whole(row, "n"), _whole(row, "lost"),
-            *table.figures(row, "balanced_accuracy", "auc", "eer", "error"),
-        ])  # fmt: skip
-    return table
+    return _read(table, rows, lambda row: table.figures(row, *names))
+
+
+def age(rows: Sequence[Row]) -> Table:
+    """Errors in years of every age referee."""
+    names = ("mae", "rmse", "cs5")
+    told = "How far each referee misses the age. In brackets: 95 % interval."
+    table = Table("age", told, [_head(name) for name in names])
+    return _read(table, rows, lambda row: table.figures(row, *names))
+
+
+def race(rows: Sequence[Row]) -> Table:
+    """Balanced accuracy and AUC of every race referee."""
+    table = Table(
+        "race",
+        "How well each referee reads the race, in the data set's own words; guessing gives the balanced accuracy named "
+        "in the column “Guessing” and AUC 0.5. In brackets: 95 % interval.",
+        ["Balanced accuracy", "Guessing", "AUC", "Groups"],
+    )
+
+    def cells(row: Row) -> list[Cell]:
+        groups = [str(g) for g in row.get("groups") or ()]
+        guessing = Cell(measure("balanced_accuracy").text(1 / len(groups)) if groups else "–")
+        balanced, area = table.figures(row, "balanced_accuracy", "auc")
+        return [balanced, guessing, area, Cell(", ".join(groups))]
+
+    return _read(table, rows, cells)
 
 
 def matching(rows: Sequence[Row]) -> Table:
@@ -158,40 +189,6 @@ def attacks(rows: Sequence[Row]) -> Table:
 def _optional(row: Row, name: str, never: bool) -> Cell:
     figure = figure_of(row, name)
     return Cell("–") if figure.value is None or never else Cell(figure.text)
-
-
-def age(rows: Sequence[Row]) -> Table:
-    """Errors in years of every age referee."""
-    table = Table(
-        "age",
-        "How far each referee misses the age. In brackets: 95 % interval.",
-        ["Referee", "Pictures", "Faces", "Lost", *map(_head, ("mae", "rmse", "cs5"))],
-    )
-    for row in _grouped(rows, "referee"):
-        table.lines.append([
-            _text(row, "referee"), _variant(row), _whole(row, "n"), _whole(row, "lost"),
-            *table.figures(row, "mae", "rmse", "cs5"),
-        ])  # fmt: skip
-    return table
-
-
-def race(rows: Sequence[Row]) -> Table:
-    """Balanced accuracy and AUC of every race referee."""
-    table = Table(
-        "race",
-        "How well each referee reads the race, in the data set's own words; guessing gives the balanced accuracy named "
-        "in the column “Guessing” and AUC 0.5. In brackets: 95 % interval.",
-        ["Referee", "Pictures", "Faces", "Lost", "Balanced accuracy", "Guessing", "AUC", "Groups"],
-    )
-    for row in _grouped(rows, "referee"):
-        groups = [str(g) for g in row.get("groups") or ()]
-        table.lines.append([
-            _text(row, "referee"), _variant(row), _whole(row, "n"), _whole(row, "lost"),
-            *table.figures(row, "balanced_accuracy"),
-            Cell(measure("balanced_accuracy").text(1 / len(groups)) if groups else "–"),
-            *table.figures(row, "auc"), Cell(", ".join(groups)),
-        ])  # fmt: skip
-    return table
 
 
 #: Measures of the looks: heading and how they are written.
