@@ -193,7 +193,7 @@ def _unread(root: Path, table: Table, opened: Iterable[Path]) -> list[str]:
     """What may hold labels, in the folder or one that pictures lie in or below, and was not read."""
     folders = {root} | {above for row in table for above in row.path.parents if above.is_relative_to(root)}
     read = {path.resolve() for path in opened}
-    found = [
+    unread = [
         path
         for folder in sorted(folders)
         for path in sorted(folder.iterdir())
@@ -202,7 +202,7 @@ def _unread(root: Path, table: Table, opened: Iterable[Path]) -> list[str]:
         and not path.name.lower().startswith(("readme", "license", "licence"))
         and path.resolve() not in read
     ]
-    return [shown(path.relative_to(root).as_posix()) for path in found]
+    return [shown(path.relative_to(root).as_posix()) for path in unread]
 
 
 def _check_pairs(root: Path, problems: list[str]) -> dict[str, int]:

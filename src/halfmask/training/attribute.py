@@ -155,13 +155,13 @@ def train_attribute(config: AttributeConfig, folder: Path, *, resume: bool = Tru
     trained = AttributeNet.load(path)
     export_attribute(trained, folder / "attribute.onnx")
     if test is not None:
-        said = answers(trained, test, precision=config.precision)
-        columns = {f"logits/{name}": values for name, values in said.items()}
+        logits = answers(trained, test, precision=config.precision)
+        columns = {f"logits/{name}": values for name, values in logits.items()}
         ranks = {f"rank/{n}": np.array([r.rank(row) for row in test.rows]) for n, r in readings.items()}
         everything: dict[str, Any] = {"keys": np.array([row.key for row in test.rows]), **columns, **ranks}
         save_arrays(folder / "test.npz", everything)
         with whole(folder / "test.json") as fresh:  # last: whoever finds it finds the rest
-            fresh.write_text(json.dumps(score(trained, said, test, readings), indent=1), "utf-8")
+            fresh.write_text(json.dumps(score(trained, logits, test, readings), indent=1), "utf-8")
     return path
 
 
@@ -195,25 +195,25 @@ def answers(
     """Logits by head, (N, ...), of each face: the mean of the face's and its mirror image's."""
     net.eval()
     device = next(net.parameters()).device
-    found: dict[str, list[Tensor]] = {name: [] for name in net.heads}
+    logits: dict[str, list[Tensor]] = {name: [] for name in net.heads}
     for start in range(0, len(faces), batch):
         x = faces.take(np.arange(start, min(start + batch, len(faces)))).to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
             one, two = net(x), net(x.flip(3))
-        for name in found:
-            found[name].append((one[name].float() + two[name].float()).cpu() / 2)
-    return {name: torch.cat(parts).numpy() for name, parts in found.items()}
+        for name in logits:
+            logits[name].append((one[name].float() + two[name].float()).cpu() / 2)
+    return {name: torch.cat(parts).numpy() for name, parts in logits.items()}
 
 
 def score(
-    net: AttributeNet, said: Mapping[str, NDArray[np.float32]], faces: Faces, readings: Mapping[str, Reading]
+    net: AttributeNet, outputs: Mapping[str, NDArray[np.float32]], faces: Faces, readings: Mapping[str, Reading]
 ) -> dict[str, float]:
     """Figures on faces with labels, by ``HEAD_FIGURE``; a head without a labelled face has none.
 
     Of an age: MAE and RMSE in ranks (years, or groups). Of the others: accuracy and balanced accuracy.
     """
     figures: dict[str, float] = {}
-    for name, logits in said.items():
+    for name, logits in outputs.items():
         true = np.array([readings[name].rank(row) for row in faces.rows])
         labelled = true >= 0
         if not labelled.any():

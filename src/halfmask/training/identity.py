@@ -175,13 +175,13 @@ def _train_b(
     accelerator.free_memory()  # or its checkpoints would hold the trunk before this one
     torch.manual_seed(config.seed)  # a trunk's head does not depend on those that were tried before
     net = ModelB(people, trunk, config.weights.get(trunk))
-    said = {part: _features(net, mine, folder / f"{part}.npz", config.precision) for part, mine in faces.items()}
+    features = {part: _features(net, mine, folder / f"{part}.npz", config.precision) for part, mine in faces.items()}
 
     def batch(chosen: NDArray[np.int64], step: int) -> Tensor:
         side = np.random.default_rng([config.seed, step]).integers(2, size=len(chosen))
-        return said["train"][chosen, side]
+        return features["train"][chosen, side]
 
-    views = {part: lambda chosen, mine=mine: mine[chosen, 0] for part, mine in said.items()}
+    views = {part: lambda chosen, mine=mine: mine[chosen, 0] for part, mine in features.items()}
     figures = _learn(net, net.head, batch, views, truth, config, folder, accelerator, resume)
     net.save(folder / "identity.safetensors")
     return figures
@@ -192,16 +192,16 @@ def _features(net: ModelB, faces: Faces, path: Path, precision: str, batch: int 
     """What the trunk says of each face and its mirror image, (N, 2, D), from ``path`` if it was asked before."""
     keys = np.array([row.key for row in faces.rows])
     if path.is_file():
-        with np.load(path) as kept:
-            if np.array_equal(kept["keys"], keys):
-                return torch.from_numpy(kept["features"])
+        with np.load(path) as arrays:
+            if np.array_equal(arrays["keys"], keys):
+                return torch.from_numpy(arrays["features"])
     net.eval()
-    found = []
+    parts = []
     for start in tqdm(range(0, len(faces), batch), desc=f"{net.trunk_name} reads {path.stem}", unit="batch"):
         x = faces.take(np.arange(start, min(start + batch, len(faces))))
         with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16"):
-            found.append(torch.stack([net.features(x), net.features(x.flip(3))], 1))
-    features = torch.cat(found)
+            parts.append(torch.stack([net.features(x), net.features(x.flip(3))], 1))
+    features = torch.cat(parts)
     save_arrays(path, {"keys": keys, "features": features.numpy()})
     return features
 

@@ -278,9 +278,9 @@ def _trim_log(path: Path, first: int) -> None:
     """Drop what a killed run logged after its last checkpoint, so that no step stands in the log twice."""
     if path.is_file():
         lines = [line for line in path.read_text("utf-8").splitlines() if line.endswith("}")]
-        kept = [line for line in lines if json.loads(line)["step"] <= first]
+        logged = [line for line in lines if json.loads(line)["step"] <= first]
         with whole(path) as fresh:
-            fresh.write_text("".join(line + "\n" for line in kept), "utf-8")
+            fresh.write_text("".join(line + "\n" for line in logged), "utf-8")
 
 
 def read_log(folder: Path) -> list[dict[str, float]]:

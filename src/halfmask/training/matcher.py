@@ -79,10 +79,10 @@ def people_of(faces: Faces) -> list[NDArray[np.int64]]:
 
     A person is an identity within one data set, since two sets may use the same number.
     """
-    found: dict[tuple[str, str | None], list[int]] = {}
+    photos: dict[tuple[str, str | None], list[int]] = {}
     for i, row in enumerate(faces.rows):
-        found.setdefault((str(row.path).removesuffix(row.key), row.identity), []).append(i)
-    return [np.array(i, np.int64) for i in found.values() if len(i) > 1]
+        photos.setdefault((str(row.path).removesuffix(row.key), row.identity), []).append(i)
+    return [np.array(i, np.int64) for i in photos.values() if len(i) > 1]
 
 
 def pick(people: list[NDArray[np.int64]], config: MatcherConfig, step: int) -> tuple[NDArray[np.int64], Tensor]:

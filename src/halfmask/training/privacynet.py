@@ -117,12 +117,12 @@ def changed_classes(ranks: Ranks, groups: Mapping[str, int], names: Sequence[str
     >>> new["gender"].tolist(), new["age"].tolist()
     ([1, 0], [2, -1])
     """
-    found = {}
+    changed = {}
     for name, old in ranks.items():
         k = groups[name]
         other = np.where(old >= 0, (old + rng.integers(1, k, len(old))) % k, rng.integers(0, k, len(old)))
-        found[name] = other if name in names else old
-    return found
+        changed[name] = other if name in names else old
+    return changed
 
 
 def draw_targets(ranks: Ranks, groups: Mapping[str, int], rng: np.random.Generator) -> Ranks:
@@ -170,14 +170,14 @@ def train_privacynet(config: PrivacyNetConfig, folder: Path, *, resume: bool = T
     def critic_rate(i: int) -> float:
         return config.lr_warmup / config.lr if i < config.warmup else falling(i)
 
-    kept = [channels_last(generator, device), channels_last(critic, device)]
-    optimizers = [torch.optim.Adam(net.parameters(), config.lr, (0.5, 0.999)) for net in kept]
+    nets = [channels_last(generator, device), channels_last(critic, device)]
+    optimizers = [torch.optim.Adam(net.parameters(), config.lr, (0.5, 0.999)) for net in nets]
     # the generator's does not count the warm-up, in which it takes no step
     rates = [
         torch.optim.lr_scheduler.LambdaLR(o, f)
         for o, f in zip(optimizers, (lambda i: falling(i + config.warmup), critic_rate), strict=True)
     ]
-    draw, judge, draws, judges, draw_rate, judge_rate = accelerator.prepare(*kept, *optimizers, *rates)
+    draw, judge, draws, judges, draw_rate, judge_rate = accelerator.prepare(*nets, *optimizers, *rates)
     ranks = {name: np.array([r.rank(row) for row in train.rows], np.int64) for name, r in readings.items()}
     oval = torch.from_numpy(mask(config.size).copy()).to(device) if config.masked else torch.ones((), device=device)
 
@@ -223,7 +223,7 @@ def train_privacynet(config: PrivacyNetConfig, folder: Path, *, resume: bool = T
             # the last of the critic's outputs is the generator's own
             with torch.set_grad_enabled(k == config.n_critic - 1):
                 fake = redraw(face, target)
-            said = teach_critic(face, fake.detach(), classes, rng)
+            losses = teach_critic(face, fake.detach(), classes, rng)
         critic.requires_grad_(False)
         src, logits = judge(fake)
         with accelerator.autocast():
@@ -243,7 +243,7 @@ def train_privacynet(config: PrivacyNetConfig, folder: Path, *, resume: bool = T
         total = torch.stack([weight * loss for weight, loss in terms.values()]).sum()
         update(accelerator, total, draws, draw_rate, judge_rate)
         critic.requires_grad_(True)
-        return said | {name: loss.detach() for name, (_, loss) in terms.items()}
+        return losses | {name: loss.detach() for name, (_, loss) in terms.items()}
 
     def step(i: int) -> Mapping[str, Tensor]:
         return warm_up(i) if i < config.warmup else teach(i)
@@ -294,9 +294,9 @@ class _Adviser:
 
     def __call__(self, faces: Tensor) -> dict[str, Tensor]:
         """Logits (N, K) by attribute: the logarithms of the sums of probabilities."""
-        said = self.net.probabilities(faces)
+        probabilities = self.net.probabilities(faces)
         # no matrix product, which autocast would round
-        sums = {head: (said[head].float()[:, :, None] * table).sum(1) for head, table in self.belongs.items()}
+        sums = {head: (probabilities[head].float()[:, :, None] * table).sum(1) for head, table in self.belongs.items()}
         return {head: (p + 1e-6).log() for head, p in sums.items()}
 
 
@@ -368,14 +368,14 @@ def measure(
     shown, _ = _redrawn(net, face, ranks, readings, ATTRIBUTES, oval)
     cosine = F.cosine_similarity(matcher(shown), matcher(face))
     figures = {"l1": float((shown - face).abs().mean()), "cosine": float(cosine.mean())}
-    said = critic(face)[1]
+    logits_of = critic(face)[1]
 
     def rate(logits: Tensor, true: NDArray[np.int64]) -> float:
         right = logits.argmax(1).cpu().numpy() == true
         return float(right[true >= 0].mean()) if (true >= 0).any() else 0.0
 
     for name in ATTRIBUTES:
-        figures[f"critic_{name}"] = rate(said[name], ranks[name])
+        figures[f"critic_{name}"] = rate(logits_of[name], ranks[name])
         one, target = _redrawn(net, face, ranks, readings, [name], oval)
         figures[f"hit_{name}"] = rate(reader(one)[name], target[name])
         others, _ = _redrawn(net, face, ranks, readings, [n for n in ATTRIBUTES if n != name], oval)

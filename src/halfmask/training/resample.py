@@ -65,8 +65,8 @@ def _chosen(rows: Sequence[Row], rule: Mapping[str, Any]) -> NDArray[np.int64]:
             and ("age" not in rule or (low >= age[0] and high <= age[1]))
         )
 
-    found = np.array([i for i, row in enumerate(rows) if holds(row)], np.int64)
+    matching = np.array([i for i, row in enumerate(rows) if holds(row)], np.int64)
     if share == 1:
-        return found
-    count = round(share * len(found))
-    return np.random.default_rng(rule.get("seed", 0)).permutation(found)[:count]
+        return matching
+    count = round(share * len(matching))
+    return np.random.default_rng(rule.get("seed", 0)).permutation(matching)[:count]

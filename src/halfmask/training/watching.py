@@ -36,8 +36,8 @@ class Targets:
 
     def of(self, name: str) -> Tensor:
         """The targets of one attribute."""
-        found: Tensor = getattr(self, name)
-        return found
+        targets: Tensor = getattr(self, name)
+        return targets
 
     def to(self, device: torch.device) -> Targets:
         """The same on another device."""
@@ -115,7 +115,7 @@ def measure(
     none = torch.full_like(true, -1)
     rng = np.random.default_rng([config.seed, 2])
     drawn = torch.from_numpy(rng.integers(0, 2, len(index)))
-    found: dict[str, float] = {}
+    figures: dict[str, float] = {}
     for way, target in (("random", drawn), ("flipped", 1 - true)):
         scores: dict[str, list[Tensor]] = {}
         for start in range(0, len(index), 50):
@@ -124,8 +124,8 @@ def measure(
             face, after = protected(net, faces, index[part], asked, config.watch_at)
             with torch.autocast(face.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
                 for k, adapter in enumerate(adapters):
-                    said = adapter.heads["gender"].probabilities(adapter(after)["gender"].float())
-                    scores.setdefault(f"adapter{k}", []).append(said[:, 1])
+                    p = adapter.heads["gender"].probabilities(adapter(after)["gender"].float())
+                    scores.setdefault(f"adapter{k}", []).append(p[:, 1])
                 for name, watcher in watchers.items():
                     scores.setdefault(name, []).append(watcher(after))
                 if way == "random":
@@ -138,10 +138,10 @@ def measure(
         for name, parts in scores.items():
             values = torch.cat(parts).cpu()
             if name.startswith(("cosine", "ssim")):
-                found[f"valid_{name}"] = float(values.mean())
+                figures[f"valid_{name}"] = float(values.mean())
             else:
-                found[f"valid_{way}_{name}"] = float(roc_auc_score(true.numpy(), values.numpy()))
-    return found
+                figures[f"valid_{way}_{name}"] = float(roc_auc_score(true.numpy(), values.numpy()))
+    return figures
 
 
 def chroma(change: Tensor) -> Tensor:

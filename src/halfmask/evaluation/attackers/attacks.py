@@ -115,17 +115,17 @@ def retrained(case: Case) -> list[Row]:
 
     evidence, y, learn = case.evidence, case.gender(case.judge), case.gender(case.learn)
     crops = {"protected": evidence.crops_after, "originals": evidence.crops_before}
-    said, notes = {}, []
+    p_male, notes = {}, []
     for name, source in crops.items():
         others = {other: where[case.judge] for other, where in crops.items()}
-        said[name], note = classified(case, f"gender of {name}", source[case.learn], learn, others)
+        p_male[name], note = classified(case, f"gender of {name}", source[case.learn], learn, others)
         notes += [f"{name}: {note}"] if note else []
     return [
         row(
-            "retrained CNN", "fresh CNN", n_train=len(learn), labels=y, says=said["protected"]["protected"] - 0.5,
+            "retrained CNN", "fresh CNN", n_train=len(learn), labels=y, says=p_male["protected"]["protected"] - 0.5,
             persons=evidence.persons[case.judge],
-            unattacked=_rate(y, said["originals"]["protected"] - 0.5),
-            originals=_rate(y, said["originals"]["originals"] - 0.5),
+            unattacked=_rate(y, p_male["originals"]["protected"] - 0.5),
+            originals=_rate(y, p_male["originals"]["originals"] - 0.5),
             note="; ".join(["unattacked: the same CNN trained on originals", *notes]),
             resamples=case.budget.resamples,
         )
@@ -228,11 +228,11 @@ def detector(case: Case) -> list[Row]:
     learn = np.concatenate([evidence.crops_before[case.learn], evidence.crops_after[case.learn]])
     labels = np.repeat([0, 1], len(case.learn)).astype(np.int64)
     others = {"before": evidence.crops_before[case.judge], "after": evidence.crops_after[case.judge]}
-    said, note = classified(case, "protected or not", learn, labels, others)
+    p_protected, note = classified(case, "protected or not", learn, labels, others)
     return [
         row(
             "detector", "fresh CNN", n_train=len(labels), labels=np.repeat([0, 1], len(case.judge)),
-            says=np.concatenate([said["before"], said["after"]]) - 0.5,
+            says=np.concatenate([p_protected["before"], p_protected["after"]]) - 0.5,
             persons=np.tile(evidence.persons[case.judge], 2),
             note="; ".join(filter(None, ["original or protected; traces of encoding a photo again count too", note])),
             resamples=case.budget.resamples,

@@ -190,8 +190,8 @@ def _cut_all(
     """Find and cut every face, unless it was done before; returns states of all rows, points and boxes of the good."""
     whole = home / "faces.npz"
     if whole.is_file():
-        with np.load(whole) as kept:
-            return dict(kept)
+        with np.load(whole) as stored:
+            return dict(stored)
     ensure_folder(home)
     local = threading.local()
 
@@ -230,10 +230,10 @@ def _join(home: Path, parts: Sequence[Path]) -> dict[str, NDArray[Any]]:
         with np.load(part) as arrays:
             for name, piece in pieces.items():
                 piece.append(arrays[name])
-    found = {name: np.concatenate(piece) for name, piece in pieces.items() if piece}
-    if not found:
+    joined = {name: np.concatenate(piece) for name, piece in pieces.items() if piece}
+    if not joined:
         return {"state": np.zeros(0, "U16"), "points": np.zeros((0, 2, 5, 2)), "boxes": np.zeros((0, 2, 4))}
-    shape = (len(found["points"]), SIZE, SIZE, 3)
+    shape = (len(joined["points"]), SIZE, SIZE, 3)
     try:
         maps = [np.lib.format.open_memmap(home / f"{n}.npy", "w+", np.uint8, shape) for n in _CROPS] if shape[0] else []
         start = 0
@@ -247,10 +247,10 @@ def _join(home: Path, parts: Sequence[Path]) -> dict[str, NDArray[Any]]:
             target.flush()
     except OSError as error:
         raise DataError(f"the crops cannot be written to {home}: {error.strerror or error}; free some space") from error
-    save_arrays(home / "faces.npz", found)  # last: what it stands beside is whole
+    save_arrays(home / "faces.npz", joined)  # last: what it stands beside is whole
     for part in parts:
         part.unlink()
-    return found
+    return joined
 
 
 @dataclass(frozen=True)

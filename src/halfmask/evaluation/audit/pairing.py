@@ -65,19 +65,19 @@ def originals_of(path: Path | str, *, leave_out: Path | None = None) -> tuple[Ta
     path = Path(path)
     if path.is_file():
         return Table(path.name, path.parent, [Row(path.name, path)]), []
-    found = photos_in(path, leave_out=leave_out)
-    if not found:
+    photos = photos_in(path, leave_out=leave_out)
+    if not photos:
         raise UsageError(_no_photos("ORIGINALS", path))
     try:
         layout = recognise(path)
         table = read(layout, path)
     except DataError as error:  # a CSV about other things, or only HEIC photos
         notes = [] if not any(path.glob("*.[cC][sS][vV]")) else [f"No labels were read from {path.name}: {error}"]
-        return Table(path.resolve().name, path, [Row(key, file) for key, file in found.items()]), notes
-    rows = [row for row in table if row.key in found]
+        return Table(path.resolve().name, path, [Row(key, file) for key, file in photos.items()]), notes
+    rows = [row for row in table if row.key in photos]
     known = {row.key for row in rows}
     # Photos that the layout does not name are photos all the same; only nothing is known of them.
-    rows += [Row(key, file) for key, file in found.items() if key not in known]
+    rows += [Row(key, file) for key, file in photos.items() if key not in known]
     name = path.resolve().name if layout == "folder" else layout
     return Table(name, path, rows, list(table.problems)), []
 
@@ -344,11 +344,11 @@ def _match(mine: Mapping[str, str], theirs: Mapping[str, str]) -> dict[str, str]
 
 def _by_stem(names: Mapping[str, str], without: Iterable[str]) -> dict[str, list[str]]:
     left_out = set(without)
-    found: dict[str, list[str]] = {}
+    keys_of: dict[str, list[str]] = {}
     for key, name in names.items():
         if key not in left_out:
-            found.setdefault(str(PurePosixPath(name).with_suffix("")), []).append(key)
-    return found
+            keys_of.setdefault(str(PurePosixPath(name).with_suffix("")), []).append(key)
+    return keys_of
 
 
 def _common_folder(keys: Iterable[str]) -> str:
@@ -377,7 +377,7 @@ def read_labels(path: Path | str, table: Table) -> tuple[Table, list[str]]:
     for row in table:
         names.add(row.key, row.key, row.path, os.path.abspath(row.path))  # noqa: PTH100  links stay as they are
     rows = {row.key: row for row in table}
-    said: dict[tuple[str, str], object] = {}
+    labels: dict[tuple[str, str], object] = {}
     absent: list[str] = []
     ambiguous: list[str] = []
     odd, clashing = [], []
@@ -400,7 +400,7 @@ def read_labels(path: Path | str, table: Table) -> tuple[Table, list[str]]:
             value = _value(column, text)
             if value is None:
                 odd.append(f"{column} {shown(text)} (line {line.line})")
-            elif said.setdefault((key, column), value) != value:
+            elif labels.setdefault((key, column), value) != value:
                 clashing.append(f"{column} of {shown(line.file)} (line {line.line})")
     notes = about_dates(shown(path.name), [line.cells.get("age", "") for line in lines])
     problems = []
@@ -416,7 +416,7 @@ def read_labels(path: Path | str, table: Table) -> tuple[Table, list[str]]:
         problems.append(f"names no photo of ORIGINALS: {some(absent, 3)}; ORIGINALS holds {some(list(rows), 3)}")
     if problems:
         raise UsageError(f"the labels file {place} " + "; it ".join(problems))
-    for (key, column), value in said.items():
+    for (key, column), value in labels.items():
         if column == "age":
             age, ages = (None, value) if isinstance(value, tuple) else (value, None)
             rows[key] = replace(rows[key], age=age, age_range=ages)  # type: ignore[arg-type]
@@ -452,18 +452,18 @@ def read_pair_list(path: Path | str, table: Table) -> tuple[list[Pair], list[str
     except DataError as error:
         raise UsageError(f"the pairs file {shown(path)} cannot be used: {error}") from error
     keys = {row.key for row in table}
-    kept = [pair for pair in pairs if pair.a in keys and pair.b in keys]
+    usable = [pair for pair in pairs if pair.a in keys and pair.b in keys]
     problems = list(pairs.problems)
-    if not kept:
+    if not usable:
         why = f": {some(problems)}" if problems else ""
         raise UsageError(f"the pairs file {shown(path)} names no two photos that are here{why}; ORIGINALS holds "
                          f"{some([shown(row.key) for row in table], 3)}")  # fmt: skip
     notes = []
     if problems:
         notes.append(f"{len(problems)} rows of {shown(path.name)} were left out: {some(problems)}.")
-    if len(kept) < len(pairs):
-        notes.append(f"{len(pairs) - len(kept)} pairs name photos that are not in this set and were left out.")
-    return kept, notes
+    if len(usable) < len(pairs):
+        notes.append(f"{len(pairs) - len(usable)} pairs name photos that are not in this set and were left out.")
+    return usable, notes
 
 
 def _no_photos(what: str, path: Path) -> str:

@@ -95,12 +95,12 @@ def _done(job: Job) -> bool:
 
 def _read(record: Path) -> dict[str, str]:
     """What an earlier run left out; a last line that a killed run wrote half does not count."""
-    found: dict[str, str] = {}
+    reasons: dict[str, str] = {}
     if record.is_file():
         for line in record.read_text("utf-8").splitlines():
             try:
                 key, reason = json.loads(line)
             except ValueError:
                 continue
-            found[key] = reason
-    return found
+            reasons[key] = reason
+    return reasons

@@ -285,14 +285,14 @@ def _how(method: MethodConfig, options: Options, settings: Mapping[str, str], fi
     return how | ({"hide": options.asked["hide"]} if "hide" in options.asked else {})
 
 
-def _cost(loaded: Method, sets: Sequence[OpenSet], kept: Path) -> float | None:
+def _cost(loaded: Method, sets: Sequence[OpenSet], record: Path) -> float | None:
     """Milliseconds a face, timed on pictures of the first set that has some; timed once, since it is a little noisy."""
-    if not kept.is_file():
+    if not record.is_file():
         crops, genders = cost.some_crops(row for s in sets for row in s.table if row.key in s.keys)
         timed = {"ms": cost.ms_a_face(loaded, crops, genders), "faces": len(crops)}
-        with whole(ensure_folder(kept.parent) / kept.name) as fresh:
+        with whole(ensure_folder(record.parent) / record.name) as fresh:
             fresh.write_text(json.dumps(timed) + "\n", "utf-8")
-    ms: float | None = json.loads(kept.read_text("utf-8"))["ms"]
+    ms: float | None = json.loads(record.read_text("utf-8"))["ms"]
     return ms
 
 
