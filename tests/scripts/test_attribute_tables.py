@@ -130,7 +130,7 @@ def test_groups_of_faces() -> None:
         race=(("White", "Asian"), [0, 1, 1, 1] * 6),
         age=(("20", "70"), [0, 0, 1, 1] * 6),
     )
-    found = {(r["attribute"], r["group"], r["measure"]): r for r in at.group_rows([given], resamples=20)}
+    found = {(r["attribute"], r["group"], r["measure"]): {**r} for r in at.group_rows([given], resamples=20)}
     assert found["race and gender", "Asian men", "gender"]["value"] == 0.0
     assert found["race and gender", "Asian women", "gender"]["value"] == 1.0
     assert found["race and gender", "White men", "race"]["value"] == 0.0

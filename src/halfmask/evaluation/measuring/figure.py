@@ -272,7 +272,8 @@ class Row(Mapping[str, Any]):
 
     def figure(self, name: str) -> Figure:
         """The figure of a measure; without a value where the row has none."""
-        return next((f for f in (*self.figures, *self.bare) if f.measure == name), Figure(measure=name))
+        absent = Figure(variant=str(self.facts.get("variant", "")), measure=name, by=judge(self.facts))
+        return next((f for f in (*self.figures, *self.bare) if f.measure == name), absent)
 
     @cached_property
     def published(self) -> Published:
