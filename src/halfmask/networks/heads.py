@@ -28,6 +28,8 @@ class Head(nn.Module, ABC):
     """
 
     kind: ClassVar[str]
+    #: whether each of the linear map's outputs has a bias of its own
+    biased: ClassVar[bool] = True
 
     def __init__(self, in_features: int, classes: int | Sequence[str]) -> None:
         super().__init__()
@@ -35,11 +37,17 @@ class Head(nn.Module, ABC):
         if len(words) < 2 or len(set(words)) < len(words):
             raise UsageError(f"a {self.kind} head got the classes {words}, expected at least 2, each once")
         self.in_features, self.words = in_features, words
+        self.linear = nn.Linear(in_features, self.outputs, self.biased)
 
     @property
     def classes(self) -> int:
         """K, the number of classes."""
         return len(self.words)
+
+    @property
+    def outputs(self) -> int:
+        """How many numbers the linear map gives for a face."""
+        return self.classes
 
     @property
     def options(self) -> dict[str, str]:
@@ -90,9 +98,10 @@ class Head(nn.Module, ABC):
         # the last class, which is left out, ends at 1: so neither count passes K-1
         return (reached <= tail).sum(1), (reached < 1 - tail).sum(1)
 
-    @abstractmethod
     def _logits(self, features: Tensor) -> Tensor:
         """What ``forward`` gives, in the parameters' own type."""
+        out: Tensor = self.linear(features)
+        return out
 
     @abstractmethod
     def _loss(self, logits: Tensor, labels: Tensor, importance: Tensor | None) -> Tensor:
@@ -113,11 +122,10 @@ class Binary(Head):
         super().__init__(in_features, classes)
         if self.classes != 2:
             raise UsageError(f"a binary head has 2 classes, got {self.classes}: use categorical")
-        self.linear = nn.Linear(in_features, 1)
 
-    def _logits(self, features: Tensor) -> Tensor:
-        out: Tensor = self.linear(features)
-        return out
+    @property
+    def outputs(self) -> int:
+        return 1
 
     def probabilities(self, logits: Tensor) -> Tensor:
         return torch.cat([torch.sigmoid(-logits), torch.sigmoid(logits)], 1)
@@ -138,14 +146,6 @@ class Categorical(Head):
     """
 
     kind = "categorical"
-
-    def __init__(self, in_features: int, classes: int | Sequence[str]) -> None:
-        super().__init__(in_features, classes)
-        self.linear = nn.Linear(in_features, self.classes)
-
-    def _logits(self, features: Tensor) -> Tensor:
-        out: Tensor = self.linear(features)
-        return out
 
     def probabilities(self, logits: Tensor) -> Tensor:
         return logits.softmax(1)
@@ -187,13 +187,9 @@ class OrdinalCNN(_Ordinal):
 
     kind = "or"
 
-    def __init__(self, in_features: int, classes: int | Sequence[str]) -> None:
-        super().__init__(in_features, classes)
-        self.linear = nn.Linear(in_features, self.classes - 1)
-
-    def _logits(self, features: Tensor) -> Tensor:
-        out: Tensor = self.linear(features)
-        return out
+    @property
+    def outputs(self) -> int:
+        return self.classes - 1
 
 
 class Coral(_Ordinal):
@@ -209,6 +205,7 @@ class Coral(_Ordinal):
     """
 
     kind = "coral"
+    biased = False
 
     def __init__(
         self, in_features: int, classes: int | Sequence[str], init: Literal["zeros", "preinit"] = "zeros"
@@ -217,16 +214,18 @@ class Coral(_Ordinal):
         if init not in ("zeros", "preinit"):
             raise UsageError(f"CORAL's biases start as 'zeros' or 'preinit', got {init!r}")
         self.init, tasks = init, self.classes - 1
-        self.linear = nn.Linear(in_features, 1, bias=False)
         self.bias = nn.Parameter(torch.zeros(tasks) if init == "zeros" else torch.arange(tasks, 0, -1) / tasks)
 
     @property
     def options(self) -> dict[str, str]:
         return {"init": self.init}
 
+    @property
+    def outputs(self) -> int:
+        return 1
+
     def _logits(self, features: Tensor) -> Tensor:
-        out: Tensor = self.linear(features) + self.bias
-        return out
+        return super()._logits(features) + self.bias
 
 
 class Corn(Head):
@@ -241,13 +240,9 @@ class Corn(Head):
 
     kind = "corn"
 
-    def __init__(self, in_features: int, classes: int | Sequence[str]) -> None:
-        super().__init__(in_features, classes)
-        self.linear = nn.Linear(in_features, self.classes - 1)
-
-    def _logits(self, features: Tensor) -> Tensor:
-        out: Tensor = self.linear(features)
-        return out
+    @property
+    def outputs(self) -> int:
+        return self.classes - 1
 
     def exceedance(self, logits: Tensor) -> Tensor:
         # a sum of logarithms, because ONNX knows no running product
