@@ -19,7 +19,7 @@ from ...errors import DataError, MetricError
 from ..referees import Matcher
 from .bootstrap import mean_of
 from .figure import Figure, give, with_interval
-from .metrics import match_probability, match_rate, threshold_at_fmr
+from .metrics import crossing, match_probability, match_rate, threshold_at_fmr
 from .protocol import Measured
 
 Scores = NDArray[np.floating[Any]]
@@ -211,10 +211,7 @@ class MatchCurve:
     @property
     def eer(self) -> float:
         """Equal error rate, in [0, 1]: where the ROC has FMR = 1 - TMR."""
-        gap = self.fmr - (1 - self.tmr)  # rises from -1 to 1
-        i = int(np.searchsorted(gap, 0.0))
-        part = -gap[i - 1] / (gap[i] - gap[i - 1])
-        return float(self.fmr[i - 1] + part * (self.fmr[i] - self.fmr[i - 1]))
+        return crossing(self.fmr, self.tmr)
 
 
 def match_curve(genuine: Scores, impostors: Iterable[Scores]) -> MatchCurve:

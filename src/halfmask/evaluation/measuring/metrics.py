@@ -63,10 +63,17 @@ def eer(labels: ArrayLike, scores: ArrayLike) -> float:
     """
     y, s = _two_classes(labels, scores)
     fpr, tpr, _ = _sk.roc_curve(y, s, drop_intermediate=False)
+    return crossing(fpr, tpr)
+
+
+def crossing(fpr: Numbers, tpr: Numbers) -> float:
+    """Where a ROC of straight lines between its corners, from (0, 0) to (1, 1), has FPR = 1 - TPR, in [0, 1].
+
+    >>> crossing(np.array([0.0, 0.0, 1.0]), np.array([0.0, 0.75, 1.0]))
+    0.2
+    """
     gap = fpr - (1 - tpr)  # rises from -1 to 1
     i = int(np.searchsorted(gap, 0.0))
-    if gap[i] == 0:
-        return float(fpr[i])
     part = -gap[i - 1] / (gap[i] - gap[i - 1])
     return float(fpr[i - 1] + part * (fpr[i] - fpr[i - 1]))
 
