@@ -14,8 +14,8 @@ import numpy as np
 
 from halfmask.datasets import read
 from halfmask.datasets.cache import open_crops
-from halfmask.evaluation.measuring.bootstrap import bootstrap
-from halfmask.evaluation.measuring.metrics import auc, balanced_accuracy, error_rate
+from halfmask.evaluation.measuring.bootstrap import interval, mean_of
+from halfmask.evaluation.measuring.metrics import auc, balanced_accuracy
 from halfmask.evaluation.measuring.summary import Published
 from halfmask.methods.labels import GenderEstimate
 from halfmask.tabular import markdown
@@ -44,15 +44,16 @@ def main() -> None:
         if name == "fairface":
             groups |= {f"– {word}": race == word for word in sorted(set(race))}
         for label, mine in groups.items():
-            span = bootstrap(error_rate, y[mine], p[mine], persons=person[mine], n=500)
+            right = (p[mine] >= 0.5) == (y[mine] == 1)
+            low, high = interval(mean_of(right), person[mine], 500)
             rows.append(
                 {
                     "set": label,
                     "n": int(mine.sum()),
                     "women": int((y[mine] == 0).sum()),
-                    "accuracy": 1 - span.value,
-                    "low": 1 - span.high,
-                    "high": 1 - span.low,
+                    "accuracy": right.mean(),
+                    "low": low,
+                    "high": high,
                     "balanced": balanced_accuracy(y[mine], p[mine]),
                     "auc": auc(y[mine], p[mine]),
                 }

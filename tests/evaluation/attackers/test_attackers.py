@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from slow_bootstrap import bootstrap
 
 from halfmask.datasets.table import Row, Table
 from halfmask.errors import DataError, UsageError
@@ -17,7 +18,6 @@ from halfmask.evaluation.attackers import ATTACKS, Budget, Evidence, asking, att
 from halfmask.evaluation.attackers import evidence as evidence_module
 from halfmask.evaluation.attackers.learning import probed
 from halfmask.evaluation.measuring import metrics
-from halfmask.evaluation.measuring.bootstrap import bootstrap
 from halfmask.evaluation.referees import Referees
 from halfmask.evaluation.referees.faceapi import cut
 from halfmask.photos.align import crop_face, template

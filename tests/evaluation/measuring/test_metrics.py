@@ -11,10 +11,10 @@ import skimage.metrics
 import sklearn.metrics
 from hypothesis import given
 from hypothesis import strategies as st
+from slow_bootstrap import bootstrap
 
 from halfmask.errors import MetricError
 from halfmask.evaluation.measuring import metrics
-from halfmask.evaluation.measuring.bootstrap import bootstrap
 from halfmask.evaluation.measuring.matching import all_pairs, pair_blocks
 
 Rng = np.random.Generator

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn import metrics as sk
+from slow_bootstrap import bootstrap
 
 from halfmask.datasets.pairs import Pair
 from halfmask.datasets.table import Row, Table
 from halfmask.errors import DataError, MetricError
 from halfmask.evaluation.measuring import bootstrap as boot
 from halfmask.evaluation.measuring import metrics, summary
-from halfmask.evaluation.measuring.bootstrap import bootstrap
 from halfmask.evaluation.measuring.groups import pictures_of
 from halfmask.evaluation.measuring.matching import Comparisons, match_curve
 from halfmask.evaluation.measuring.protocol import BEFORE, Measured
