@@ -37,7 +37,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, det
     def call(*args: object) -> tuple[int, str, str]:
         capsys.readouterr()
         with pytest.raises(SystemExit) as end:
-            main(["audit", *map(str, args), "--referee", "face-api", "--workers", "1", "--pictures", "1"])
+            main(["audit", *map(str, args), "--referee", "face-api", "--workers", "1", "--pictures", "0"])
         out, err = capsys.readouterr()
         return int(end.value.code or 0), out, err
 

@@ -6,6 +6,7 @@ import csv
 import errno
 import json
 import sys
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import fields
 from importlib import util
@@ -23,6 +24,7 @@ from halfmask.errors import DataError, ExtraMissingError, HalfmaskError, UsageEr
 from halfmask.evaluation import attackers
 from halfmask.evaluation.audit import figures as audit_figures
 from halfmask.evaluation.audit import run as auditing
+from halfmask.evaluation.audit.report import page
 from halfmask.evaluation.audit.request import Judges, Page, Sample
 from halfmask.evaluation.referees import Referees
 from halfmask.photos.detect import Detector, Face
@@ -93,7 +95,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory, astronaut: np.ndarray, det
 
 
 def run(folders: tuple[Path, Path], out: Path, **options: Any) -> auditing.Results:
-    asked = {"referees": judges(), "attacks": (), "pictures": 1} | options  # most of the time goes into PNG files
+    asked = {"referees": judges(), "attacks": (), "pictures": 0} | options
     parts = {
         name: kind(**{f.name: asked.pop(f.name) for f in fields(kind) if f.name in asked})
         for name, kind in (("sample", Sample), ("judges", Judges), ("page", Page))
@@ -102,13 +104,20 @@ def run(folders: tuple[Path, Path], out: Path, **options: Any) -> auditing.Resul
     return auditing.audit(*folders, out=out, workers=1, quiet=True, **parts, **asked)
 
 
+@pytest.fixture(autouse=True)
+def no_plots(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of an audit's time here goes into its plots; the first test, and those of the report, look at them."""
+    if request.node.name != "test_two_folders_become_a_report":
+        monkeypatch.setattr(page, "_plots", lambda results: defaultdict(list))
+
+
 def test_two_folders_become_a_report(folders: tuple[Path, Path], tmp_path: Path) -> None:
     out = tmp_path / "report"
     found = run(folders, out, attacks=["inverted"], title="six people", pictures=6)
     assert found.report == out / "report.html"
-    page = found.report.read_text("utf-8")
-    assert "six people" in page
-    assert "http://" not in page.split("<body", 1)[1]
+    text = found.report.read_text("utf-8")
+    assert "six people" in text
+    assert "http://" not in text.split("<body", 1)[1]
     assert json.loads((out / "results.json").read_text("utf-8"))["set"] == found["set"]
     about = found["set"]
     counted = {k: about[k] for k in ("photos", "people", "identities_known", "labelled", "women", "men")}
@@ -123,7 +132,7 @@ def test_two_folders_become_a_report(folders: tuple[Path, Path], tmp_path: Path)
     }
     assert found["matching"][0]["tmr@0.001"] is None
     assert {(r["gallery"], r["mated"], r["nonmated"]) for r in found["matching"]} == {(3, 3, 6)}
-    assert "Identification, one to many" in page
+    assert "Identification, one to many" in text
     assert any("no search in a gallery of more than 3 people" in line for line in found["not_tested"])
     refused = "Matching at low FMR: it needs impostor pairs, 100 for FMR 1 % and 1000 for FMR 0.1 % and 10000 for FMR "
     assert f"{refused}0.01 %, and there are 60." in found["not_tested"]
@@ -133,7 +142,7 @@ def test_two_folders_become_a_report(folders: tuple[Path, Path], tmp_path: Path)
     assert {r["attack"] for r in found["attacks"]} == {"inverted"}
     assert any(line.startswith("Of the attackers, some were left out by choice: ret") for line in found["not_tested"])
     assert len(found["pictures"]) == 6
-    assert page.count("p0/0.png") >= ("p0/0.png" in found["pictures"])
+    assert text.count("p0/0.png") >= ("p0/0.png" in found["pictures"])
     with open(out / "gender.csv", newline="", encoding="utf-8") as file:
         assert [row["variant"] for row in csv.DictReader(file)] == ["before", "protected"]
     assert any(line.startswith("Can unprepared software still read the gender?") for line in found.verdict)
@@ -286,9 +295,9 @@ def test_the_other_direction(folders: tuple[Path, Path], tmp_path: Path, monkeyp
     assert "Attackers that recognise: no recogniser learned from protected photos" in told
     assert "whether people recognise who it is" in told
     assert "left out by choice" not in told
-    page = found.report.read_text("utf-8")
-    assert "identity to be hidden, attributes to be kept" in page
-    assert "so only a detector was tried" in page
+    text = found.report.read_text("utf-8")
+    assert "identity to be hidden, attributes to be kept" in text
+    assert "so only a detector was tried" in text
     again = run(folders, tmp_path / "r2", direction="deidentify")
     assert again["direction"] == "deidentify"
     assert "expect them to recognise more than unprepared" in " ".join(again["not_tested"])
