@@ -46,6 +46,7 @@ _PACKAGES = {"dlib": "dlib-bin", "skimage": "scikit-image", "sklearn": "scikit-l
 _EXTRAS = {
     "audit": {"dlib", "jinja2", "matplotlib", "onnx", "scipy", "skimage", "sklearn", "yaml"},
     "ray": {"fsspec", "ray"},
+    "video": {"av"},
 }
 
 

@@ -483,7 +483,7 @@ def _videos(
 
     if importlib.util.find_spec("av") is None:
         for job in jobs:
-            yield pipeline.failed(job, missing(["av"], "a video", extra="video"))
+            yield pipeline.failed(job, missing(["av"], "a video"))
         return
     from ..video.run import run
 
