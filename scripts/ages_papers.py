@@ -112,9 +112,9 @@ def contradicted(value: float | list[Any]) -> bool:
     return seeds is not None and bool(abs(np.mean(seeds) - value[0]) > 0.0101)  # type: ignore[index]
 
 
-def seed_lines(measure: str, published: list[dict[str, Any]]) -> list[Row]:
+def seed_lines(measure: str, published: list[dict[str, Any]]) -> list[Published]:
     """The published seeds of one measure, where they are given; a figure that contradicts them is said beside them."""
-    rows: list[Row] = []
+    rows: list[Published] = []
     for p in published:
         for row in p["rows"] if p["measure"] == measure else ():
             told = {}
