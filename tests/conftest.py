@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 
@@ -13,6 +14,10 @@ from halfmask.photos.detect import Detector
 
 # two threads that spin beside each other take longer than one; before torch is imported
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# a busy machine is no fault: how long an example takes says nothing
+hypothesis.settings.register_profile("halfmask", deadline=None)
+hypothesis.settings.load_profile("halfmask")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
