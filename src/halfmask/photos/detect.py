@@ -6,9 +6,10 @@ luck has it, and its points are always those of an upright face, so they are wro
 1. The photo is searched at several scales, each a third of the one before, in overlapping tiles, so that memory is
    that of a tile. At the finest, a face of :data:`SMALLEST` pixels is :data:`SEEN` pixels high.
 2. It is searched once more, small, on each of its other three sides.
-3. Everything that is not surely an upright face gets a second look: it is cut out, brought to one size, and turned by
-   quarters of a circle, and by eighths when no quarter is surely right. YuNet's score is highest the right way up: on
-   119 faces of three data sets in all quarter turns and five sizes it was so for all but 0.3 %, which scored low.
+3. Everything that is not surely an upright face gets a glimpse: it is cut out and seen at one size, small, on all sides.
+   What a glimpse does not rule out gets a second look: larger, turned by quarters of a
+   circle, and by eighths when no quarter is surely right. YuNet's score is highest the right way up: on 119 faces of
+   three data sets in all quarter turns and five sizes it was so for all but 0.3 %, which scored low.
 4. Where no turn beats the others clearly, the face says so: see ``doubt``.
 5. When nothing was found, or a head that is turned, the photo may be turned: that side is searched in full.
 """
@@ -47,18 +48,23 @@ SAME_FACE = 0.3
 #: Upright faces score more, of 300 all but 12 %; of 900 turned ones none did.
 SURE = 0.92
 
-_NOTICED = 0.2  # a score that is worth a second look
-_FAINT, _CLEARER = 0.1, 0.5  # one that is, if the face is upright and that much clearer when seen larger
+_NOTICED = 0.2  # a score that is worth a look
+_FAINT = 0.1  # one that is worth it, if the face is upright
 _NOTICED_TURNED = 0.5  # the same where the photo is searched in passing: heads that are right in it score so
+_GLIMPSED = 0.15  # what a glimpse has to score for a second look
+_NEARLY, _BY_FAR = 0.87, 0.1  # or so much, if at a glimpse upright is by far the best turn
 _PROVEN = 0.8  # the least that a second look must say of what the first did not call a face
 _STRAIGHT = 0.92  # less, and a head may lean half-way between two quarter turns
 _CLEAR = 0.02  # by which the best turn beats those a quarter circle or more away; 99 % of the right ones do
 _TILE, _LAP = 960, 80  # pixels; a face larger than the overlap is found at the next scale
-_SMALL = 1000  # length of the copy of a photo in which all but its smallest faces are searched
+_SMALL = 1000  # copies of a photo are at least as long, so that most searches need not touch the photo itself
+_COPIED = 10_000_000  # pixels of the largest copy
 _STEP = 3  # from one scale to the next
 _COARSEST = 320  # at this length a face that fills the photo is still of a size that YuNet knows
 _TURNED, _TURNED_ALONE = 512, 768  # length at which the other sides are searched, and when nothing was found upright
-_LOOK, _HEAD = 128, 64  # a second look's side, and that of the box in it
+_GLIMPSE, _LOOK = 64, 128  # sides of what a glimpse and a second look see; the box takes half
+_HEAD = _LOOK // 2
+_AT_ONCE = 32  # glimpses
 _GLANCE = 640  # length at which a frame of a video is searched in passing
 _TURN_UNKNOWN = "which way up it is cannot be told"
 
@@ -103,18 +109,17 @@ class Detector:
     def __call__(self, image: Pixels, boxes: Sequence[Box] = ()) -> list[Face]:
         """Faces of an RGB photo, uint8 (H, W, 3), largest first; among them one for each of the ``boxes`` given."""
         height, width = image.shape[:2]
-        faces = [self._boxed(image, box) for box in boxes]
+        copies = _copies(image)
+        faces = [self._boxed(copies, box) for box in boxes]
         if min(height, width) >= 8:  # nothing smaller holds a face
-            small = _shrunk(image, _SMALL)
-            faces = self._looked_at(image, self._search(image, small, 0), faces)
+            faces = self._looked_at(copies, self._search(copies, 0), faces)
             found = len(faces) > len(boxes)
             side = min(_TURNED, max(width, height) // 2) if found else _TURNED_ALONE
-            around = _shrunk(small if found else image, side)
-            faces = self._looked_at(image, self._sides(around, image.shape), faces)
+            faces = self._looked_at(copies, self._sides(_shrunk(copies[-1], side), image.shape), faces)
             # np.rot90 turns against the clock, so a head that is turned clockwise by as many quarters stands upright
             turns = {round(turn_of(face.points) / 90) % 4 for face in faces[len(boxes) :]}
             for quarter in sorted(turns - {0}):
-                faces = self._looked_at(image, self._search(image, small, quarter), faces)
+                faces = self._looked_at(copies, self._search(copies, quarter), faces)
         return sorted(faces, key=lambda f: f.box[2] * f.box[3], reverse=True)
 
     def glance(self, image: Pixels) -> list[Face]:
@@ -135,17 +140,17 @@ class Detector:
         It is known to have been there, so that less of a score will do than for a new one.
         """
         eighth = round(turn_of(face.points) / 45) % 8
-        look = self._turns(_Cut(image, face.box), (eighth,))[eighth]
+        look = self._turns(_Cut([image], face.box, _LOOK), (eighth,))[eighth]
         return look if look.score >= min(self.threshold, _NOTICED_TURNED) else None
 
-    def _search(self, image: Pixels, small: Pixels, quarter: int) -> Rows:
-        """All that is noticed at every scale when the photo is turned; ``small`` is the photo shrunk."""
+    def _search(self, copies: Sequence[Pixels], quarter: int) -> Rows:
+        """All that is noticed at every scale when the photo is turned."""
+        image = copies[0]
         longer = max(image.shape[:2])
         scale = _finest(image.shape[1], image.shape[0], self.smallest)
         found = []
         while True:
-            source = small if scale * longer <= max(small.shape[:2]) else image
-            found.append(self._tiles(source, _size(image, scale), image.shape, quarter))
+            found.append(self._tiles(copies, scale, quarter))
             if scale * longer <= _COARSEST:
                 return suppressed(np.concatenate(found))
             scale = max(scale / _STEP, min(scale, _COARSEST / longer))
@@ -153,22 +158,23 @@ class Detector:
     def _sides(self, small: Pixels, shape: tuple[int, ...]) -> Rows:
         """What is noticed at once in a small copy of a photo of ``shape`` that stands on each of its other sides."""
         height, width = small.shape[:2]
-        pictures = np.zeros((3, max(height, width), max(height, width), 3), np.uint8)
-        for quarter, picture in enumerate(pictures, 1):
-            turned = np.rot90(small, quarter)
-            picture[: turned.shape[0], : turned.shape[1]] = turned
+        sideways = self._net(np.stack([np.rot90(small, 1), np.rot90(small, 3)]), _NOTICED_TURNED)
+        (head_down,) = self._net(np.rot90(small, 2)[None], _NOTICED_TURNED)
         found = [
             _turned_back(rows, quarter, width, height)
-            for quarter, rows in enumerate(self._net(pictures, _NOTICED_TURNED), 1)
+            for quarter, rows in ((1, sideways[0]), (2, head_down), (3, sideways[1]))
         ]
-        return _placed(np.concatenate(found), np.array([shape[1] / width, shape[0] / height]), np.zeros(2))
+        factor = np.array([shape[1] / width, shape[0] / height])
+        return _placed(np.concatenate(found), factor, np.zeros(2))
 
-    def _tiles(self, image: Pixels, size: tuple[int, int], shape: tuple[int, ...], quarter: int) -> Rows:
-        """What is noticed in a picture that is resampled to ``size`` tile by tile and turned against the clock.
+    def _tiles(self, copies: Sequence[Pixels], scale: float, quarter: int) -> Rows:
+        """What is noticed in a photo that is resampled to ``scale`` tile by tile and turned against the clock.
 
-        In pixels of a photo of ``shape``, of which the picture is a smaller copy.
+        In pixels of the photo.
         """
-        found = [np.zeros((0, COLUMNS), np.float32)]
+        found = [np.zeros((0, COLUMNS + 1), np.float32)]
+        shape, size = copies[0].shape, _size(copies[0], scale)
+        image = _copy_for(copies, scale)
         whole = np.array([shape[1] / image.shape[1], shape[0] / image.shape[0]])
         for top, bottom in _cuts(size[1]):
             for left, right in _cuts(size[0]):
@@ -186,52 +192,88 @@ class Detector:
                 found.append(_placed(rows[~cut], factor * whole, np.array([x0, y0]) * whole))
         return np.concatenate(found)
 
-    def _looked_at(self, image: Pixels, noticed: Rows, known: Sequence[Face]) -> list[Face]:
+    def _looked_at(self, copies: Sequence[Pixels], noticed: Rows, known: Sequence[Face]) -> list[Face]:
         """The known faces, and those among what was noticed that prove to be others."""
         faces = list(known)
+        unsure = []
         for row in noticed[np.argsort(-noticed[:, 14], kind="stable")]:
             face = Face(_box(row), row[4:14].reshape(5, 2), float(row[14]))
-            upright = abs(turn_of(face.points)) < 45
             if any(_same(face, other) for other in faces):
                 continue
-            if not (upright and face.score >= max(SURE, self.threshold)):
-                second = self._second_look(image, face, upright)
-                if second is None or any(_same(second, other) for other in faces):
-                    continue
-                face = second
-            faces.append(face)
+            if _is_upright(face) and face.score >= max(SURE, self.threshold):
+                faces.append(self._seen_larger(copies, face, row[15]))
+            else:
+                unsure.append((face, float(row[15])))
+        glimpses = self._glimpses(copies, [face for face, _ in unsure])
+        for (face, seen), glimpse in zip(unsure, glimpses, strict=True):
+            best = max(glimpse.values(), key=lambda look: look.score)
+            if best.score < _GLIMPSED and face.score < self.threshold:
+                continue
+            if any(_same(face, other) for other in faces):
+                continue
+            others = [look.score for eighth, look in glimpse.items() if eighth != 0]
+            plainly = _is_upright(face) and face.score >= max(_NEARLY, self.threshold)
+            if plainly and glimpse[0].score > max(others) + _BY_FAR:
+                faces.append(self._seen_larger(copies, face, seen))
+                continue
+            second = self._second_look(copies, face, seen, best)
+            if second is not None and not any(_same(second, other) for other in faces):
+                faces.append(second)
         return faces
 
-    def _second_look(self, image: Pixels, face: Face, upright: bool) -> Face | None:
-        """The face as it is the right way up; None when it is none."""
-        cut = _Cut(image, face.box)
-        looks: dict[int, Face] = {}
-        if face.score < _NOTICED:
-            looks = self._turns(cut, (0,))
-            if looks[0].score < _CLEARER:
-                return None
-        looks |= self._turns(cut, range(0, 8, 2))
-        if max(look.score for look in looks.values()) < _STRAIGHT:  # it may lean half-way between two quarters
-            looks |= self._turns(cut, range(1, 8, 2))
+    def _glimpses(self, copies: Sequence[Pixels], faces: Sequence[Face]) -> list[dict[int, Face]]:
+        """Each as it is seen small, by eighths of a circle, as far as :func:`_glimpsed` says; score 0 for nothing."""
+        places: list[tuple[int, int]] = []
+        cuts = []
+        for number, face in enumerate(faces):
+            cuts.append(_Cut(copies, face.box, _GLIMPSE))
+            places += [(number, eighth) for eighth in _looks_for(face.score)]
+        seen: list[dict[int, Face]] = [{} for _ in faces]
+        for start in range(0, len(places), _AT_ONCE):
+            part = places[start : start + _AT_ONCE]
+            found = self._net(np.stack([cuts[number].turned(eighth) for number, eighth in part]), _FAINT)
+            for (number, eighth), rows in zip(part, found, strict=True):
+                seen[number][eighth] = cuts[number].face(rows, eighth)
+        return seen
+
+    def _seen_larger(self, copies: Sequence[Pixels], face: Face, scale: float) -> Face:
+        """An upright face with points as exact as a second look gives them, if it was seen smaller than there."""
+        if max(face.box[2:]) * scale >= _HEAD:
+            return face
+        look = self._turns(_Cut(copies, face.box, _LOOK), (0,))[0]
+        return look if look.score >= max(_PROVEN, self.threshold) else face
+
+    def _second_look(self, copies: Sequence[Pixels], face: Face, scale: float, glimpse: Face) -> Face | None:
+        """The face as it is the right way up; None when it is none.
+
+        ``scale`` is the one at which it was noticed; the best ``glimpse`` may say better where it is.
+        """
+        cut = _Cut(copies, glimpse.box if glimpse.score > face.score else face.box, _LOOK)
+        looks = self._turns(cut, range(0, 8, 2))
+        best = max(looks, key=lambda eighth: looks[eighth].score)
+        if looks[best].score < _STRAIGHT:  # it may lean half-way between two quarters
+            between = range(1, 8, 2) if looks[best].score < _PROVEN else ((best + 1) % 8, (best - 1) % 8)
+            looks |= self._turns(cut, between)
         best = max(looks, key=lambda eighth: looks[eighth].score)
         look = looks[best]
-        if look.score < max(self.threshold, _PROVEN if face.score < self.threshold else 0.0):
+        likely = max(face.score, glimpse.score) >= self.threshold
+        if look.score < max(self.threshold, 0.0 if likely else _PROVEN):
             return replace(face, doubt=_TURN_UNKNOWN) if face.score >= self.threshold else None
         others = [other.score for eighth, other in looks.items() if (eighth - best) % 8 in (2, 3, 4, 5, 6)]
         if look.score - max(others) < _CLEAR:
             return replace(look, doubt=_TURN_UNKNOWN)
         # the points of the look that was the larger of the two
-        seen = max(face.box[2:]) * _finest(image.shape[1], image.shape[0], self.smallest)
-        return face if best == 0 and upright and face.score >= self.threshold and seen >= _HEAD else look
+        larger = max(face.box[2:]) * scale >= _HEAD
+        return face if best == 0 and _is_upright(face) and face.score >= self.threshold and larger else look
 
     def _turns(self, cut: _Cut, eighths: Sequence[int]) -> dict[int, Face]:
         """By eighths of a circle, the best that stands in the middle of a cut, in photo pixels; score 0 for nothing."""
         found = self._net(np.stack([cut.turned(eighth) for eighth in eighths]), _NOTICED)
         return {eighth: cut.face(rows, eighth) for eighth, rows in zip(eighths, found, strict=True)}
 
-    def _boxed(self, image: Pixels, box: Box) -> Face:
+    def _boxed(self, copies: Sequence[Pixels], box: Box) -> Face:
         """The face in a box that was given, whatever its score."""
-        looks = self._turns(_Cut(image, box), range(8))
+        looks = self._turns(_Cut(copies, box, _LOOK), range(8))
         best = max(looks.values(), key=lambda look: look.score)
         if best.score:
             return Face(box, best.points, best.score, origin="box")
@@ -241,30 +283,31 @@ class Detector:
 class _Cut:
     """A box of a photo with its surroundings, to be looked at from all sides."""
 
-    def __init__(self, image: Pixels, box: Box) -> None:
-        self._box = box
-        self._scale = _HEAD / max(box[2], box[3])
-        self._room = math.ceil(_LOOK * math.sqrt(2)) + 2  # a turned square fits in
+    def __init__(self, copies: Sequence[Pixels], box: Box, side: int) -> None:
+        self._box, self._side = box, side
+        self._scale = side / 2 / max(box[2], box[3])
+        self._room = math.ceil(side * math.sqrt(2)) + 2  # a turned square fits in
         self._middle = np.array([box[0] + box[2] / 2, box[1] + box[3] / 2])
-        shift = self._room / 2 - self._middle * self._scale
-        matrix = np.hstack([np.eye(2) * self._scale, shift[:, None]]).astype(np.float32)
-        self._pixels = warp(image, matrix, (self._room, self._room), cv2.BORDER_CONSTANT)
+        copy = _copy_for(copies, self._scale)
+        share = np.array([copy.shape[1] / copies[0].shape[1], copy.shape[0] / copies[0].shape[0]])
+        scale = self._scale / float(share[0])
+        shift = self._room / 2 - self._middle * share * scale
+        matrix = np.hstack([np.eye(2) * scale, shift[:, None]]).astype(np.float32)
+        self._pixels = warp(copy, matrix, (self._room, self._room), cv2.BORDER_CONSTANT)
 
     def turned(self, eighth: int) -> Pixels:
-        """The picture turned against the clock, uint8 (_LOOK, _LOOK, 3)."""
-        return np.asarray(cv2.warpAffine(self._pixels, self._turn(eighth), (_LOOK, _LOOK)), np.uint8)
+        """The picture turned against the clock, uint8 (side, side, 3), the box's longer side half of it."""
+        return np.asarray(cv2.warpAffine(self._pixels, self._turn(eighth), (self._side, self._side)), np.uint8)
 
     def face(self, rows: Rows, eighth: int) -> Face:
         """The best of the rows that stands in the middle, in photo pixels; the box with a score of 0 for none."""
-        centres = rows[:, :2] + rows[:, 2:4] / 2
-        near = (np.abs(centres - _LOOK / 2) < _LOOK / 4).all(1) & (rows[:, 3] > _HEAD / 2)
-        if not near.any():
+        row = _in_the_middle(rows, self._side)
+        if row is None:
             return Face(self._box, _usual_points(self._box), 0.0)
-        row = rows[near][0]  # best first
         turn = self._turn(eighth)
         back = invert(turn).astype(np.float64)
         there: NDArray[np.float64] = (
-            np.vstack([centres[near][:1], row[4:14].reshape(5, 2)]) @ back[:, :2].T + back[:, 2]
+            np.vstack([row[:2] + row[2:4] / 2, row[4:14].reshape(5, 2)]) @ back[:, :2].T + back[:, 2]
         )
         there = (there - self._room / 2) / self._scale + self._middle
         cos, sin = abs(turn[0, 0]), abs(turn[0, 1])
@@ -276,8 +319,24 @@ class _Cut:
 
     def _turn(self, eighth: int) -> NDArray[np.float32]:
         turn = cv2.getRotationMatrix2D((self._room / 2, self._room / 2), 45.0 * eighth, 1.0).astype(np.float32)
-        turn[:, 2] -= np.float32((self._room - _LOOK) / 2)
+        turn[:, 2] -= np.float32((self._room - self._side) / 2)
         return turn
+
+
+def _in_the_middle(rows: Rows, side: int) -> NDArray[np.float32] | None:
+    """The best of the rows that stands in the middle of a square and takes about half of it."""
+    centres = rows[:, :2] + rows[:, 2:4] / 2
+    near = (np.abs(centres - side / 2) < side / 4).all(1) & (np.abs(rows[:, 3] - side / 2) < side / 4)
+    return rows[near][0] if near.any() else None  # best first
+
+
+def _looks_for(score: float) -> tuple[int, ...]:
+    """How what was noticed with that score is turned for its glimpses, by eighths of a circle."""
+    return (0, 2, 4, 6) if score < _NEARLY else (0, 2, 4, 6, 1, 7)
+
+
+def _is_upright(face: Face) -> bool:
+    return abs(turn_of(face.points)) < 45
 
 
 def smallest_searched(width: int, height: int, smallest: int = SMALLEST) -> float:
@@ -368,6 +427,26 @@ def _size(image: Pixels, scale: float) -> tuple[int, int]:
     return max(8, round(image.shape[1] * scale)), max(8, round(image.shape[0] * scale))
 
 
+def _copies(image: Pixels) -> list[Pixels]:
+    """A photo and smaller copies of it, each half of the one before, none shorter than ``_SMALL``.
+
+    Of a very large photo the first copy is smaller than half, so that memory does not grow with it.
+    """
+    copies = [image]
+    whole = 2
+    while image.shape[0] * image.shape[1] > _COPIED * whole**2:
+        whole *= 2
+    while max(copies[-1].shape[:2]) >= whole * _SMALL and min(copies[-1].shape[:2]) >= 8 * whole:
+        copies.append(_by_area(copies[-1], whole))
+        whole = 2
+    return copies
+
+
+def _copy_for(copies: Sequence[Pixels], scale: float) -> Pixels:
+    """The smallest copy that is not to be enlarged for a scale."""
+    return next(c for c in reversed(copies) if c is copies[0] or c.shape[1] >= scale * copies[0].shape[1])
+
+
 def _shrunk(image: Pixels, side: int) -> Pixels:
     """The picture with that length of its longer side, or as it is when it is smaller."""
     return _resized(image, _size(image, min(1.0, side / max(image.shape[:2]))))
@@ -375,13 +454,21 @@ def _shrunk(image: Pixels, side: int) -> Pixels:
 
 def _resized(image: Pixels, size: tuple[int, int]) -> Pixels:
     whole = min(image.shape[1] // size[0], image.shape[0] // size[1])
-    if whole > 1:  # by a whole number is ten times faster; what does not fit is less than a pixel of the result
-        wide, high = image.shape[1] // whole, image.shape[0] // whole
-        part = image[: high * whole, : wide * whole]
-        image = np.asarray(cv2.resize(part, (wide, high), interpolation=cv2.INTER_AREA), np.uint8)
+    if whole > 1:
+        image = _by_area(image, whole)
     if image.shape[1::-1] == size:
         return image
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), np.uint8)  # by less than 2
+
+
+def _by_area(image: Pixels, whole: int) -> Pixels:
+    """The picture smaller by a whole number, which is ten times faster than by others.
+
+    What does not fit is less than a pixel of the result.
+    """
+    wide, high = image.shape[1] // whole, image.shape[0] // whole
+    part = image[: high * whole, : wide * whole]
+    return np.asarray(cv2.resize(part, (wide, high), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _cuts(length: int) -> list[tuple[int, int]]:
@@ -397,8 +484,8 @@ def _cuts(length: int) -> list[tuple[int, int]]:
 
 
 def _placed(rows: Rows, factor: NDArray[np.float64], corner: NDArray[np.float64]) -> Rows:
-    """Rows scaled and shifted."""
-    moved = rows.copy()
+    """Rows scaled and shifted, and in one more column the scale that they come from."""
+    moved = np.column_stack([rows, np.full(len(rows), 1 / factor[0], np.float32)])
     moved[:, :2] = rows[:, :2] * factor + corner
     moved[:, 2:4] = rows[:, 2:4] * factor
     moved[:, 4:14] = rows[:, 4:14] * np.tile(factor, 5) + np.tile(corner, 5)

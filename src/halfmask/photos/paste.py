@@ -11,6 +11,9 @@ bit-identical. Three choices are worth knowing:
   wall. It is applied after resampling, so no low-pass can carry a change across the border. A method that was trained
   to change hair and background as well asks for the ``whole`` crop: then the weight is 1 in all of it, and the change
   goes on beyond as its own mirror image and fades there.
+* Where the face is much larger than the crop, cubics give the change at a fraction of the photo's resolution, at least
+  ``OVERSAMPLED`` values for each of the crop's, and lines between these the rest: a fifth of the work, and no crease
+  that an eye could find. Rows are resampled when they are added, so no change is ever as large in memory as its face.
 * Where faces overlap, the changes are averaged by their weights once the weights sum to more than 1
   (:func:`combine`): no pixel is changed more than a single face would change it, and no order matters.
 """
@@ -20,7 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import cv2
 import numpy as np
@@ -36,6 +39,10 @@ INNER = 0.66
 
 #: How far a change of the whole crop goes on beyond it, as a share of the crop's side.
 BEYOND = 0.12
+
+
+#: Values for each of a crop's, to each side, from which lines between them will do.
+OVERSAMPLED = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +73,52 @@ class Change:
         if self.weight is not None and self.weight.shape != shape[:2]:
             raise ValueError(f"a weight of shape {self.weight.shape} does not fit its box; expected {shape[:2]}")
         if not np.isfinite(self.delta).all():
-            raise ValueError("a change holds NaN or infinity; expected finite numbers in [-1, 1]")
+            raise ValueError(_NOT_FINITE)
+
+    def rows(self, y0: int, y1: int) -> NDArray[np.float32]:
+        """The delta of some rows, counted from the box's first."""
+        return self.delta[y0:y1]
+
+
+_NOT_FINITE = "a change holds NaN or infinity; expected finite numbers in [-1, 1]"
+
+
+@dataclass(frozen=True, eq=False)
+class FaceChange:
+    """A :class:`Change` of one face, resampled when it is asked for.
+
+    ``values`` float32 (h, w, 3), already multiplied by ``weights`` (h, w), are at every ``coarse``-th pixel of the
+    box, the first in the middle of the first ``coarse`` pixels.
+    """
+
+    box: tuple[int, int, int, int]
+    values: NDArray[np.float32]
+    weights: NDArray[np.float32]
+    coarse: int
+
+    def rows(self, y0: int, y1: int) -> NDArray[np.float32]:
+        """The delta of some rows, counted from the box's first; the same in whatever parts they are asked for."""
+        return self._enlarged(self.values, y0, y1)
+
+    @cached_property
+    def delta(self) -> NDArray[np.float32]:
+        """All rows, as in a :class:`Change`."""
+        return self.rows(0, self.box[3] - self.box[1])
+
+    @cached_property
+    def weight(self) -> NDArray[np.float32]:
+        """The mask, as in a :class:`Change`."""
+        return self._enlarged(self.weights, 0, self.box[3] - self.box[1])
+
+    def _enlarged(self, grid: NDArray[np.float32], y0: int, y1: int) -> NDArray[np.float32]:
+        if self.coarse == 1:
+            return grid[y0:y1]
+        # a row more on each side, since the lines lead there
+        first, last = max(0, y0 // self.coarse - 1), min(len(grid), -(-y1 // self.coarse) + 1)
+        size = (grid.shape[1] * self.coarse, (last - first) * self.coarse)
+        large = cv2.resize(grid[first:last], size, interpolation=cv2.INTER_LINEAR)
+        top = first * self.coarse
+        return np.asarray(large[y0 - top : y1 - top, : self.box[2] - self.box[0]], np.float32)
 
 
 @lru_cache(maxsize=8)
@@ -103,7 +155,7 @@ def frame(size: int) -> NDArray[np.float32]:
 
 def face_change(
     delta: NDArray[np.float32], matrix: Array, width: int, height: int, *, whole: bool = False
-) -> Change | None:
+) -> FaceChange | None:
     """Resample a crop's change into a photo of ``width`` x ``height`` pixels.
 
     ``delta`` is float32 (S, S, 3) in [-1, 1], ``matrix`` the 2 x 3 transform from photo to crop that
@@ -119,6 +171,8 @@ def face_change(
     size = delta.shape[0]
     if delta.shape != (size, size, 3):
         raise ValueError(f"the change of a crop has shape {delta.shape}; expected (S, S, 3)")
+    if not np.isfinite(delta).all():
+        raise ValueError(_NOT_FINITE)
     weights = mask(size)
     if whole:
         weights = frame(size)
@@ -129,31 +183,34 @@ def face_change(
     box = matrix_bounds(invert(matrix), weights.shape, width, height, margin=1)
     if box is None:
         return None
-    from_box = matrix.astype(np.float64)
-    from_box[:, 2] += from_box[:, :2] @ np.array(box[:2], np.float64)
-    weight = _sample(weights, from_box, box, cv2.INTER_LINEAR, cv2.BORDER_CONSTANT)
+    scale = scale_of(matrix)
+    coarse = max(1, int(1.0 / (OVERSAMPLED * scale)))
+    # the middle of every so many pixels of the box: photo = box + coarse (grid + 1/2) - 1/2
+    from_grid = matrix.astype(np.float64)
+    from_grid[:, 2] += from_grid[:, :2] @ (np.array(box[:2], np.float64) + (coarse - 1) / 2)
+    from_grid[:, :2] *= coarse
+    size = (-(-(box[2] - box[0]) // coarse), -(-(box[3] - box[1]) // coarse))
+    weight = _sample(weights, from_grid, size, cv2.INTER_LINEAR, cv2.BORDER_CONSTANT)
     if not weight.any():
         return None
-    scale = scale_of(matrix)
     smooth = np.ascontiguousarray(delta, np.float32)
     if scale > 1.0:  # this Gaussian leaves about 1/3 at the photo's Nyquist frequency, and nothing at scale 1
         sigma = 0.5 * math.sqrt(scale**2 - 1.0)
         smooth = np.asarray(cv2.GaussianBlur(smooth, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE), np.float32)
     how = cv2.INTER_LINEAR if scale >= 1.0 else cv2.INTER_CUBIC
-    values = _sample(smooth, from_box, box, how, cv2.BORDER_REPLICATE)
+    values = _sample(smooth, from_grid, size, how, cv2.BORDER_REPLICATE)
     values *= weight[..., None]
-    return Change(box, values, weight)
+    return FaceChange(box, values, weight, coarse)
 
 
 def _sample(
-    image: NDArray[np.float32], from_box: NDArray[np.float64], box: tuple[int, int, int, int], how: int, border: int
+    image: NDArray[np.float32], from_grid: NDArray[np.float64], size: tuple[int, int], how: int, border: int
 ) -> NDArray[np.float32]:
-    size = (box[2] - box[0], box[3] - box[1])
-    warped = cv2.warpAffine(image, from_box, size, flags=how | cv2.WARP_INVERSE_MAP, borderMode=border)
+    warped = cv2.warpAffine(image, from_grid, size, flags=how | cv2.WARP_INVERSE_MAP, borderMode=border)
     return np.asarray(warped, np.float32)
 
 
-def combine(changes: Iterable[Change]) -> list[Change]:
+def combine(changes: Iterable[Change | FaceChange]) -> list[Change | FaceChange]:
     """Make several changes disjoint in effect: afterwards each pixel is changed by at most one of them.
 
     Where boxes overlap the delta is ``sum(delta_i) / max(1, sum(weight_i))``. Since each pixel ends up in one change,
@@ -166,7 +223,7 @@ def combine(changes: Iterable[Change]) -> list[Change]:
     [[0.2..., 0.3...], [0.0, 0.4...]]
     """
     given = list(changes)
-    result = []
+    result: list[Change | FaceChange] = []
     for i, change in enumerate(given):
         others = [(j, shared) for j, other in enumerate(given) if j != i and (shared := _overlap(change, other))]
         if not others:
@@ -185,18 +242,18 @@ def combine(changes: Iterable[Change]) -> list[Change]:
     return result
 
 
-def _weight(change: Change) -> NDArray[np.float32]:
+def _weight(change: Change | FaceChange) -> NDArray[np.float32]:
     if change.weight is not None:
         return change.weight
     return np.asarray(change.delta.any(axis=-1), np.float32)
 
 
-def _overlap(a: Change, b: Change) -> tuple[int, int, int, int] | None:
+def _overlap(a: Change | FaceChange, b: Change | FaceChange) -> tuple[int, int, int, int] | None:
     x0, y0 = max(a.box[0], b.box[0]), max(a.box[1], b.box[1])
     x1, y1 = min(a.box[2], b.box[2]), min(a.box[3], b.box[3])
     return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
 
 
-def _within(change: Change, box: tuple[int, int, int, int]) -> tuple[slice, slice]:
+def _within(change: Change | FaceChange, box: tuple[int, int, int, int]) -> tuple[slice, slice]:
     x, y = change.box[:2]
     return slice(box[1] - y, box[3] - y), slice(box[0] - x, box[2] - x)

@@ -18,8 +18,9 @@ from ..storage import whole
 from . import encode, samples
 from .encode import SUFFIXES, Traits, format_of
 from .palette import Palette, recolour
-from .paste import Change, combine
+from .paste import Change, FaceChange, combine
 
+_AT_ONCE = 1 << 15  # pixels to which a change is added
 #: How a note begins that tells of a file which is not as it should be.
 DAMAGED = "DAMAGED: "
 
@@ -97,7 +98,7 @@ class Photo:
         pixels.setflags(write=False)
         return pixels
 
-    def with_changes(self, changes: Iterable[Change]) -> Photo:
+    def with_changes(self, changes: Iterable[Change | FaceChange]) -> Photo:
         """A photo with these changes added.
 
         Where they overlap, :func:`~halfmask.photos.paste.combine` says what happens. Same size, mode and depth. Outside
@@ -120,7 +121,11 @@ class Photo:
         after = self
         for change in disjoint:
             region = after.region(change.box)
-            samples.add(region, self.mode, change.delta, self.traits.key, self.traits.transfer)
+            # rows in reach of a core's cache; of a bilevel picture all, since it is dithered by its surroundings
+            step = len(region) if self.mode == "1" else max(1, _AT_ONCE // region.shape[1])
+            for y in range(0, len(region), step):
+                part = region[y : y + step]
+                samples.add(part, self.mode, change.rows(y, y + len(part)), self.traits.key, self.traits.transfer)
             region.setflags(write=False)
             after = replace(after, patches=(*after.patches, (*change.box[:2], region)))
         return after

@@ -97,14 +97,6 @@ def add(
     if mode == "CMYK":
         _add_cmyk(region, delta)
         return
-    band = max(1, (1 << 18) // max(1, region.shape[1]))  # so that the sum in floats is never as large as the face
-    for y in range(0, len(region), band):
-        _add_plain(region[y : y + band], mode, delta[y : y + band], key, transfer)
-
-
-def _add_plain(
-    region: Samples, mode: str, delta: NDArray[np.float32], key: tuple[int, ...] | None, transfer: int | None
-) -> None:
     top = np.float32(65535 if region.dtype == np.uint16 else 255)
     if gray(mode):
         change = (delta @ LUMA)[..., None]
@@ -112,11 +104,12 @@ def _add_plain(
     else:
         change = delta
         colour = region[..., :3]
-    if transfer is None:
-        result = change * top
-        result += colour
-    else:
-        result = np.asarray(tones.add(colour, change, transfer), np.float32)
+    if transfer is None and key is None:
+        # in one pass, rounded to nearest and clipped
+        depth = cv2.CV_16U if region.dtype == np.uint16 else cv2.CV_8U
+        colour[...] = cv2.add(change * top, np.ascontiguousarray(colour), dtype=depth).reshape(colour.shape)
+        return
+    result = change * top + colour if transfer is None else np.asarray(tones.add(colour, change, transfer), np.float32)
     np.rint(result, out=result)
     np.clip(result, 0, top, out=result)
     if key is not None:

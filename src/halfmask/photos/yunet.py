@@ -57,7 +57,9 @@ class YuNet:
         count, height, width = pictures.shape[:3]
         high, wide = -(-height // 32) * 32, -(-width // 32) * 32
         if (high, wide) != (height, width):
-            pictures = np.pad(pictures, ((0, 0), (0, high - height), (0, wide - width), (0, 0)))
+            padded = np.zeros((count, high, wide, 3), np.uint8)
+            padded[:, :height, :width] = pictures
+            pictures = padded
         batch = cv2.dnn.blobFromImages(list(pictures), swapRB=True)  # BGR, in [0, 255]
         outputs = iter(self._session.run(self._outputs, {"input": batch}))
         found: list[Rows] = []
