@@ -6,10 +6,10 @@ luck has it, and its points are always those of an upright face, so they are wro
 1. The photo is searched at several scales, each a third of the one before, in overlapping tiles, so that memory is
    that of a tile. At the finest, a face of :data:`SMALLEST` pixels is :data:`SEEN` pixels high.
 2. It is searched once more, small, on each of its other three sides.
-3. Everything that is not surely an upright face gets a glimpse: it is cut out and seen at one size, small, on all sides.
-   What a glimpse does not rule out gets a second look: larger, turned by quarters of a
-   circle, and by eighths when no quarter is surely right. YuNet's score is highest the right way up: on 119 faces of
-   three data sets in all quarter turns and five sizes it was so for all but 0.3 %, which scored low.
+3. Everything that is not surely an upright face gets a glimpse: it is cut out and seen at one size, small, on all
+   sides. What a glimpse does not rule out gets a second look: larger, turned by quarters of a circle, and by eighths
+   when no quarter is surely right. YuNet's score is highest the right way up: on 119 faces of three data sets in all
+   quarter turns and five sizes it was so for all but 0.3 %, which scored low.
 4. Where no turn beats the others clearly, the face says so: see ``doubt``.
 5. When nothing was found, or a head that is turned, the photo may be turned: that side is searched in full.
 """
@@ -222,7 +222,7 @@ class Detector:
         return faces
 
     def _glimpses(self, copies: Sequence[Pixels], faces: Sequence[Face]) -> list[dict[int, Face]]:
-        """Each as it is seen small, by eighths of a circle, as far as :func:`_glimpsed` says; score 0 for nothing."""
+        """Each as it is seen small, by eighths of a circle, as far as :func:`_looks_for` says; score 0 for nothing."""
         places: list[tuple[int, int]] = []
         cuts = []
         for number, face in enumerate(faces):
