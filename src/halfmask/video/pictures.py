@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..errors import PhotoError
 from ..photos import tones
-from ..photos.paste import Change, combine
+from ..photos.paste import Change, FaceChange, combine
 
 if TYPE_CHECKING:
     import av
@@ -117,7 +117,9 @@ def seen(samples: NDArray[Any], colours: Colours) -> NDArray[np.uint8]:
     return samples if colours.hdr is None else tones.shown(samples, colours.hdr)
 
 
-def add(frame: av.VideoFrame, changes: Iterable[Change], samples: NDArray[Any], colours: Colours) -> list[bool]:
+def add(
+    frame: av.VideoFrame, changes: Iterable[Change | FaceChange], samples: NDArray[Any], colours: Colours
+) -> list[bool]:
     """Add changes, in the upright frame, to the frame's planes; says of each whether any sample is another now.
 
     ``samples`` are those of :func:`samples`, of the frame as it was. Planes whose change is 0 stay bit-identical.
@@ -143,7 +145,7 @@ def views(frame: av.VideoFrame, colours: Colours) -> list[NDArray[Any]]:
     return found
 
 
-def _possible(change: Change, samples: NDArray[Any], colours: Colours) -> NDArray[np.float32]:
+def _possible(change: Change | FaceChange, samples: NDArray[Any], colours: Colours) -> NDArray[np.float32]:
     """A change, in units of the samples' full scale, as far as it stays within their range."""
     x0, y0, x1, y1 = change.box
     before = samples[y0:y1, x0:x1]

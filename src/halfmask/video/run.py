@@ -246,7 +246,7 @@ class Changer:
         samples = pictures.samples(frame, colours)
         seen = pictures.seen(samples, colours)
         width, height = self._clip.seen_size
-        pasted: dict[int, paste.Change] = {}
+        pasted: dict[int, paste.FaceChange] = {}
         for n, (delta, matrix) in self._changes(i, places, seen).items():
             change = paste.face_change(delta, matrix, width, height, whole=self._engine.networks.method.whole)
             if change is not None:
