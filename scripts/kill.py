@@ -2,8 +2,8 @@
 
     python scripts/kill.py
 
-A folder of small photos in several formats is protected by a process that is ended by SIGKILL, with all that it
-started, at a moment drawn from a seed: most while outputs are written, some before. Each file that stands there then
+A folder of small photos in several formats is protected by a process that is ended by SIGKILL, with its whole group,
+at a moment drawn from a seed: most while outputs are written, some before. Each file that stands there then
 under its own name has to be byte for byte what a run that nobody killed makes. Then the same command runs once more,
 and the whole folder, hidden files and records included, has to be that of the other run. Each moment begins with an
 empty folder. The key is fixed, since each user's differs.
@@ -12,12 +12,14 @@ empty folder. The key is fixed, since each user's differs.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import importlib
 import json
+import multiprocessing
 import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -27,6 +29,7 @@ from pathlib import Path
 
 from fuzz import samples
 
+from halfmask.cli import main as command
 from halfmask.storage import PART_SUFFIX, RECORD
 from halfmask.tabular import markdown
 
@@ -85,44 +88,63 @@ def differing(there: Files, expected: Files) -> list[str]:
 
 
 class Runs:
-    """Runs of one command."""
+    """Runs of one command, each in a process and group of its own, forked from this one, which has done the imports."""
 
     def __init__(self, source: Path, options: Sequence[str]) -> None:
         self._source, self._options = source, options
-        self._environment = os.environ | {"HALFMASK_KEY": "scripts/kill.py"}
+        os.environ["HALFMASK_KEY"] = "scripts/kill.py"
+        for name in ("cv2", "onnxruntime", "pillow_heif", "tqdm", "halfmask.protecting.pipeline"):
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
 
-    def start(self, out: Path) -> subprocess.Popen[bytes]:
-        """A process in a group of its own."""
-        command = [sys.executable, "-m", "halfmask", "protect", str(self._source), "-o", str(out), *self._options]
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        return subprocess.Popen(command, env=self._environment, start_new_session=True, **quiet)
+    def start(self, out: Path) -> multiprocessing.process.BaseProcess:
+        """Begin a run."""
+        words = ["protect", str(self._source), "-o", str(out), *self._options]
+        process = multiprocessing.get_context("fork").Process(target=_run, args=(words,))
+        process.start()
+        _lead(process.pid)
+        return process
 
     def watched(self, out: Path) -> tuple[int, float, float]:
         """An uninterrupted run: its exit code, seconds until something stands in the folder, and until its end."""
         began = time.monotonic()
         process = self.start(out)
         first = _first(process, out)
-        return process.wait(), first - began, time.monotonic() - began
+        process.join()
+        return process.exitcode or 0, first - began, time.monotonic() - began
 
     def killed(self, out: Path, *, early: bool, delay: float) -> bool:
         """Kill a run ``delay`` seconds after its start, or after something stands in the folder; whether it ran still.
 
-        The folder may hold things before: what counts is what is new.
+        ``early`` counts from the start.
         """
         process = self.start(out)
         if not early:
             _first(process, out)
-        try:
-            process.wait(delay)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            return process.wait() == -signal.SIGKILL
-        return False
+        process.join(delay)
+        if process.is_alive():
+            os.killpg(process.pid or 0, signal.SIGKILL)
+        process.join()
+        return process.exitcode == -signal.SIGKILL
 
 
-def _first(process: subprocess.Popen[bytes], out: Path) -> float:
+def _run(words: list[str]) -> None:
+    _lead(0)
+    silent = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silent, 1)
+    os.dup2(silent, 2)
+    command(words)
+
+
+def _lead(process: int | None) -> None:
+    """Make a process the leader of its group: both it and who started it do so, since either may come first."""
+    with contextlib.suppress(OSError):
+        os.setpgid(process or 0, process or 0)
+
+
+def _first(process: multiprocessing.process.BaseProcess, out: Path) -> float:
     """The time at which the first file stands in a folder, or the process has ended."""
-    while process.poll() is None and not (out.is_dir() and any(os.scandir(out))):
+    while process.is_alive() and not (out.is_dir() and any(os.scandir(out))):
         time.sleep(0.002)
     return time.monotonic()
 

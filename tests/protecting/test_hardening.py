@@ -148,6 +148,23 @@ def test_a_folder_that_may_not_be_written_to(
     assert files(out) == undisturbed
 
 
+# --- killed ---
+
+
+def test_a_run_that_was_killed_when_all_was_done(
+    run: Run, album: Path, undisturbed: dict[str, bytes], tmp_path: Path
+) -> None:
+    """Before it could put its records in order: the next does, though it has nothing else to do."""
+    out = tmp_path / "out"
+    assert run("protect", album, "-o", out)[0] == 0
+    for record in (out / RECORD, out / "sub" / RECORD):
+        lines = record.read_text().splitlines()
+        record.write_text("".join(f"{line}\n" for line in [*lines[::-1], lines[0]]))
+    code, said, _ = run("protect", album, "-o", out)
+    assert (code, "20 photos already there" in said) == (0, True)
+    assert files(out) == undisturbed
+
+
 # --- clocks ---
 
 

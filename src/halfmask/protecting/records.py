@@ -72,7 +72,7 @@ class Records:
         self._known: dict[Path, _Known] = {}
         self._seen: dict[Path, tuple[int, int, int]] = {}  # what the record was like when it was read
         self._sure: dict[Path, dict[str, str]] = {}  # folder → name → the sha256 of what stands there
-        self._grown: set[Path] = set()
+        self._untidy: set[Path] = set()
         self._lock = threading.Lock()
 
     def mark(self, source: Path | bytes, known: Known = NOTHING) -> str:
@@ -134,7 +134,7 @@ class Records:
         with self._lock, _needed(output):
             noted = _note(folder / RECORD, line)
         with self._lock:
-            self._grown.add(folder)
+            self._untidy.add(folder)
             if folder in self._known:
                 _add(self._known[folder], output.name, digest, mark)
         try:
@@ -163,8 +163,10 @@ class Records:
             return
         state = (now.st_ino, now.st_size, now.st_mtime_ns)
         if self._seen.get(folder) != state:
-            self._known[folder] = _read(folder / RECORD)
+            self._known[folder], tidy = _read(folder / RECORD)
             self._seen[folder] = state
+            if not tidy:  # a run was killed, or is at work
+                self._untidy.add(folder)
 
     def __enter__(self) -> Records:
         return self
@@ -172,14 +174,14 @@ class Records:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for folder in sorted(self._grown):
+        for folder in sorted(self._untidy):
             with contextlib.suppress(OSError, HalfmaskError):  # it says the same as it is, only longer
                 self._tidy(folder)
 
     def _tidy(self, folder: Path) -> None:
         path, sure = folder / RECORD, self._sure.get(folder, {})
         with _held(path):
-            known = _read(path)
+            known, _ = _read(path)
             for name, digest in sure.items():
                 digests = known.get(name, {})
                 order = list(digests)
@@ -190,13 +192,8 @@ class Records:
                     earlier.discard(sha256_of(folder / name))  # and so may what stands there by now
                 for gone in earlier:
                     del digests[gone]
-            lines = [
-                json.dumps({"file": name, "sha256": digest, "made": made}) + "\n"
-                for name, digests in sorted(known.items())
-                for digest, made in digests.items()
-            ]
             with whole(path) as fresh:
-                fresh.write_text("".join(lines), "utf-8")
+                fresh.write_text(_text(known), "utf-8")
 
 
 def _copied(source: Path | bytes, output: Path, digest: str) -> bool:
@@ -215,22 +212,36 @@ def _add(known: _Known, name: str, digest: str, mark: str) -> None:
     digests[digest] = mark
 
 
-def _read(path: Path) -> _Known:
-    """What a record says; a last line that a killed run wrote half does not count. Raises ``OSError``."""
+def _text(known: _Known) -> str:
+    """A record in the order of the names."""
+    lines = [
+        json.dumps({"file": name, "sha256": digest, "made": made}) + "\n"
+        for name, digests in sorted(known.items())
+        for digest, made in digests.items()
+    ]
+    return "".join(lines)
+
+
+def _read(path: Path) -> tuple[_Known, bool]:
+    """What a record says, and whether it is in order.
+
+    A last line that a killed run wrote half does not count. Raises ``OSError``.
+    """
     known: _Known = {}
     try:
         if not stat.S_ISREG(path.lstat().st_mode):
-            return known
+            return known, True
+        text = path.read_text("utf-8", "replace")
     except FileNotFoundError:
-        return known
-    for line in path.read_text("utf-8", "replace").splitlines():
+        return known, True
+    for line in text.splitlines():
         try:
             entry = json.loads(line)
             name, digest, mark = (str(entry[key]) for key in ("file", "sha256", "made"))
         except (ValueError, KeyError, TypeError):
             continue
         _add(known, name, digest, mark)
-    return known
+    return known, text == _text(known)
 
 
 @contextlib.contextmanager
