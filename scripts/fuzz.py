@@ -15,9 +15,11 @@ The limit of pixels is set to ``--max-pixels``, so that a file which gets round 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import itertools
 import multiprocessing
+import queue
 import resource
 import signal
 import struct
@@ -26,6 +28,7 @@ import tempfile
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -433,6 +436,29 @@ def tried(
         ours.close()
 
 
+def at_once(
+    jobs: int, numbers: Sequence[int], seed: int, whole: Sequence[Sample], limits: Limits
+) -> Iterator[tuple[Case, Outcome]]:
+    """As :func:`tried`, in several processes, each with its share of the numbers; in no fixed order."""
+    done: queue.SimpleQueue[tuple[Case, Outcome]] = queue.SimpleQueue()
+
+    def work(share: Sequence[int]) -> None:
+        for result in tried(share, seed, whole, limits):
+            done.put(result)
+
+    shares = [numbers[start::jobs] for start in range(jobs) if numbers[start::jobs]]
+    with ThreadPoolExecutor(jobs) as pool:
+        running = [pool.submit(work, share) for share in shares]
+        for _ in numbers:
+            while True:
+                with contextlib.suppress(queue.Empty):
+                    yield done.get(timeout=1)
+                    break
+                for future in running:
+                    if future.done():
+                        future.result()  # it may have failed itself
+
+
 def how_ended(code: int, limits: Limits) -> str:
     """What the exit code of a process says of its last file."""
     if code == -signal.SIGPROF:
@@ -465,6 +491,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=14)
     parser.add_argument("--files", type=int, default=10_000)
     parser.add_argument("--only", type=int, help="the file of this number alone")
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--keep", type=Path, help="a folder for the files at fault")
     parser.add_argument("--seconds", type=float, default=Limits.seconds)
     parser.add_argument("--megabytes", type=float, default=Limits.megabytes)
@@ -473,7 +500,7 @@ def main() -> int:
     limits = Limits(asked.seconds, asked.megabytes, asked.max_pixels)
     numbers = range(asked.files) if asked.only is None else [asked.only]
     done = []
-    for one, outcome in tried(numbers, asked.seed, samples(), limits):
+    for one, outcome in at_once(asked.jobs, numbers, asked.seed, samples(), limits):
         if one.how == "whole" and one.sample.still and outcome.kind == "refused":
             outcome = Outcome("fault", f"whole, and refused: {outcome.why}")
         done.append((one, outcome))
