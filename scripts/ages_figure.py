@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from halfmask.drawing import BLUE, GREEN, ORANGE, WIDTH, canvas, png
+from halfmask.drawing import BLUE, GREEN, ORANGE, WIDTH, canvas, save
 from halfmask.losses import importance_weights
 from halfmask.networks.attribute import AttributeNet
 from halfmask.training.sources import source_table
@@ -76,7 +76,7 @@ def draw(runs: Mapping[str, Sequence[Path]], file: Path) -> None:
         right.set_xticks(ticks, [words[k] for k in ticks])
         right.set(xlabel="k", ylabel="P(age > k), one test picture")
         right.legend(fontsize=8, title="dots contradict the answer before", title_fontsize=8)
-        png(figure, file)
+        save(figure, file)
 
 
 def importance(ages: NDArray[np.int64], first: int, last: int, file: Path) -> NDArray[np.float64]:
@@ -89,7 +89,7 @@ def importance(ages: NDArray[np.int64], first: int, last: int, file: Path) -> ND
         left.set(xlabel="age, years", ylabel="training pictures")
         right.plot(years[:-1], weights, color=BLUE, linewidth=1.7)
         right.set(xlabel="k of the task “older than k?”", ylabel="importance weight of task k", ylim=(0, 1.03))
-        png(figure, file)
+        save(figure, file)
     return weights
 
 

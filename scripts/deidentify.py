@@ -23,7 +23,7 @@ import numpy as np
 
 from halfmask.datasets import lfw_pairs, read
 from halfmask.datasets.table import Table
-from halfmask.drawing import BLUE, GRAY, ORANGE, canvas, png
+from halfmask.drawing import BLUE, GRAY, ORANGE, canvas, save
 from halfmask.evaluation.benchmark.protect import protect_table
 from halfmask.evaluation.measuring.protocol import BEFORE, Measured, measure
 from halfmask.evaluation.measuring.summary import Published, age_rows, gender_rows, looks_rows, match_rows
@@ -128,7 +128,7 @@ def draw(rows: Sequence[Published], file: Path) -> None:
         axes.invert_xaxis()
         axes.set_title("Recognisers that were not attacked; gray: the aim of 30 %")
         axes.legend()
-        png(figure, file)
+        save(figure, file)
 
 
 def main() -> None:

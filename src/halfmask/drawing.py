@@ -7,6 +7,7 @@ an SVG. No global state of matplotlib is touched, no window is opened, and the s
 from __future__ import annotations
 
 import io
+import textwrap
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -59,7 +60,7 @@ Curve = Mapping[str, Sequence[float]]
 def canvas(width: float, height: float, rows: int = 1, columns: int = 1, **grid: Any) -> Iterator[tuple[Any, Any]]:
     """A figure of so many inches and its axes, an array (rows, columns); ``grid`` goes to matplotlib's ``subplots``.
 
-    Save it by :func:`png` or :func:`svg` within. Raises :class:`~halfmask.errors.ExtraMissingError` without matplotlib.
+    Use :func:`save` or :func:`svg` within. Raises :class:`~halfmask.errors.ExtraMissingError` without matplotlib.
     """
     store.keep_matplotlib_here()
     matplotlib = extra("matplotlib", "every figure")
@@ -73,10 +74,16 @@ def canvas(width: float, height: float, rows: int = 1, columns: int = 1, **grid:
         yield figure, figure.subplots(rows, columns, squeeze=False, **grid)
 
 
-def png(figure: Any, path: Path) -> Path:
-    """Write a figure as PNG, whole or as it was. Raises :class:`~halfmask.errors.DataError` when it cannot be."""
+def save(figure: Any, path: Path) -> Path:
+    """Write a figure as PNG, or as JPEG where the name ends in .jpg, whole or as it was; gives the path.
+
+    Raises :class:`~halfmask.errors.DataError` when it cannot be written.
+    """
+    how: dict[str, Any] = {"format": "png", "metadata": {"Software": None}}
+    if path.suffix == ".jpg":
+        how = {"format": "jpeg", "pil_kwargs": {"quality": 88}}
     with whole(ensure_folder(path.parent) / path.name) as fresh:
-        figure.savefig(fresh, format="png", dpi=150, metadata={"Software": None})
+        figure.savefig(fresh, dpi=150, **how)
     return path
 
 
@@ -160,7 +167,9 @@ def faces(
     """
     left = 0.09 * max((len(name) for name in names), default=0)
     side = min(side, (WIDTH - left) / len(heads))
-    with canvas(side * len(heads) + left, side * len(rows) + 0.3, len(rows), len(heads)) as (figure, axes):
+    heads = [textwrap.fill(head, int(11 * side)) for head in heads]
+    top = 0.17 * (1 + max(head.count("\n") for head in heads)) + 0.1
+    with canvas(side * len(heads) + left, side * len(rows) + top, len(rows), len(heads)) as (figure, axes):
         figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)
         for line, pictures in zip(axes, rows, strict=True):
             for ax, picture in zip(line, pictures, strict=True):
@@ -173,7 +182,7 @@ def faces(
             line[0].set_ylabel(name, rotation=0, ha="right", va="center")
         for ax, head in zip(axes[0], heads, strict=True):
             ax.set_title(head, fontsize=9)
-        return png(figure, path)
+        return save(figure, path)
 
 
 def _in_order(curves: Mapping[str, Curve], lines: Mapping[str, Any]) -> list[str]:

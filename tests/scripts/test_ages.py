@@ -24,7 +24,7 @@ def test_weighted_kinds_are_the_same_configs_with_weights() -> None:
 
 def test_figures_of_ages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    monkeypatch.setattr(ages_figure, "png", lambda figure, path: seen.append((figure, path)))
+    monkeypatch.setattr(ages_figure, "save", lambda figure, path: seen.append((figure, path)))
     ages = np.repeat([21, 22, 23, 24], [50, 30, 15, 5])
     weights = ages_figure.importance(ages, 21, 24, tmp_path / "w.png")
     m = [max((ages > k).sum(), (ages <= k).sum()) for k in (21, 22, 23)]

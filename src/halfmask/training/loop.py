@@ -33,7 +33,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from tqdm import tqdm
 
 from .. import __version__
-from ..drawing import canvas, png
+from ..drawing import canvas, save
 from ..errors import UsageError
 from ..networks.memory import keep_memory
 from ..storage import restore, whole, whole_folder
@@ -300,4 +300,4 @@ def plot_losses(folder: Path) -> None:
             axis.plot(*zip(*points, strict=True), linewidth=1)
             axis.set_ylabel(name)
         axes[-1, 0].set_xlabel("step")
-        png(figure, folder / "losses.png")
+        save(figure, folder / "losses.png")

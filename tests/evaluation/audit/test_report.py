@@ -514,6 +514,34 @@ def test_deidentify_swaps_privacy_and_utility(rate: float, answer: str, grade: s
     assert not [f for f in findings(results) if "read the gender" in f.question]
 
 
+@pytest.mark.parametrize(
+    ("plain", "washed", "learned", "answer", "said"),
+    [
+        (0.03, 0.04, 0.30, "Mostly", "Of 2 prepared recognisers, dlib with “learned head” finds most: 30.0 %"),
+        (0.03, 0.04, 0.02, "Hardly, perhaps more", "dlib with “washed: blur” finds most: 4.0 %"),
+        (0.20, 0.04, 0.02, "Partly", "Unprepared software finds more than that on the same people: it decides"),
+    ],
+)
+def test_who_prepares_recognises(plain: float, washed: float, learned: float, answer: str, said: str) -> None:
+    rows = [_match("before", "dlib", 0.95, 0.9) | {"attack": "none", "n_train": 0}]
+    for attack, rate, count in (("none", plain, 0), ("washed: blur", washed, 0), ("learned head", learned, 300)):
+        rows.append(_match("protected", "dlib", rate, rate / 2) | {"attack": attack, "n_train": count})
+    results = full() | {"direction": "deidentify", "recognition": rows}
+    found = _finding(results, "someone who prepares")
+    assert found.answer == answer
+    assert said in found.sentence
+    page = " ".join(render(results).split())
+    assert "Recognisers that prepare" in page
+    assert "learned head" in page
+    untried = full() | {
+        "direction": "deidentify",
+        "recognition": [],
+        "not_tested": ["Attackers that recognise: too few."],
+    }
+    told = _finding(untried, "someone who prepares")
+    assert (told.answer, told.sentence) == ("Not tested", "Attackers that recognise: too few.")
+
+
 def test_a_matcher_whose_scores_are_turned_over_still_recognises() -> None:
     after = _match("protected", "dlib", 0.0, 0.0) | {"auc": 0.1, "tmr@0.01_high": 0.0}
     results = {"direction": "deidentify", "matching": [_match("before", "dlib", 0.95, 0.9), after]}
@@ -586,7 +614,7 @@ def test_numpy_and_infinite_figures_and_odd_names_are_written(tmp_path: Path) ->
 
 
 def test_empty_tables_have_their_headings(tmp_path: Path) -> None:
-    write(sparse(), tmp_path)
+    write(sparse() | {"recognition": []}, tmp_path)
     for name, columns in CSV_COLUMNS.items():
         assert (tmp_path / f"{name}.csv").read_text("utf-8").split() == [",".join(columns)]
 

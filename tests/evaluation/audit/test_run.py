@@ -22,6 +22,7 @@ import halfmask
 from halfmask.datasets.table import Row, Table
 from halfmask.errors import DataError, ExtraMissingError, HalfmaskError, UsageError
 from halfmask.evaluation import attackers
+from halfmask.evaluation.attackers import recognising
 from halfmask.evaluation.audit import figures as audit_figures
 from halfmask.evaluation.audit import run as auditing
 from halfmask.evaluation.audit.report import page
@@ -292,7 +293,8 @@ def test_the_other_direction(folders: tuple[Path, Path], tmp_path: Path, monkeyp
     assert "Is the gender kept?" in questions
     assert "still read the gender" not in questions
     told = " ".join(found["not_tested"])
-    assert "Attackers that recognise: no recogniser learned from protected photos" in told
+    assert "Attackers that recognise: 3 people are left to be judged on, expected 10 or more" in told
+    assert found["recognition"] == []
     assert "whether people recognise who it is" in told
     assert "left out by choice" not in told
     text = found.report.read_text("utf-8")
@@ -306,6 +308,32 @@ def test_the_other_direction(folders: tuple[Path, Path], tmp_path: Path, monkeyp
         run(folders, tmp_path / "r4", direction="deidentify", attacks=["probe", "detector"])
     with pytest.raises(UsageError, match="direction is 'sideways'; expected one of: protect, deidentify"):
         run(folders, tmp_path / "r4", direction="sideways")
+
+
+def test_recognisers_that_prepare(folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recognising, "LEAST", 2)
+    monkeypatch.setattr(attackers, "attack", lambda *given, **options: [])
+    assert "recognition" not in run(folders, tmp_path / "r")
+    assert not (tmp_path / "r" / "recognition.csv").exists()
+    found = run(folders, tmp_path / "r", attacks=None, direction="deidentify")
+    kinds = {(row["attack"], row["variant"]) for row in found["recognition"]}
+    both = {(attack, side) for attack in ("none", "learned head") for side in ("before", "protected")}
+    assert kinds == both | {(f"washed: {step}", "protected") for step in ("JPEG", "blur", "denoise", "resize")}
+    assert {(row["people"], row["genuine"]) for row in found["recognition"]} == {(3, 6)}
+    assert {row["n_train"] for row in found["recognition"]} == {0, 6}
+    with open(tmp_path / "r" / "recognition.csv", newline="", encoding="utf-8") as file:
+        written = list(csv.DictReader(file))
+    assert [(r["attack"], r["variant"]) for r in written] == [(r["attack"], r["variant"]) for r in found["recognition"]]
+    assert "Recognisers that prepare" in found.report.read_text("utf-8")
+    assert any(
+        note.startswith("The attackers that recognise had 6 photos of half of the people") for note in found["notes"]
+    )
+    assert "Attackers that recognise:" not in " ".join(found["not_tested"])
+    asked: list[int] = []
+    monkeypatch.setattr(Judge, "embed", lambda self, images, faces: asked.append(1))
+    again = run(folders, tmp_path / "r", attacks=None, direction="deidentify")
+    assert not asked  # washed photos are asked about once
+    assert again["recognition"] == found["recognition"]
 
 
 def test_no_face_at_all(tmp_path: Path, detector: Detector) -> None:

@@ -47,8 +47,8 @@ def figures(
     referees: Referees,
     pairs: list[Pair] | None,
     seed: int,
-) -> None:
-    """Every table of the referees."""
+) -> list[Pair] | None:
+    """Every table of the referees; gives the pairs that were matched, None for all of known people."""
     from ..measuring import summary  # brings scikit-learn, which the audit has looked for by now
 
     not_tested: list[str] = results["not_tested"]
@@ -78,6 +78,7 @@ def figures(
         pairs_there = max(row["impostors"] for row in matching)
         least = " and ".join(f"{1 / fmr:.0f} for FMR {100 * fmr:g} %" for fmr in refused)
         not_tested.append(f"Matching at low FMR: it needs impostor pairs, {least}, and there are {pairs_there}.")
+    return pairs
 
 
 def _gap(what: str, known: int, referees: Mapping[str, object]) -> str:
@@ -165,9 +166,9 @@ def remarks(results: dict[str, Any], table: Table, referees: Referees, attacks: 
     results["not_tested"] += _left_out(referees, None if hide_identity else attacks)
     if hide_identity:
         results["not_tested"] += [
-            "Attackers that recognise: no recogniser learned from protected photos, and none undid the change first, "
-            "by blur, JPEG, several photos of a person or a learned inverse. Expect them to recognise more. Those that "
-            "read the gender were left out, since it is to stay readable.",
+            "Attackers that train a whole recogniser, average several photos of a person, or undo the change by a "
+            "learned inverse: none was tried. Expect them to recognise more. Those that read the gender were left out, "
+            "since it is to stay readable.",
         ]
     people = "recognise who it is" if hide_identity else "tell the gender"
     results["not_tested"] += [

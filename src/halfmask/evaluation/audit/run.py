@@ -21,7 +21,7 @@ from ... import __version__
 from ...datasets.pairs import Pair
 from ...datasets.splits import most_people
 from ...datasets.table import Table
-from ...errors import DataError, UsageError, shown
+from ...errors import DataError, MetricError, UsageError, shown
 from ...storage import ensure_folder
 from ..measuring.protocol import BEFORE, Measured, measure, read_rgb
 from . import pairing
@@ -37,9 +37,10 @@ class Results(dict[str, Any]):
     """What an audit found, the dictionary of ``results.json``, and where its report lies.
 
     The keys: ``set``, ``gender``, ``age``, ``race``, ``matching``, ``roc``, ``attacks``, ``looks``, ``groups``,
-    ``pictures``, ``not_tested``, ``notes``, and ``format``, ``halfmask``, ``created``, ``command``, ``direction``,
-    ``method``. Rates lie in [0, 1], ages are years, intervals (``_low``, ``_high``) are 95 % bootstrap by person. A
-    figure that cannot be given is None, and its row's ``refused`` says why.
+    ``pictures``, ``not_tested``, ``notes``, of direction "deidentify" alone ``recognition``, and ``format``,
+    ``halfmask``, ``created``, ``command``, ``direction``, ``method``. Rates lie in [0, 1], ages are years, intervals
+    (``_low``, ``_high``) are 95 % bootstrap by person. A figure that cannot be given is None, and its row's ``refused``
+    says why.
     """
 
     report: Path
@@ -133,8 +134,10 @@ def audit(
             }
         )
         case = _Case(results, table, files, measured, home, sample.seed, workers, quiet)
-        figures(results, table, measured, referees, pairs, sample.seed)
+        matched = figures(results, table, measured, referees, pairs, sample.seed)
         results["attacks"] = _attacks(case, referees, judges)
+        if page.aim == "deidentify":
+            results["recognition"] = _recognition(case, referees, matched) if judges.attacking else []
         remarks(results, table, referees, judges.attacks)
         return _report(case, out, page.pictures)
 
@@ -180,6 +183,24 @@ def _attacks(case: _Case, referees: Referees, judges: Judges) -> list[dict[str, 
     )
     if judges.outputs is None and direction == "protect":
         not_tested.append("Averaging several protected versions of one photo: only one version of each was there.")
+    return rows
+
+
+def _recognition(case: _Case, referees: Referees, pairs: list[Pair] | None) -> list[dict[str, Any]]:
+    """The rows of the attackers that recognise; why there are none is said in ``not_tested``."""
+    from ..attackers.recognising import recognise
+
+    try:
+        rows = recognise(case.measured, case.files, referees.matchers, pairs, folder=case.home, quiet=case.quiet)
+    except MetricError as error:
+        case.results["not_tested"].append(f"Attackers that recognise: {error}.")
+        return []
+    learned = max((row["n_train"] for row in rows), default=0)
+    case.results["notes"].append(
+        f"The attackers that recognise had {learned} photos of half of the people before and after, and were judged on "
+        f"{rows[0]['people'] if rows else 0} other people. Whoever has more photos or a larger network may recognise "
+        "more."
+    )
     return rows
 
 

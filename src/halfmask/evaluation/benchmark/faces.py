@@ -12,8 +12,7 @@ from ... import drawing
 from ...datasets import Table, read
 from ...datasets.cache import centred_face
 from ...errors import DataError, HalfmaskError
-from ...photos.align import CROP, crop_face, warp
-from ...photos.detect import Detector
+from ...photos.detect import Detector, Face
 from ..measuring.protocol import read_rgb
 
 Pixels = NDArray[np.uint8]
@@ -37,8 +36,8 @@ def chosen(keys: Sequence[str], data: Path) -> Table:
 def strip(table: Table, protected: Mapping[str, Mapping[str, Path]], path: Path) -> Path:
     """A line a photo: its face before, and as each variant of ``protected`` (label → key → file) has it.
 
-    All are cut where the face was before; a protected file that is itself a cut face is shown whole. A file that is
-    absent leaves its place empty.
+    All are the same square of the photo about the face; a protected file of another size, such as a cut face, is shown
+    whole. A file that is absent leaves its place empty.
     """
     detector = Detector()
     lines: list[list[Pixels | None]] = []
@@ -47,15 +46,23 @@ def strip(table: Table, protected: Mapping[str, Mapping[str, Path]], path: Path)
         face = centred_face(detector(photo), photo.shape[1], photo.shape[0])
         if face is None:
             raise DataError(f"no face is found in {row.key}, which is to be shown")
-        before, matrix = crop_face(photo, face.points)
-        line: list[Pixels | None] = [before]
+        place = _square(face, photo.shape[0], photo.shape[1])
+        line: list[Pixels | None] = [photo[place]]
         for files in protected.values():
             try:
                 after = read_rgb(files[row.key])
             except (HalfmaskError, OSError):
                 line.append(None)
                 continue
-            whole = after.shape != photo.shape
-            line.append(after if whole else np.asarray(warp(after, matrix, (CROP, CROP)), np.uint8))
+            line.append(after[place] if after.shape == photo.shape else after)
         lines.append(line)
     return drawing.faces(path, lines, ["Before", *protected])
+
+
+def _square(face: Face, height: int, width: int) -> tuple[slice, slice]:
+    """Twice the face about its centre, or as much as the photo has."""
+    x, y, w, h = face.box
+    side = min(height, width, round(2 * max(w, h)))
+    top = round(min(max(y + h / 2 - side / 2, 0), height - side))
+    left = round(min(max(x + w / 2 - side / 2, 0), width - side))
+    return slice(top, top + side), slice(left, left + side)

@@ -74,7 +74,7 @@ def curves(result: Mapping[str, Any], kind: str, path: Path) -> Path | None:
         for ax in axes[:, 0]:
             ax.set_ylabel(y)
         drawing.key(figure, lines, {BEFORE: "Before"})
-        return drawing.png(figure, path)
+        return drawing.save(figure, path)
 
 
 def trade(result: Mapping[str, Any], path: Path) -> Path | None:
@@ -93,7 +93,7 @@ def trade(result: Mapping[str, Any], path: Path) -> Path | None:
         key = "\n".join(f"{i}  {label}" for i, label in enumerate(labels, 1))
         key += "\n×  originals\n\nline: no method is better in both\nhollow: an oracle, no method\ndotted: chance"
         figure.legend([], [], loc="outside right upper", title=key, title_fontsize=8, alignment="left")
-        return drawing.png(figure, path)
+        return drawing.save(figure, path)
 
 
 def _trade_panel(ax: Any, placed: Sequence[frontier.Point], labels: Sequence[str], privacy: str) -> None:
@@ -143,7 +143,7 @@ def flow(result: Mapping[str, Any], path: Path) -> Path | None:
                 ax.set_ylabel("EER of the gender, %" if chance else "TMR at FMR 1 %, %")
         for ax in axes[-1]:
             ax.set_xlabel("SANs in a row, 0: originals")
-        return drawing.png(figure, path)
+        return drawing.save(figure, path)
 
 
 def combinations(result: Mapping[str, Any], path: Path) -> Path | None:
@@ -183,7 +183,7 @@ def combinations(result: Mapping[str, Any], path: Path) -> Path | None:
             ax.legend(loc="upper center", ncols=len(judges), fontsize=8, columnspacing=1.2, handletextpad=0.3)
         words = "hidden: G gender, A age, R race; filled: to be hidden, hollow: to be kept, line: originals"
         figure.supxlabel(words, fontsize=8.5)
-        return drawing.png(figure, path)
+        return drawing.save(figure, path)
 
 
 def prototypes(path: Path, means: NDArray[Any], neutral: NDArray[Any], groups: NDArray[Any] | None = None) -> Path:
@@ -208,7 +208,7 @@ def prototypes(path: Path, means: NDArray[Any], neutral: NDArray[Any], groups: N
             for ax, (head, face) in zip(line, row, strict=False):
                 ax.imshow(np.clip(np.asarray(face).transpose(1, 2, 0), 0, 1), interpolation="antialiased")
                 ax.set_title(head)
-        return drawing.png(figure, path)
+        return drawing.save(figure, path)
 
 
 def _spread(count: int) -> NDArray[np.float64]:

@@ -121,9 +121,8 @@ def run(
     :mod:`halfmask.evaluation.measuring.summary` or the attackers', each with its ``set``, or those of
     :mod:`halfmask.evaluation.benchmark.overview` with what they were made of in ``details``; ``curves`` of each set
     (:func:`~halfmask.evaluation.measuring.summary.roc_curves`); ``drawn``, the figures that were drawn on the way;
-    ``published`` (source,
-    measure, set, by, variant, value); ``skipped`` (what, reason, and ``failed`` where it was there but could not be
-    measured); ``notes``; ``halfmask``, ``created`` and ``format``.
+    ``published`` (source, measure, set, by, variant, value); ``skipped`` (what, reason, and ``failed`` where it was
+    there but could not be measured); ``notes``; ``halfmask``, ``created`` and ``format``.
 
     Raises :class:`~halfmask.errors.UsageError` when ``only`` names no method of the config, and
     :class:`~halfmask.errors.DataError` when the disk is full. What is absent raises nothing: it is in ``skipped``.
@@ -150,12 +149,7 @@ def run(
         except (HalfmaskError, OSError) as error:
             remarks.skip(f"set {wanted.name}", error)
     real = [m for m in chosen if not m.best_of]
-    shown = None
-    if config.faces:
-        try:
-            shown = faces.chosen(config.faces, data)
-        except HalfmaskError as error:
-            remarks.skip("faces to show", error)
+    shown = _shown(config, data, remarks) if sets else None
     methods = _protect(config, real, sets, shown, place, remarks) if sets else []
     oracles = _oracles(chosen, methods, remarks) if sets else {}
     rows: list[Published] = []
@@ -203,17 +197,38 @@ def run(
     }
 
 
+def show(config: Config, *, data: Path, out: Path, peers: Path | None = None) -> list[Path]:
+    """Draw of one config only what needs no set: its faces and its prototypes, by the methods of its curves.
+
+    Photos are kept in ``out/work``, figures in ``out``. Raises :class:`~halfmask.errors.DataError` when FairFace or one
+    of the photos is not there; a method that cannot be loaded is left out.
+    """
+    place, remarks = Workplace(data, out, peers, quiet=True), Remarks()
+    table = faces.chosen(config.faces, data) if config.faces else None
+    wanted = [m for m in config.methods if not m.best_of and config.in_curves(m.label)]
+    return [out / name for name in _draw(config, _protect(config, wanted, [], table, place, remarks), table, out)]
+
+
+def _shown(config: Config, data: Path, remarks: Remarks) -> Table | None:
+    """The faces to show, as far as they are there."""
+    try:
+        return faces.chosen(config.faces, data) if config.faces else None
+    except HalfmaskError as error:
+        remarks.skip("faces to show", error)
+        return None
+
+
 def _draw(config: Config, methods: Sequence[Protected], shown: Table | None, out: Path) -> list[str]:
     """The figures that need the photos or the networks themselves, drawn into ``out``; their names."""
     made = []
     if shown is not None and methods:
         files = {m.config.label: m.shown for m in methods if m.shown}
-        made.append(faces.strip(shown, files, out / f"{config.name}-faces.png"))
+        made.append(faces.strip(shown, files, out / f"{config.name}-faces.jpg"))
     given = [m.prototypes for m in methods if m.prototypes is not None]
     if given:
         best = max(given, key=lambda p: len(p.by_group))  # those of groups have everybody's, too
         groups = best.by_group[1:] if len(best.by_group) > 1 else None
-        made.append(figures.prototypes(out / f"{config.name}-prototypes.png", best.means, best.neutral, groups))
+        made.append(figures.prototypes(out / f"{config.name}-prototypes.jpg", best.means, best.neutral, groups))
     return [path.name for path in made]
 
 
@@ -242,7 +257,7 @@ def _protect(
         level = method.strength if method.strength is not None else how["prototype"]
         folder = slug(method.method if level is None else f"{method.method}-{level}", json.dumps(how, sort_keys=True))
         entry = Protected(method, folder, loaded.fingerprint, settings, options.hidden)
-        if config.kind == "overview":
+        if config.kind == "overview" and sets:
             entry.ms = _cost(loaded, sets, work / folder / "cost.json")
         for s in sets:
             keys = s.keys if config.kind != "overview" or method.attack else s.keys - s.train

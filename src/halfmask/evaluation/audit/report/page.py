@@ -100,6 +100,7 @@ def _tables(results: Mapping[str, Any]) -> dict[str, tables.Table | None]:
     makers: dict[str, Callable[[Any], tables.Table]] = {
         "gender": tables.gender,
         "matching": tables.matching,
+        "recognition": tables.recognition,
         "attacks": tables.attacks,
         "age": tables.age,
         "race": tables.race,

@@ -155,6 +155,26 @@ def identification(rows: Sequence[Row]) -> Table:
     return table
 
 
+def recognition(rows: Sequence[Row]) -> Table:
+    """TMR and AUC of every recogniser that prepared, beside those that did not."""
+    fmrs = sorted({fmr for row in rows for key in row if (fmr := fmr_of(key)) is not None}, reverse=True)
+    names = [*map(tmr, fmrs), "rank1", "auc"]
+    table = Table(
+        "recognition",
+        "What recognisers that know the method get from people they did not learn from. “none”: the "
+        "matcher as it is, on the same people; “washed”: each protected picture is compressed, blurred, denoised or "
+        "resized first; “learned head”: a linear map of the matcher's descriptors, learned from "
+        "protected and original pictures of other people. Thresholds are fixed on the originals by the same "
+        "recogniser. In brackets: 95 % interval.",
+        ["Preparation", "Matcher", "Pictures", "Learned from", "Genuine pairs", *(_head(name) for name in names)],
+    )  # fmt: skip
+    for row in _grouped(rows, "matcher"):
+        counts = [_whole(row, key) for key in ("n_train", "genuine")]
+        line = [_text(row, "attack"), _text(row, "matcher"), _variant(row), *counts]
+        table.lines.append([*line, *table.figures(row, *names)])
+    return table
+
+
 def attacks(rows: Sequence[Row]) -> Table:
     """Every adaptive attack, those that read the gender first."""
     table = Table(

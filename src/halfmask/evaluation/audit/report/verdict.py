@@ -64,7 +64,7 @@ def findings(results: Mapping[str, Any]) -> list[Finding]:
     ('Can unprepared software still read the gender?', 'Yes', 'bad')
     """
     if results.get("direction") == "deidentify":
-        aims = [_recognised(results), _prepared_recognition(), *_attributes_kept(results)]
+        aims = [_recognised(results), _prepared_recognition(results), *_attributes_kept(results)]
     else:
         aims = [_unprepared(results), _prepared(results), _still_match(results), *_other_attributes(results)]
     return [
@@ -267,15 +267,28 @@ def _recognised(results: Mapping[str, Any]) -> Finding:
     )
 
 
-def _prepared_recognition() -> Finding:
-    return Finding(
-        "Can someone who prepares for this method recognise the person?",
-        "Not tested",
-        "No matcher was retrained on protected pictures, and none saw them after the change was washed out or undone: "
-        "expect such a one to recognise more than the unprepared ones.",
-        "unknown",
-        "privacy",
+def _prepared_recognition(results: Mapping[str, Any]) -> Finding:
+    question = "Can someone who prepares for this method recognise the person?"
+    key = tmr(0.01)
+    rows = [r for r in results.get("recognition") or () if r.get("variant") != "before"]
+    tried = [(f, r) for r in rows if r.get("attack") != "none" and (f := figure_of(r, key)).value is not None]
+    if not tried:
+        why = "No recogniser that knows the method gave a figure: expect such a one to recognise more."
+        told = gap(results, "Attackers that recognise") or gap(results, "Attackers that learn") or why
+        return Finding(question, "Not tested", told, "unknown", "privacy")
+    best, row = max(tried, key=lambda t: t[0].value or 0.0)
+    plain = [f for r in rows if r.get("attack") == "none" and (f := figure_of(r, key)).value is not None]
+    most = max([best, *plain], key=lambda f: f.value or 0.0)  # who prepares can still do what the unprepared does
+    end = max(value for f in [best, *plain, *(f for f, _ in tried)] for value in f.ends)
+    answer, grade = answer_to(most.value or 0.0, end, RECOGNISED)
+    sentence = (
+        f"Of {len(tried)} prepared recognisers, {row.get('matcher')} with “{row.get('attack')}” finds most: "
+        f"{best.text}{best.span} of the pairs of one person at FMR 1 %, on people it did not learn from. "
+        "Guessing finds 1 %."
     )
+    if most is not best:
+        sentence += " Unprepared software finds more than that on the same people: it decides."
+    return Finding(question, answer, sentence, grade, "privacy")
 
 
 def _attributes_kept(results: Mapping[str, Any]) -> list[Finding]:

@@ -76,6 +76,8 @@ TERMS = {
     "somebody all the same.",
     "FNIR": "False negative identification rate: the share of searches of people in the gallery in which the right "
     "person stays below the threshold.",
+    "Learned head": "A linear map that a recogniser learned from protected and original pictures of other people: each "
+    "side is centred by its own mean, and the directions in which pictures of one person differ are whitened.",
     "Match probability": "1 / (1 + d²) of the distance d of two descriptors, as in the SAN reports.",
     "SSIM, PSNR": "Structural similarity (1 is equal) and peak signal-to-noise ratio (in decibel) of the aligned face.",
     "95 % interval": "The range that the figure takes when people are drawn anew from these, 95 times of 100 "

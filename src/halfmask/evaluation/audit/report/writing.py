@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 CSV_COLUMNS = {
     "gender": ("variant", "referee", "n", "lost", "error", "balanced_accuracy", "auc", "eer"),
     "matching": ("variant", "matcher", "genuine", "impostors", "tmr@0.01", "tmr@0.001", "tmr@0.0001", "auc", "eer"),
+    "recognition": ("attack", "variant", "matcher", "n_train", "genuine", "impostors", "tmr@0.01", "tmr@0.001", "auc"),
     "attacks": ("attack", "reader", "n_train", "n_test", "balanced_accuracy", "auc"),
     "groups": ("attribute", "group", "n", "people", "referee", "measure", "before", "protected"),
     "age": ("variant", "referee", "n", "lost", "mae", "rmse", "cs5"),
@@ -33,7 +34,7 @@ CSV_COLUMNS = {
 def write(
     results: Mapping[str, Any], folder: Path, pictures: Sequence[Picture] = (), *, inverse: Path | None = None
 ) -> Path:
-    """Write ``report.html``, seven CSV files and ``results.json`` into ``folder``; gives the page's path.
+    """Write ``report.html``, a CSV a table and ``results.json`` into ``folder``; gives the page's path.
 
     ``results`` is the dictionary of ``results.json`` (numpy numbers are welcome; NaN and infinity become null),
     ``pictures`` are the faces to show, ``inverse`` is the strip of the learned inverse. A table without rows gives a
@@ -52,7 +53,11 @@ def write(
     results = plain(results)
     page = folder / "report.html"
     texts = {"results.json": json.dumps(results, indent=1, allow_nan=False) + "\n"}
-    texts |= {f"{name}.csv": csv_text(_rows(results, name), columns) for name, columns in CSV_COLUMNS.items()}
+    texts |= {
+        f"{name}.csv": csv_text(_rows(results, name), columns)
+        for name, columns in CSV_COLUMNS.items()
+        if name != "recognition" or name in results  # of one direction alone
+    }
     texts[page.name] = render(results, pictures, inverse=inverse)  # last in place: where it is, the rest is
     ensure_folder(folder, error=HalfmaskError)
     with contextlib.ExitStack() as places:  # nothing is put in place before all is written; the page, first in, is last
