@@ -1,6 +1,6 @@
 """Put the data of a halfmask config into one file, for a machine that has none of them (a lent GPU).
 
-    python scripts/pack.py configs/halfmask.yaml runs/pack --data DIR
+    python scripts/pack.py halfmask runs/pack --data DIR
 
 writes ``runs/pack/data.npz`` and ``runs/pack/halfmask.yaml``, the same config with that file as its data; every
 source's crops at 144 pixels. Then, there: ``halfmask train halfmask --config runs/pack/halfmask.yaml --out

@@ -20,9 +20,7 @@ def load_classifier(where: str | Path) -> nn.Module:
     ``where`` is the file of a run of ``halfmask train gender`` or ``halfmask train attribute`` with a gender head, or
     the name of one that ships, such as ``gender`` or ``attributes``. Raises :class:`~halfmask.errors.WeightsError`.
     """
-    path = Path(where)
-    if not path.exists() and f"{where}.safetensors" in shipped.manifest():
-        path = shipped.path(f"{where}.safetensors")
+    path = shipped.find(where)
     try:
         with safe_open(path, "pt") as stream:
             about = stream.metadata() or {}

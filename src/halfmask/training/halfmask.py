@@ -43,6 +43,7 @@ from ..networks.matchers import load_matcher
 from ..networks.readings import Reading, reading
 from ..networks.views import moved, ssim_map
 from ..storage import ensure_folder, save_arrays
+from ..weights import shipped
 from .adversaries import Learner, Multipliers, Replay, Told, linear_reader, open_reader
 from .data import open_faces, to_tensor
 from .export import export_masker
@@ -71,12 +72,13 @@ class HalfmaskConfig:
     ``name``, its folder. ``start`` names weights to begin from, safetensors or ONNX, or the folder of a run (or of a
     stage of it), whose adversaries are taken over as well.
 
-    ``adapters`` are files of ``halfmask train attribute`` with the heads gender, age (in ``ages``, the lowest year of
-    each group) and race (``races``, as in an attribute config): population A, of whom ``reads`` judge and learn in a
-    step, in turn. ``told`` describes population B (:class:`~halfmask.training.adversaries.Told`); every
-    ``fresh_every`` steps one of them is started afresh, and counts again when it has learned for ``warm`` steps.
-    ``matchers`` are auxiliaries of :func:`~halfmask.networks.matchers.load_matcher`, one a step, in turn. ``watchers``
-    are gender classifiers that train nothing: the log says what they read.
+    ``adapters`` are files of ``halfmask train attribute``, or names of such that ship, with the heads gender, age (in
+    ``ages``, the lowest year of each group) and race (``races``, as in an attribute config): population A, of whom
+    ``reads`` judge and learn in a step, in turn. ``told`` describes population B
+    (:class:`~halfmask.training.adversaries.Told`); every ``fresh_every`` steps one of them is started afresh, and
+    counts again when it has learned for ``warm`` steps. ``matchers`` are auxiliaries of
+    :func:`~halfmask.networks.matchers.load_matcher`, one a step, in turn. ``watchers`` are gender classifiers that
+    train nothing, by file or name: the log says what they read.
 
     ``odds`` is how often each attribute is hidden, ``weights`` how much each counts. ``confidence`` is the share of
     belief that a reader is to give the target. ``told_weight`` and ``linear_weight`` are those of population B and of
@@ -256,11 +258,11 @@ class _Run:
         self.net = channels_last(net, device)
         self.averaged = AveragedModel(self.net, avg_fn=_average(config.average))
         self.critic = _learner(channels_last(Critic(), device), config.critic_lr, betas=(0.5, 0.99))
-        self.originals = [open_reader(Path(path), self.readings) for path in config.adapters]
+        self.originals = [open_reader(shipped.find(path), self.readings) for path in config.adapters]
         self.readers = []
         for k, path in enumerate(config.adapters):
             later = before / "adapters" / f"{k}.safetensors" if before else None
-            found = later if later and later.is_file() else Path(path)
+            found = later if later and later.is_file() else shipped.find(path)
             self.readers.append(_learner(channels_last(open_reader(found, self.readings), device), config.adapter_lr))
         self.told = []
         for k, about in enumerate(config.told):
@@ -271,7 +273,7 @@ class _Run:
                 told.load_state_dict(torch.load(later, weights_only=True))
             self.told.append(_learner(channels_last(told, device), config.told_lr))
         self.matchers = [channels_last(load_matcher(name), device) for name in config.matchers]
-        self.watchers = {Path(path).stem: load_watcher(Path(path)).to(device) for path in config.watchers}
+        self.watchers = {Path(path).stem: load_watcher(shipped.find(path)).to(device) for path in config.watchers}
         self.optimizer = torch.optim.Adam(self.net.parameters(), config.lr, betas=(0.5, 0.99), fused=True)
         first = round(config.steps * (1 - config.cool))
         self.schedule = torch.optim.lr_scheduler.SequentialLR(
@@ -299,7 +301,7 @@ class _Run:
             def believe(face: Tensor, reader: AttributeNet = reader) -> dict[str, Tensor]:
                 return {name: p.float().clamp_min(1e-6) for name, p in reader.eval().probabilities(face).items()}
 
-            self.beliefs.append(self._asked(believe, folder, _digest_of(Path(path))))
+            self.beliefs.append(self._asked(believe, folder, _digest_of(shipped.find(path))))
         del self.originals
         self.untouched: list[Tensor] = []
         self.axes: list[Tensor] = []

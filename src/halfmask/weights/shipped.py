@@ -44,6 +44,16 @@ def path(file: str) -> Path:
     return where
 
 
+def find(where: Path | str) -> Path:
+    """The safetensors file that somebody names: one of theirs by its path, or one that ships by its name.
+
+    >>> find("gender").name, find("runs/mine.safetensors").as_posix()
+    ('gender.safetensors', 'runs/mine.safetensors')
+    """
+    ours = not Path(where).exists() and f"{where}.safetensors" in manifest()
+    return path(f"{where}.safetensors") if ours else Path(where)
+
+
 def card(file: str) -> str:
     """The model card of a shipped file, Markdown: data, licence, recipe, seed, figures."""
     return path(manifest()[file]["card"]).read_text("utf-8") if file in manifest() else path(file).read_text("utf-8")
