@@ -82,7 +82,7 @@ def name_of(row: Row) -> str:
 
 
 def originals(crops: Crops, place: Path, folder: str) -> dict[str, Path]:
-    """Write the gray crops themselves to ``place/{female,male}/FOLDER/NAME.png``; key → file."""
+    """Write the gray crops themselves to ``place/{female,male}/FOLDER/NAME.png``, FOLDER may be ""; key → file."""
     files = {}
     for i, row in enumerate(crops.rows):
         files[row.key] = place / GENDERS[int(row.gender or 0)] / folder / name_of(row)
@@ -181,7 +181,7 @@ def main() -> None:
     san = San(weights=asked.weights) if asked.weights else San()
     classifier = load_classifier(asked.classifier)
     celeba = cropped(read("celeba", asked.data / "celeba").split("test"))
-    test = originals(celeba, asked.out / "celeba" / "test", "OR")
+    test = originals(celeba, asked.out / "celeba" / "test", "")
     made = generate(celeba, san, asked.out / "celeba" / "generated")
     pairs = one_pair_each(read("lfw", asked.data / "lfw"))
     counts = [sum(pair[0].gender == gender for pair in pairs) for gender in (0, 1)]
@@ -207,9 +207,8 @@ def main() -> None:
         shown = {protocol.BEFORE: one, **lfw}
         areas = {v: match_auc(gallery, described(matcher, [shown[v][a.key] for a, _ in sample])) for v in variants}
         lines.append({"by": name, "pairs": len(sample), **areas})
-    print(
-        f"## Matching by equation 6, AUC\n\n{markdown(lines, {'by': 'by', 'pairs': 'pairs'} | heads | {'set': 'set'})}"
-    )
+    heads = {"by": "by", "pairs": "pairs"} | {name: f"{name}|.3f" for name in variants}
+    print(f"## Matching by equation 6, AUC\n\n{markdown(lines, heads)}")
 
 
 if __name__ == "__main__":
