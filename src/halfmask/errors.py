@@ -41,12 +41,19 @@ class MetricError(HalfmaskError):
 
 
 #: What a module is installed as, where that is another name.
-_PACKAGES = {"dlib": "dlib-bin", "skimage": "scikit-image", "sklearn": "scikit-learn", "yaml": "pyyaml"}
+_PACKAGES = {
+    "dlib": "dlib-bin",
+    "python_multipart": "python-multipart",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+}
 #: What the lesser extras bring; ``train`` brings all of ``audit`` and more.
 _EXTRAS = {
     "audit": {"dlib", "jinja2", "matplotlib", "onnx", "scipy", "skimage", "sklearn", "yaml"},
     "ray": {"fsspec", "ray"},
     "video": {"av"},
+    "web": {"python_multipart", "starlette", "uvicorn"},
 }
 
 

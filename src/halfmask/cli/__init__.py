@@ -20,6 +20,7 @@ from .faces import faces
 from .models import methods, models
 from .predict import predict
 from .protect import protect
+from .serve import serve
 from .train import train
 
 
@@ -29,7 +30,7 @@ def cli() -> None:
     """Change face photos so that classifiers find it harder to read the gender; they still match the person."""
 
 
-for _command in (protect, deidentify, audit, predict, faces, methods, models, data, train, benchmark):
+for _command in (protect, deidentify, serve, audit, predict, faces, methods, models, data, train, benchmark):
     cli.add_command(_command)
 
 

@@ -67,7 +67,7 @@ class Halfmask(Method):
     ) -> None:
         self.name = "halfmask"
         self.hidden = choice.attributes(hide)
-        self.reach = np.float32(FULL * choice.strength(strength, STRENGTHS))
+        self.share = np.float32(choice.strength(strength, STRENGTHS))
         self._given_key = choice.secret("key", key)
         self._person = choice.secret("person", person)
         path = shipped.path(SHIPPED[str(weights)]) if weights in SHIPPED else Path(weights) / "halfmask.onnx"
@@ -120,4 +120,5 @@ class Halfmask(Method):
 
     def _change(self, crops: Crops, subjects: Sequence[Subject]) -> Crops:
         codes = [self.code(self.targets(crop, s.who)) for crop, s in zip(crops, subjects, strict=True)]
-        return self.reach * self._net(crops, np.stack(codes))  # not clipped, so that strength scales it
+        # not clipped, and multiplied last, so that strength scales it to the last bit
+        return self.share * (np.float32(FULL) * self._net(crops, np.stack(codes)))

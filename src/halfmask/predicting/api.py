@@ -17,7 +17,7 @@ from ..datasets.ages import AgeClass
 from ..errors import UsageError
 from ..photos import reading
 from ..photos.align import crop_face
-from ..photos.detect import Detector
+from ..photos.detect import Detector, Face
 from ..photos.reading import MAX_PIXELS
 from ..weights import store
 from .network import AttributeNetwork
@@ -63,24 +63,32 @@ class Predictor:
         """Predictions for the faces of an RGB photo, uint8 (H, W, 3), largest first."""
         if not hasattr(self._local, "detector"):
             self._local.detector = Detector(path=self._yunet)
-        faces_seen, crops = [], []
-        for face in self._local.detector(pixels):
+        return list(self.of(pixels, self._local.detector(pixels), 1 if faces == "largest" else None).values())
+
+    def of(self, pixels: NDArray[np.uint8], faces: Sequence[Face], most: int | None = None) -> dict[int, Prediction]:
+        """Predictions for faces that are known, by their place in the sequence, for the first ``most`` of them.
+
+        A face whose five points coincide has none.
+        """
+        crops: dict[int, NDArray[np.uint8]] = {}
+        for i, face in enumerate(faces):
             try:
-                crops.append(crop_face(pixels, face.points)[0])
+                crops[i] = crop_face(pixels, face.points)[0]
             except ValueError:
-                continue  # its five points coincide, so it is no face that could be told from another
-            faces_seen.append(face)
-            if faces == "largest":
+                continue  # it is no face that could be told from another
+            if len(crops) == most:
                 break
-        if not faces_seen:
-            return []
+        if not crops:
+            return {}
         probabilities = self.network.probabilities(
-            np.stack(crops).transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
+            np.stack(list(crops.values())).transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
         )
-        return [
-            self._prediction(face.box, face.points, face.score, {name: p[i] for name, p in probabilities.items()})
-            for i, face in enumerate(faces_seen)
-        ]
+        return {
+            i: self._prediction(
+                faces[i].box, faces[i].points, faces[i].score, {name: p[k] for name, p in probabilities.items()}
+            )
+            for k, i in enumerate(crops)
+        }
 
     def _prediction(
         self,

@@ -246,7 +246,7 @@ class Report:
             "smallest_face": outcome.smallest,
             **({} if outcome.frames is None else {"frames": outcome.frames, "gaps": _gaps(outcome)}),
             "seconds": {stage: round(seconds, 4) for stage, seconds in outcome.seconds.items()},
-            "faces": [_face(face) for face in outcome.faces],
+            "faces": [as_dict(face) for face in outcome.faces],
         }
         self._write(("\n" if self._first else ",\n") + json.dumps(entry))
         self._first = False
@@ -301,8 +301,9 @@ def _gaps(outcome: Outcome) -> list[dict[str, Any]]:
     return [{"person": who, "from": start, "to": end, "reason": why} for who, start, end, why in outcome.gaps]
 
 
-def _face(face: FaceResult) -> dict[str, Any]:
+def as_dict(face: FaceResult) -> dict[str, Any]:
+    """A face in plain values, as it stands in the JSON."""
     entry = asdict(face)
     entry["box"] = [round(v, 1) for v in face.box]
-    entry["points"] = face.points.round(1).tolist()
+    entry["points"] = [[round(v, 1) for v in point] for point in face.points.tolist()]
     return entry
