@@ -7,6 +7,7 @@ Needs halfmask[test] and Debian's Chromium.
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[1]
+os.environ["HALFMASK_KEY"] = "the pictures of the page"  # so that they come out the same
 sys.path.insert(0, str(ROOT / "tests"))
 
 from served import TOKEN, Running, encoded  # noqa: E402

@@ -31,10 +31,11 @@ def test_what_the_document_allows_is_answered_as_it_says(operation: schemathesis
     @given(case=operation.as_strategy())
     @settings(max_examples=12, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
     def ask(case: schemathesis.Case) -> None:
-        case.call_and_validate(checks=CHECKS, headers=HEADERS)
+        case.call_and_validate(checks=CHECKS, headers=HEADERS, timeout=300)
 
     ask()
 
 
 def test_everything_was_asked() -> None:
-    assert len(OPERATIONS) == len(ENDPOINTS) - 1
+    left = {"POST /api/v1/models", "GET /api/v1/openapi.json"}  # one would fetch, the other is what is asked by
+    assert {one.label for one in OPERATIONS} | left == {f"{one.verb} {one.path}" for one in ENDPOINTS}

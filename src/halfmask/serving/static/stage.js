@@ -80,7 +80,7 @@ export function frames(faces, toggle) {
     const button = document.createElement("button");
     const label = document.createElement("span");
     button.type = "button";
-    button.className = `face${face.safe ? "" : " off"}${face.box[1] < size.height * 0.06 ? " low" : ""}`;
+    button.className = `face${face.safe ? "" : " off"}${face.box[1] < size.height * 0.06 ? " low" : ""}${face.box[0] > size.width / 2 ? " right" : ""}`;
     button.dataset.face = face.number;
     button.setAttribute("aria-pressed", face.on);
     button.setAttribute("aria-label", `Face ${face.number}: ${face.said}. Press to ${face.on ? "leave it as it is" : "protect it"}`);
