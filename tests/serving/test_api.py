@@ -285,6 +285,7 @@ def test_options_are_those_of_the_list_and_no_others(client: TestClient, portrai
         refused(client.post(f"/api/v1/protect?{name}=mine", content=portrait), 422, "unknown_option")
         answer = client.post("/api/v1/batches", json={"photos": [id], "options": {name: "mine"}})
         refused(answer, 422, "unknown_option")
+    refused(client.post("/api/v1/protect?method=i-fgsm", content=portrait), 422, "bad_option")  # it needs a file
     odd = {"method": "halfmask2", "strength": 0, "hide": "hair", "quality": 101, "gender": "x", "format": "exe",
            "prototype": "sm", "if_no_face": "skip", "keep_metadata": "yes"}  # fmt: skip
     for name, value in odd.items():

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import UsageError
 from ..methods import DEFAULT, METHODS
+from ..methods.choice import one_of
 from ..methods.choice import strength as share_of
 from ..photos.detect import Box
 from ..photos.encode import format_of
@@ -30,6 +31,8 @@ OPTIONS: Mapping[str, tuple[type, ...]] = {
     "keep_metadata": (bool,),
     "if_no_face": (str,),
 }
+#: The methods that are served: not those that have to be told of a file, the network that they go against.
+SERVED = tuple(name for name, kind in METHODS.items() if "against" not in kind.cls.settings)
 _WORDS = {str: "a text", int: "a number", float: "a number", bool: "true or false"}
 
 
@@ -99,10 +102,10 @@ def options_of(given: Mapping[str, Any], **fixed: Any) -> Ask:
         asked[name] = value
     ask = Ask(**asked | fixed)
     try:
+        one_of("method", ask.method, SERVED)
         if ask.format is not None:
             format_of(ask.format)
-        if ask.if_no_face not in (fates := tuple(word for word in NO_FACE if word != "skip")):
-            raise UsageError(f"if_no_face is {ask.if_no_face!r}; expected one of: {', '.join(fates)}")
+        one_of("if_no_face", ask.if_no_face, [word for word in NO_FACE if word != "skip"])
         ask.options(max_pixels=1)
     except UsageError as error:
         raise Refused(422, "bad_option", str(error)) from error

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from .. import __version__
-from ..methods import METHODS
 from ..methods.choice import PROTOTYPES
 from ..protecting.options import GENDERS
+from .asking import SERVED
 from .routes.endpoint import Endpoint
 
 
@@ -41,7 +41,7 @@ _GENDER = {"enum": [*GENDERS, None]}
 _GUESS = {"type": ["object", "null"]}
 
 _OPTIONS = {
-    "method": {"enum": sorted(METHODS)},
+    "method": {"enum": sorted(SERVED)},
     "hide": {"type": "string", "maxLength": 200, "description": "gender, age, race or several joined by commas"},
     "strength": {"anyOf": [{"enum": ["low", "mid", "high"]}, {"type": "number", "exclusiveMinimum": 0, "maximum": 1}]},
     "prototype": {"enum": list(PROTOTYPES)},

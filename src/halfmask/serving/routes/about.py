@@ -13,6 +13,7 @@ from ...methods import DEFAULT, METHODS
 from ...methods.choice import ATTRIBUTES, IDENTITY
 from ...photos.encode import FORMATS, register_heif
 from ...weights import store
+from ..asking import SERVED
 from ..bodies import read_json
 from ..limits import Refused
 from .endpoint import Endpoint, house
@@ -26,7 +27,7 @@ async def methods(request: Request) -> Response:
     limits = house(request).limits
     answer = {
         "halfmask": __version__,
-        "methods": [_method(name) for name in METHODS],
+        "methods": [_method(name) for name in SERVED],
         "attributes": [*ATTRIBUTES, IDENTITY],
         "formats": [name for name in FORMATS if name != "HEIF" or register_heif()],
         "limits": {
@@ -62,8 +63,8 @@ def _method(name: str) -> dict[str, Any]:
 
 def _models() -> list[dict[str, Any]]:
     wanted: dict[str, list[str]] = {name: [reason] for name, reason in _FOR.items()}
-    for name, kind in METHODS.items():
-        for model in kind.cls.models:
+    for name in SERVED:
+        for model in METHODS[name].cls.models:
             wanted.setdefault(model, []).append(f"method {name}")
     return [
         {
