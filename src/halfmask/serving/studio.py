@@ -254,7 +254,7 @@ class Studio:
             faces, pixels = work.faces[boxes], work.photo.pixels
             read = self._reader().of(pixels, faces)
             cuts = np.stack([cut112(pixels, faces[i].points) for i in read]) if read and matcher else None
-            found = matcher.embed(cuts) if matcher and cuts is not None else []
+            found: Sequence[Any] = [] if matcher is None or cuts is None else list(matcher.embed(cuts))
             work.reads[boxes] = read, dict(zip(read, found, strict=False))
         return work.reads[boxes]
 
