@@ -492,7 +492,7 @@ def main() -> int:
     parser.add_argument("--files", type=int, default=10_000)
     parser.add_argument("--only", type=int, help="the file of this number alone")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
-    parser.add_argument("--keep", type=Path, help="a folder for the files at fault")
+    parser.add_argument("--keep", type=Path, help="a folder for the files at fault, or that one")
     parser.add_argument("--seconds", type=float, default=Limits.seconds)
     parser.add_argument("--megabytes", type=float, default=Limits.megabytes)
     parser.add_argument("--max-pixels", type=int, default=Limits.max_pixels)
@@ -504,7 +504,7 @@ def main() -> int:
         if one.how == "whole" and one.sample.still and outcome.kind == "refused":
             outcome = Outcome("fault", f"whole, and refused: {outcome.why}")
         done.append((one, outcome))
-        if outcome.kind == "fault" and asked.keep is not None:
+        if (outcome.kind == "fault" or asked.only is not None) and asked.keep is not None:
             asked.keep.mkdir(parents=True, exist_ok=True)
             (asked.keep / one.name).write_bytes(one.data)
         if outcome.kind == "fault" or asked.only is not None:

@@ -40,6 +40,12 @@ PHOTOS = (
     "GIF, transparent", "AVIF, plain", "HEIC, plain",
 )  # fmt: skip
 
+ROWS = (
+    "killed", "killed with no output", "killed with some", "killed with all outputs", "outputs there when killed",
+    "broken files", "parts left by killed runs", "parts left after the second run",
+    "second runs that end as the uninterrupted one", "ended before they could be killed",
+)  # fmt: skip
+
 Files = dict[str, bytes]
 
 
@@ -157,7 +163,7 @@ def main() -> int:
     parser.add_argument("options", nargs="*", default=["--if-no-face", "copy"], help="options of halfmask protect")
     asked = parser.parse_args()
     rng = random.Random(asked.seed)
-    counts: Counter[str] = Counter()
+    counts = Counter(dict.fromkeys(ROWS, 0))
     with tempfile.TemporaryDirectory() as folder:
         source, reference, out = (Path(folder, name) for name in ("album", "reference", "out"))
         album(source)
