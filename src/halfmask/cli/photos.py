@@ -56,6 +56,15 @@ settings_option = click.option(
 )
 
 
+#: --device.
+device_option = click.option(
+    "--device",
+    type=click.Choice(["cpu", "cuda", "coreml", "directml"]),
+    default="cpu",
+    show_default=True,
+    help="Where networks run. Another than the CPU needs another onnxruntime, which an error names.",
+)
+
 #: Which faces.
 choosing = _several(
     click.option(
@@ -302,6 +311,7 @@ def _one_stream(
     data = sys.stdin.buffer.read() if paths == ("-",) else Path(name)
     _fetch(options)
     from ..protecting import pipeline
+    from ..protecting.engine import timed
     from ..protecting.records import Records
 
     began = time.perf_counter()
@@ -324,11 +334,12 @@ def _one_stream(
                         job, pipeline.FAILED, reason="no face was found, so nothing is written; see --if-no-face"
                     )
                 else:
-                    if output == "-":
-                        sys.stdout.buffer.write(engine.encode(photo, format))
-                        sys.stdout.buffer.flush()
-                    else:
-                        pipeline.write(engine, photo, job, records, copied=not faces)
+                    with timed(seconds, "write"):
+                        if output == "-":
+                            sys.stdout.buffer.write(engine.encode(photo, format))
+                            sys.stdout.buffer.flush()
+                        else:
+                            pipeline.write(engine, photo, job, records, copied=not faces)
                     outcome = pipeline.written(photo, job, options, faces, seconds)
         except Exception as error:
             outcome = pipeline.failed(job, error)

@@ -13,6 +13,7 @@ import click
 from .. import __version__
 from ..errors import HalfmaskError, UsageError
 from .models import table
+from .photos import device_option
 
 if TYPE_CHECKING:
     from ..predicting.network import AttributeNetwork
@@ -47,6 +48,7 @@ _GUESSES = (
     help="attribute.onnx of a run of: halfmask train attribute.  [default: the one that halfmask brings]",
 )
 @click.option("--workers", type=click.IntRange(1, 256), help="Threads.  [default: one a core]")
+@device_option
 @click.option("--max-pixels", type=click.IntRange(1), help="Refuse larger photos.  [default: 250000000]")
 @click.option(
     "--overwrite",
@@ -61,6 +63,7 @@ def predict(
     faces: str,
     network: Path | None,
     workers: int | None,
+    device: str,
     max_pixels: int | None,
     overwrite: bool,
     quiet: bool,
@@ -91,7 +94,9 @@ def predict(
         summary.fail(name, reason)
     with records, _sink(None if format_ == "picture" else output) as write:
         if jobs or format_ != "picture":
-            _run(jobs, summary, write, records, format_, faces, network, workers, max_pixels or MAX_PIXELS, quiet)
+            _run(
+                jobs, summary, write, records, format_, faces, network, workers, device, max_pixels or MAX_PIXELS, quiet
+            )
     for line in summary.lines(quiet):
         click.echo(line, err=True)
     return 3 if summary.failures else 0
@@ -201,6 +206,7 @@ def _run(
     faces: str,
     network: Path | None,
     workers: int | None,
+    device: str,
     max_pixels: int,
     quiet: bool,
 ) -> None:
@@ -217,7 +223,7 @@ def _run(
     workers = workers or cores()
     threads = workers if len(jobs) == 1 else 1  # a single photo gets all cores inside the network instead
     cv2.setNumThreads(threads)
-    predictor = Predictor(network, threads)
+    predictor = Predictor(network, threads, device)
     marks = {picture: records.mark(source) for source, picture in jobs if picture is not None}
     seen = run(
         jobs,

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from .photos import care, carry_out, named, places, seconds, settings_option
+from .photos import care, carry_out, device_option, named, places, seconds, settings_option
 
 
 @click.command()
@@ -40,6 +40,7 @@ from .photos import care, carry_out, named, places, seconds, settings_option
 )
 @settings_option
 @care
+@device_option
 @click.option(
     "--on",
     type=click.Choice(["local", "ray"]),

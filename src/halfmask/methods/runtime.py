@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
-from ..errors import WeightsError
+from ..errors import UsageError, WeightsError
 from ..photos.samples import LUMA
+from ..weights import running
 
 Faces = NDArray[np.float32]
 
@@ -27,16 +26,15 @@ def gray(crops: Faces) -> Faces:
 class Network:
     """An ONNX network, a file or its bytes, loaded. ``threads`` 0 lets onnxruntime take every core.
 
-    Raises :class:`~halfmask.errors.WeightsError` when it does not load.
+    Raises :class:`~halfmask.errors.WeightsError` when it does not load, and :class:`~halfmask.errors.UsageError` when
+    the device that was asked for (:func:`halfmask.weights.running.on`) would not run it.
     """
 
     def __init__(self, model: Path | bytes, threads: int = 0) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or (os.cpu_count() or 1)
-        options.log_severity_level = 3
         try:
-            source = model if isinstance(model, bytes) else str(model)
-            self._session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+            self._session = running.session(model, threads)
+        except UsageError:  # of the device
+            raise
         except Exception as error:  # onnxruntime raises classes of its own that it does not export
             what = "built from its weights" if isinstance(model, bytes) else model
             raise WeightsError(f"the network {what} does not load: {error}. Delete or reinstall it.") from error

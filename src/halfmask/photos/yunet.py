@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import WeightsError
+from ..errors import UsageError, WeightsError
+from ..weights import running
 
 #: Columns of a row: x, y, width, height of the box, five points (x, y), score in [0, 1].
 COLUMNS = 15
@@ -34,17 +35,14 @@ class YuNet:
     """
 
     def __init__(self, path: Path, threads: int = 1) -> None:
-        import onnxruntime  # costs 0.1 s, so not before it is needed
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3  # it would warn that outputs have other sizes than at 640 x 640
         try:
             data = path.read_bytes()
             if data.count(_FIXED) != 1:
                 raise ValueError("it has no input of 640 x 640")
             data = data.replace(_FIXED, _FREE)
-            self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+            self._session = running.session(data, threads or 1)
+        except UsageError:  # of the device
+            raise
         except Exception as error:  # onnxruntime raises classes of its own that it does not export
             raise WeightsError(f"the face detector {path} does not load: {error}. Delete it and run again.") from error
         self._outputs = [f"{kind}_{stride}" for stride in _STRIDES for kind in ("cls", "obj", "bbox", "kps")]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -19,7 +18,7 @@ from ..photos import reading
 from ..photos.align import crop_face
 from ..photos.detect import Detector, Face
 from ..photos.reading import MAX_PIXELS
-from ..weights import store
+from ..weights import running
 from .network import AttributeNetwork
 
 FACES = ("all", "largest")
@@ -52,18 +51,19 @@ class Prediction:
 
 
 class Predictor:
-    """A network and the face detector, loaded. Safe to share between threads, each of which gets its own detector."""
+    """A network and the face detector, loaded, on a ``device`` of :mod:`halfmask.weights.running`.
 
-    def __init__(self, network: Path | None = None, threads: int = 0) -> None:
-        self._yunet = store.get("yunet")
-        self.network = AttributeNetwork(network, threads)
-        self._local = threading.local()
+    Safe to share between threads.
+    """
+
+    def __init__(self, network: Path | None = None, threads: int = 0, device: str = running.CPU) -> None:
+        with running.on(device):
+            self._detector = Detector()
+            self.network = AttributeNetwork(network, threads)
 
     def __call__(self, pixels: NDArray[np.uint8], faces: str = "all") -> list[Prediction]:
         """Predictions for the faces of an RGB photo, uint8 (H, W, 3), largest first."""
-        if not hasattr(self._local, "detector"):
-            self._local.detector = Detector(path=self._yunet)
-        return list(self.of(pixels, self._local.detector(pixels), 1 if faces == "largest" else None).values())
+        return list(self.of(pixels, self._detector(pixels), 1 if faces == "largest" else None).values())
 
     def of(self, pixels: NDArray[np.uint8], faces: Sequence[Face], most: int | None = None) -> dict[int, Prediction]:
         """Predictions for faces that are known, by their place in the sequence, for the first ``most`` of them.
@@ -139,6 +139,7 @@ def predict(
     faces: str = "all",
     network: str | Path | None = None,
     threads: int = 0,
+    device: str = running.CPU,
     max_pixels: int = MAX_PIXELS,
 ) -> list[Prediction]:
     """Read age, gender and race off the faces of a photo; largest face first, [] when none is found.
@@ -146,6 +147,7 @@ def predict(
     ``image`` is a path, the bytes of a picture file, a Pillow image, or an array uint8 or uint16, (H, W) gray, (H, W,
     3) RGB or (H, W, 4) RGBA, upright. ``faces`` is "all" or "largest". ``network`` is the ``attribute.onnx`` of a run
     of ``halfmask train attribute``; None takes the one that the package brings. ``threads`` 0 takes every core.
+    ``device`` is where networks run: "cpu", "cuda", "coreml" or "directml".
 
     These are guesses of how annotators labelled such pictures, not facts about a person: gender and race cannot be seen
     on a face. How often they agree with the labels, by group, is in docs/results.md.
@@ -163,11 +165,11 @@ def predict(
         raise UsageError(f"faces is {faces!r}; expected one of: {', '.join(FACES)}")
     path = None if network is None else Path(network)
     stamp = path.stat().st_mtime_ns if path is not None and path.is_file() else 0
-    predictor = _predictor(path, stamp, threads)
+    predictor = _predictor(path, stamp, threads, device)
     return predictor(reading.read(image, max_pixels=max_pixels).pixels, faces)
 
 
 @lru_cache(maxsize=4)
-def _predictor(network: Path | None, stamp: int, threads: int) -> Predictor:
+def _predictor(network: Path | None, stamp: int, threads: int, device: str) -> Predictor:
     """Kept between calls, since loading takes longer than a photo; ``stamp`` tells a file that was written anew."""
-    return Predictor(network, threads)
+    return Predictor(network, threads, device)

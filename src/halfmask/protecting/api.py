@@ -78,6 +78,7 @@ def protect(
     if_no_face: str = "fail",
     score: bool = True,
     threads: int = 0,
+    device: str = "cpu",
     max_pixels: int = MAX_PIXELS,
     strength: str | float | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -91,7 +92,8 @@ def protect(
     ``prototype``, for SAN and its family, is "op" (opposite gender, hides most; the default), "nt" (neutral) or "sm"
     (same gender, hides least); SAN paper, section 2.2.2. ``faces`` is "all", "largest" or how many of the largest.
     ``if_no_face`` is "fail" or "copy"; the latter gives back an unprotected photo, with no ``faces``. ``threads`` 0
-    takes every core. A photo of more than ``max_pixels`` is refused before it is decoded.
+    takes every core. ``device`` is where networks run: "cpu", "cuda", "coreml" or "directml". A photo of more than
+    ``max_pixels`` is refused before it is decoded.
 
     ``strength`` is "low", "mid", "high" or a number in [0, 1], for a method that has one. ``settings`` are
     the method's own, such as ``{"weights": "runs/mine"}`` for ``san``; ``halfmask methods`` lists them.
@@ -120,6 +122,7 @@ def protect(
         image,
         if_no_face=if_no_face,
         threads=threads,
+        device=device,
         method=method,
         hide=hide,
         gender=gender,

@@ -29,6 +29,7 @@ from ..photos.align import crop_face
 from ..photos.detect import SMALLEST, Box, Detector, Face, smallest_searched
 from ..photos.photo import Photo
 from ..photos.samples import LUMA
+from ..weights import running
 from .choosing import left_out
 from .known import NOTHING, Known
 from .options import GENDERS, Options
@@ -129,11 +130,12 @@ class Networks:
 
     def __init__(self, options: Options, threads: int) -> None:
         smallest = options.min_face or SMALLEST
-        self.detector = Detector(options.detector_threshold, smallest=smallest, threads=threads)
-        self.method = methods.load(options.method, threads=threads, **options.asked)
-        estimate = options.gender is None and self.method.needs_label
-        self.classifier = GenderEstimate(threads) if estimate else None
-        self.sface = SFace(threads) if options.score else None
+        with running.on(options.device):
+            self.detector = Detector(options.detector_threshold, smallest=smallest, threads=threads)
+            self.method = methods.load(options.method, threads=threads, **options.asked)
+            estimate = options.gender is None and self.method.needs_label
+            self.classifier = GenderEstimate(threads) if estimate else None
+            self.sface = SFace(threads) if options.score else None
 
 
 def networks_for(options: Options, threads: int) -> Networks:
@@ -142,7 +144,8 @@ def networks_for(options: Options, threads: int) -> Networks:
     The few that were asked for last are kept, since loading takes longer than a photo.
     """
     smallest, own = options.min_face or SMALLEST, sorted(options.asked.items())
-    key = (options.method, own, options.gender is None, options.score, threads, options.detector_threshold, smallest)
+    key = (options.method, own, options.gender is None, options.score, threads, options.detector_threshold, smallest,
+           options.device)  # fmt: skip
     with _loading:
         name = repr(key)
         if name not in _loaded:
@@ -218,10 +221,10 @@ class Engine:
     ) -> Prepared:
         """As :meth:`prepare`, of a photo that is read; ``seconds`` are those that it took so far."""
         seconds = {} if seconds is None else seconds
-        with _timed(seconds, "detect"):
+        with timed(seconds, "detect"):
             faces = self.detect(photo, known.boxes)
         left = self.choose(photo, faces)
-        with _timed(seconds, "align"):
+        with timed(seconds, "align"):
             prepared = self.crop(photo, faces, left, known)
         prepared.seconds = seconds
         return prepared
@@ -268,7 +271,7 @@ class Engine:
         photo would pass for a protected one.
         """
         photo, seconds = prepared.photo, prepared.seconds
-        with _timed(seconds, "paste"):
+        with timed(seconds, "paste"):
             whole = self.networks.method.whole
             changes = {
                 i: paste.face_change(delta, prepared.matrices[i], photo.width, photo.height, whole=whole)
@@ -285,7 +288,7 @@ class Engine:
                 f"{photo.width} x {photo.height} pixels may not hold the change. Convert it to RGB, or make it larger."
             )
         results = []
-        with _timed(seconds, "score"):
+        with timed(seconds, "score"):
             for i, face in enumerate(prepared.faces):
                 label = changed.labels.get(i)
                 p = label.p_male if label else None
@@ -352,7 +355,8 @@ def _differs(before: Photo, after: Photo, box: tuple[int, int, int, int]) -> boo
 
 
 @contextmanager
-def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    """Note how long a stage takes."""
     began = time.perf_counter()
     yield
     seconds[stage] = time.perf_counter() - began

@@ -13,13 +13,15 @@ from ..methods.choice import ATTRIBUTES, IDENTITY, OPPOSITE, PROTOTYPES, attribu
 from ..methods.choice import strength as check_strength
 from ..photos.detect import THRESHOLD, check_size, check_threshold
 from ..photos.reading import MAX_PIXELS
+from ..weights.running import CPU
+from ..weights.running import check as check_device
 from .choosing import Pick, how_many, picks
 
 GENDERS = ("female", "male")
 NO_FACE = ("skip", "copy", "fail")
 STRENGTHS = ("low", "mid", "high")
 #: Options that change no byte of an output; ``asked`` says what the last three come to.
-_NOT_IN_THE_FILE = frozenset({"score", "if_no_face", "max_pixels", "settings", "strength", "prototype"})
+_NOT_IN_THE_FILE = frozenset({"score", "if_no_face", "max_pixels", "device", "settings", "strength", "prototype"})
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class Options:
     method's own, as in the papers: the aligned 224 x 224 face, gray for a gray method, of the largest face chosen.
     ``preview`` is (start, length) in seconds: no more of a video is made.
 
+    ``device`` is where networks run: "cpu", "cuda", "coreml" or "directml".
+
     >>> Options(prototype="xx")
     Traceback (most recent call last):
     ...
@@ -65,6 +69,7 @@ class Options:
     skip: tuple[Pick, ...] = ()
     min_face: int | None = None
     detector_threshold: float = THRESHOLD
+    device: str = CPU
     crop: bool = False
     preview: tuple[float, float] | None = None
     strength: str | float | None = None
@@ -83,6 +88,9 @@ class Options:
         self._settle_prototype(method)
         self._settle_faces()
         one_of("if_no_face", self.if_no_face, NO_FACE)
+        check_device(self.device)
+        if self.device != CPU and "torch" in method.needs:
+            raise UsageError(f"{self.method} computes with torch on the CPU; leave device {self.device} out")
         if self.quality is not None and not (isinstance(self.quality, int) and 1 <= self.quality <= 100):
             raise UsageError(f"quality is {self.quality!r}; expected a whole number from 1 to 100")
         if isinstance(self.max_pixels, bool) or not isinstance(self.max_pixels, int) or self.max_pixels < 1:

@@ -24,7 +24,7 @@ from ..errors import HalfmaskError, PhotoError, shown
 from ..photos.detect import SMALLEST, smallest_searched
 from ..photos.photo import Photo
 from ..storage import ensure_folder, whole
-from .engine import BATCH, Changed, Engine, FaceResult, Prepared, networks_for
+from .engine import BATCH, Changed, Engine, FaceResult, Prepared, networks_for, timed
 from .known import NOTHING, Known
 from .options import Options
 from .plan import Job
@@ -187,7 +187,8 @@ def _finish(engine: Engine, records: Records | None, job: Job, prepared: Prepare
             )
         return Outcome(job, SKIPPED, smallest=prepared.smallest, seconds=prepared.seconds)
     after, faces = engine.paste(prepared, changed)
-    write(engine, after, job, records, copied=not faces)
+    with timed(prepared.seconds, "write"):
+        write(engine, after, job, records, copied=not faces)
     return written(after, job, options, faces, prepared.seconds)
 
 
