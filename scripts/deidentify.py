@@ -6,7 +6,8 @@ on the originals, every two photos of different people being an impostor pair. A
 since LFW knows none; on LFW stands how far the age that a referee reads moves.
 
 A variant is a strength and settings of the method, such as "mid" or "mid steps=24 smoothing=0". Photos and answers are
-kept in --out, so that an interrupted run, or one with more people or variants, goes on where it was.
+kept in --out, so that an interrupted run, or one with more people or variants, goes on where it was. With --prepared,
+the same photos by recognisers that know the method: washed first, or with a head that learned from half of the people.
 
     python scripts/deidentify.py --folds 2-4 --people 300 --variant low --variant mid --variant high
 """
@@ -24,6 +25,7 @@ import numpy as np
 from halfmask.datasets import lfw_pairs, read
 from halfmask.datasets.table import Table
 from halfmask.drawing import BLUE, GRAY, ORANGE, canvas, save
+from halfmask.evaluation.attackers.recognising import recognise
 from halfmask.evaluation.benchmark.protect import protect_table
 from halfmask.evaluation.measuring.protocol import BEFORE, Measured, measure
 from halfmask.evaluation.measuring.summary import Published, age_rows, gender_rows, looks_rows, match_rows
@@ -108,6 +110,20 @@ def rows_of(measured: Mapping[str, Measured], referees: Referees) -> list[Publis
     return list(rows.values())
 
 
+def prepared(
+    measured: Mapping[str, Measured], table: Table, keys: Sequence[str], out: Path, referees: Referees
+) -> list[Published]:
+    """The rows of recognisers that know the method, of every variant."""
+    rows = []
+    for name in measured:
+        if name != BEFORE:
+            files = {key: out / table.name / name / key for key in keys}
+            both = {side: measured[side] for side in (BEFORE, name)}
+            found = recognise(both, files, referees.matchers, folder=out / "measured", fmrs=(FMR,))
+            rows += [{"of": name, **row} for row in found]
+    return rows
+
+
 def draw(rows: Sequence[Published], file: Path) -> None:
     """TMR against MSSIM, a line a referee, from the original at MSSIM 1 to the strongest variant."""
     with canvas(6.4, 4.2) as (figure, grid):
@@ -140,6 +156,7 @@ def main() -> None:
     parser.add_argument("--ages", type=int, default=0, help="photos of UTKFace, for the error of ages")
     parser.add_argument("--variant", action="append", dest="variants", help="STRENGTH [NAME=VALUE ...]; repeatable")
     parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--prepared", action="store_true", help="also recognisers that know the method")
     parser.add_argument("--figure", type=Path, help="PNG for the curve")
     asked = parser.parse_args()
     variants = asked.variants or ["low", "mid", "high"]
@@ -147,12 +164,18 @@ def main() -> None:
     folds = range(int(first), int(last or first) + 1)
     referees = load(threads=1, only=["dlib", "w600k_mbf", "face-api", "gender-v1", "ssrnet-gender", "ssrnet-age"])
     table, keys = people_of(asked.data, folds, asked.people)
-    rows = rows_of(run(table, keys, variants, asked.out, referees, asked.workers), referees)
+    measured = run(table, keys, variants, asked.out, referees, asked.workers)
+    rows = rows_of(measured, referees)
     print(f"{len(keys)} people of LFW, folds {asked.folds}; {rows[0]['genuine']} genuine pairs, "
           f"{rows[0]['impostors']} impostor pairs for the thresholds\n")  # fmt: skip
     moved = {f"moved {name}": f"age moved, {name}|.1f" for name in referees.ages}
     print(markdown(rows, HEADS | moved))
     found = {"lfw": rows}
+    if asked.prepared:
+        found["prepared"] = prepared(measured, table, keys, asked.out, referees)
+        heads = {"of": "variant", "attack": "preparation", "variant": "photos", "matcher": "matcher"}
+        heads |= {"n_train": "learned from", "people": "people", "tmr@0.01": "TMR at FMR 1 %|.1%"}
+        print("\n" + markdown(found["prepared"], heads | {"tmr@0.01_low": "95 % from|.1%", "tmr@0.01_high": "to|.1%"}))
     if asked.ages:
         table, keys = aged(asked.data, asked.ages)
         told = age_rows(run(table, keys, variants, asked.out, referees, asked.workers), table)

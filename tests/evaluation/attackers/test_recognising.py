@@ -68,7 +68,8 @@ def files(tmp_path: Path) -> dict[str, Path]:
 def test_a_head_whitens_what_differs_within_people() -> None:
     m = measured_of()
     before, after = (m[name].columns["embed/b"] for name in (BEFORE, "protected"))
-    head = Head.learn("h", before, after, m[BEFORE].persons)
+    persons = m[BEFORE].persons
+    head = Head.learn("h", before, after, persons, persons)
     a, b = head.mapped(before, False), head.mapped(after, True)
     assert np.allclose(np.linalg.norm(a, axis=1), 1, atol=1e-5)
     # the covariance of what it learned from, within people and after the map, by its definition
@@ -83,7 +84,7 @@ def test_a_head_whitens_what_differs_within_people() -> None:
     with pytest.raises(NotImplementedError, match="ask that one"):
         head.embed([], [])
     with pytest.raises(MetricError, match="10 people or more, got 9"):
-        Head.learn("h", before[:27], after[:27], m[BEFORE].persons[:27])
+        Head.learn("h", before, after[:27], persons, persons[:27])
 
 
 def test_who_learned_from_other_people_recognises_more(files: dict[str, Path], tmp_path: Path) -> None:

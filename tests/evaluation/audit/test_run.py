@@ -326,7 +326,8 @@ def test_recognisers_that_prepare(folders: tuple[Path, Path], tmp_path: Path, mo
     assert [(r["attack"], r["variant"]) for r in written] == [(r["attack"], r["variant"]) for r in found["recognition"]]
     assert "Recognisers that prepare" in found.report.read_text("utf-8")
     assert any(
-        note.startswith("The attackers that recognise had 6 photos of half of the people") for note in found["notes"]
+        note.startswith("The attackers that recognise had 6 protected photos of half of the people")
+        for note in found["notes"]
     )
     assert "Attackers that recognise:" not in " ".join(found["not_tested"])
     asked: list[int] = []

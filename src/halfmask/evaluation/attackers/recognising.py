@@ -37,6 +37,7 @@ from .asking import RECOVERIES, Pixels, around, reread
 
 Floats = NDArray[np.float32]
 Wide = NDArray[np.float64]
+Persons = Sequence[Any] | NDArray[Any]
 
 #: What the rows call a recogniser that nobody helped, and the one that learned.
 UNPREPARED, LEARNED = "none", "learned head"
@@ -59,32 +60,37 @@ class Head:
     matrix: Wide
 
     @classmethod
-    def learn(cls, name: str, originals: Floats, protected: Floats, persons: Sequence[str] | NDArray[Any]) -> Head:
-        """Learn from descriptors of the same N photos before and after protection, (N, D) each.
+    def learn(
+        cls, name: str, originals: Floats, protected: Floats, persons: Persons, protected_persons: Persons
+    ) -> Head:
+        """Learn from descriptors of originals (N, D) and of protected photos (M, D) of the same people.
 
-        ``persons`` (N,) names who is shown. Raises :class:`~halfmask.errors.MetricError` for fewer than LEAST people.
+        ``persons`` (N,) and ``protected_persons`` (M,) name who is shown. Raises
+        :class:`~halfmask.errors.MetricError` for fewer than LEAST people who are shown in protected photos.
 
         >>> rng = np.random.default_rng(0)
         >>> person = rng.normal(size=(40, 16)).astype(np.float32)
         >>> person[:, 0] *= 5
         >>> moved = person.copy()
         >>> moved[:, 0] = 5 * rng.normal(size=40)  # what protection does
-        >>> head = Head.learn("h", person, moved, range(40))
+        >>> head = Head.learn("h", person, moved, range(40), range(40))
         >>> plain, learned = person @ moved.T, head.mapped(person, False) @ head.mapped(moved, True).T
         >>> [int((scores.argmax(0) == np.arange(40)).sum()) for scores in (plain, learned)]
         [10, 40]
         """
-        who = np.unique(np.asarray(persons), return_inverse=True)[1]
-        people = int(who.max()) + 1 if len(who) else 0
+        people = len(np.unique(np.asarray(protected_persons)))
         if people < LEAST:
             raise MetricError(f"a recogniser learns from {LEAST} people or more, got {people}")
+        both = np.concatenate([np.asarray(persons), np.asarray(protected_persons)])
+        who = np.unique(both, return_inverse=True)[1]
         sides = [_unit(originals), _unit(protected)]
         means = np.stack([side.mean(0) for side in sides])
         centred = np.concatenate([side - mean for side, mean in zip(sides, means, strict=True)])
-        both = np.concatenate([who, who])
-        own = np.stack([centred[both == i].mean(0) for i in range(people)])
+        own = np.zeros((int(who.max()) + 1, centred.shape[1]))
+        np.add.at(own, who, centred)
+        own /= np.bincount(who)[:, None]
         ledoit_wolf = extra("sklearn.covariance", "a recogniser that learns").ledoit_wolf
-        within, _ = ledoit_wolf(centred - own[both], assume_centered=True)
+        within, _ = ledoit_wolf(centred - own[who], assume_centered=True)
         values, vectors = np.linalg.eigh(within)
         return cls(name, means, vectors / np.sqrt(np.maximum(values, 1e-12)))
 
@@ -121,7 +127,7 @@ def recognise(
 
     ``measured`` holds the originals and one variant, ``files`` its protected photos by key, ``pairs`` is as there.
     Beside those columns a row has ``attack`` (``none``, ``washed: JPEG`` and so on, ``learned head``) and ``n_train``,
-    the photos that the recogniser learned from. Variant ``before`` are the originals by the same recogniser.
+    the protected photos that the recogniser learned from. Variant ``before`` are the originals by the same recogniser.
 
     Descriptors of washed photos are kept in ``folder``. Raises :class:`~halfmask.errors.MetricError` when there are
     too few people to learn from or to judge, :class:`~halfmask.errors.DataError` when a photo cannot be read again.
@@ -142,16 +148,17 @@ def recognise(
         is_washed = row["variant"] not in (BEFORE, name)
         about = {"attack": row["variant"] if is_washed else UNPREPARED, "n_train": 0}
         rows.append({**row, **about} | {"variant": name if is_washed else row["variant"]})
-    known = mine & before.enrolled & after.enrolled
+    old, new = mine & before.enrolled, mine & after.enrolled
     for matcher in matchers:
         column = f"embed/{matcher}"
-        head = Head.learn(matcher, before.columns[column][known], after.columns[column][known], before.persons[known])
+        known = before.columns[column][old], after.columns[column][new]
+        head = Head.learn(matcher, *known, before.persons[old], before.persons[new])
         turned = {
             side: replace(m, columns={column: head.mapped(m.columns[column], side != BEFORE)})
             for side, m in ((BEFORE, base), (name, plain))
         }
         for row in summary.match_rows(turned, {matcher: head}, left, tuple(fmrs), resamples=resamples):
-            rows.append({**row, "attack": LEARNED, "n_train": int(known.sum())})
+            rows.append({**row, "attack": LEARNED, "n_train": int(new.sum())})
     first = ("attack", "variant", "matcher", "n_train")
     return [{key: row[key] for key in (*first, *(k for k in row if k not in first))} for row in rows]
 
