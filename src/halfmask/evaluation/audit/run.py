@@ -197,9 +197,9 @@ def _recognition(case: _Case, referees: Referees, pairs: list[Pair] | None) -> l
         return []
     learned = max((row["n_train"] for row in rows), default=0)
     case.results["notes"].append(
-        f"The attackers that recognise had {learned} protected photos of half of the people and their originals, and were "
-        f"judged on {rows[0]['people'] if rows else 0} other people. Whoever has more photos or a larger network may recognise "
-        "more."
+        f"The attackers that recognise had {learned} protected photos of half of the people and their originals, and "
+        f"were judged on {rows[0]['people'] if rows else 0} other people. Whoever has more photos or a larger network "
+        "may recognise more."
     )
     return rows
 
