@@ -54,9 +54,10 @@ def test_is_made_once_and_anew_when_the_data_change(
     os.utime(table[0].path, ns=(1, 1))
     cache.open_crops(table, folder, quiet=True)
     assert len(built) == 1
-    monkeypatch.setattr(cache, "TEMPLATE_VERSION", 999)
-    cache.open_crops(table, folder, quiet=True)
-    assert len(built) == 2
+    for made, version in enumerate(("TEMPLATE_VERSION", "DETECTOR_VERSION"), 2):
+        monkeypatch.setattr(cache, version, 999)
+        cache.open_crops(table, folder, quiet=True)
+        assert len(built) == made
 
 
 def test_a_killed_build_leaves_no_cache(table: Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,9 @@
 """Aligned crops of a data set as one memory-mapped array, made once.
 
 Finding and cutting faces costs more than reading the crops back, so training never does it twice. A cache is keyed by
-the data (names, sizes and dates of the files), the template version and the crop size: change one of them and a new
-cache is made. A picture that cannot be decoded or shows no face is named in ``problems`` and left out.
+the data (names, sizes and dates of the files), the versions of the template and of the face search, and the crop size:
+change one of them and a new cache is made. A picture that cannot be decoded or shows no face is named in ``problems``
+and left out.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from tqdm import tqdm
 from ..errors import DataError, HalfmaskError
 from ..photos import reading
 from ..photos.align import CROP, TEMPLATE_VERSION, crop_face
-from ..photos.detect import Detector, Face
+from ..photos.detect import DETECTOR_VERSION, Detector, Face
 from ..photos.encode import SUFFIXES
 from ..storage import ensure_folder, whole_folder
 from .readers.arface import read_raw
@@ -59,8 +60,8 @@ def default_folder() -> Path:
 
 
 def key_of(table: Table, size: int = CROP) -> str:
-    """The name of a table's cache: 16 hex digits over its files' names, sizes and dates, and the template."""
-    digest = hashlib.sha256(f"{TEMPLATE_VERSION} {size} {table.name}".encode())
+    """The name of a table's cache: 16 hex digits over its files' names, sizes and dates, template and search."""
+    digest = hashlib.sha256(f"{TEMPLATE_VERSION} {DETECTOR_VERSION} {size} {table.name}".encode())
     for row in table:
         try:
             stat = row.path.stat()

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
+from halfmask.evaluation.measuring import parts
 from halfmask.evaluation.measuring.parts import digest_of
 
 
@@ -19,3 +22,10 @@ def test_a_digest_follows_every_file(tmp_path: Path) -> None:
     os.utime(one, ns=(1, 1))  # a copy of other days
     assert digest_of("about", files) == second
     assert len({first, second, digest_of("other", files)}) == 3
+
+
+@pytest.mark.parametrize("version", ["TEMPLATE_VERSION", "DETECTOR_VERSION"])
+def test_a_digest_follows_what_finds_and_cuts_the_faces(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
+    before = digest_of("about", ())
+    monkeypatch.setattr(parts, version, 999)
+    assert digest_of("about", ()) != before

@@ -21,7 +21,7 @@ from ... import __version__
 from ...datasets.cache import centred_face
 from ...datasets.table import Row, Table
 from ...errors import DataError, HalfmaskError
-from ...photos.align import TEMPLATE_VERSION, crop_face, similarity, template, warp
+from ...photos.align import crop_face, similarity, template, warp
 from ...photos.detect import Detector, Face
 from ...storage import ensure_folder, save_arrays
 from ..measuring.parts import digest_of
@@ -181,7 +181,7 @@ def _known(measured: Mapping[str, Measured] | None) -> _Faces:
 
 def _key(rows: Sequence[Row], protected: Mapping[str, Path]) -> str:
     both = [(row.key, path) for row in rows for path in (row.path, protected[row.key])]
-    return digest_of(f"{TEMPLATE_VERSION} {SIZE}", both)
+    return digest_of(f"{SIZE}", both)
 
 
 def _cut_all(

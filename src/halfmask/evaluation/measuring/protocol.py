@@ -26,7 +26,7 @@ from tqdm import tqdm
 from ...datasets.cache import centred_face
 from ...datasets.table import Table
 from ...errors import DataError, HalfmaskError
-from ...photos.align import CROP, TEMPLATE_VERSION, crop_face, warp
+from ...photos.align import CROP, crop_face, warp
 from ...photos.detect import Detector, Face
 from ...photos.reading import read
 from ...photos.samples import LUMA
@@ -115,7 +115,6 @@ def measure(
     processes = workers or cores()
     about = {
         "gray": gray,
-        "template": TEMPLATE_VERSION,
         "referees": {kind: sorted(getattr(referees, kind)) for kind in ("genders", "matchers", "ages", "races")},
     }
     home = _home(folder, table.name, about, [(row.key, row.path) for row in table])
