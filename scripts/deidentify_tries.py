@@ -173,7 +173,7 @@ class Bench:
             said: dict[str, Tensor] = {"gender celeba80": self.watcher.probabilities(x)["gender"][:, 1].float()}
             for name in WATCHERS:
                 p = self.more[name].probabilities(x)
-                said |= {f"gender {name}": p["gender"][:, 1].float(), f"age {name}": p["age"].float() @ MIDDLE}
+                said |= {f"gender {name}": p["gender"][:, 1].float(), f"age {name}": (p["age"].float() * MIDDLE).sum(1)}
         return said
 
     def row(self, name: str) -> dict[str, Any]:
