@@ -1,18 +1,24 @@
 """Speed and memory of the main job: docs/results/speed.md.
 
     python scripts/speed.py --data DIR
+    python scripts/speed.py --data DIR --before CHECKOUT    beside another state of halfmask, ratios
+    python scripts/speed.py --data DIR --flat 2000          memory over many photos
 
 1. SAN's network: layer by layer in torch float32, against the exported folded network in onnxruntime. Same weights and
    inputs, outputs compared in the same run.
 2. ``halfmask protect`` as a whole process, on the photos of LFW and on twenty photos of 12 megapixels made from them:
    photos a second from start to end, and peak memory.
 3. Milliseconds a stage, one photo at a time, by the library call.
+
+``--before`` runs the whole process in turns with the ``src`` of a checkout (``git worktree add CHECKOUT 38ef16f`` is
+0.1), one thread each. Processor time is what counts where a machine is shared; start-up is in it, and told apart.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -98,15 +104,83 @@ def stages(paths: list[Path], what: str) -> None:
     print(f"{what}, ms a stage, one photo at a time, median of {len(paths)}: {medians}")
 
 
+def before(checkout: Path, sets: dict[str, Path], rounds: int) -> None:
+    """A table of processor and wall seconds of this state and another, run in turns; medians, and rates as ratios."""
+    sources = {"then": checkout / "src", "now": Path(halfmask.__file__).parents[1]}
+    print("| what | photos | CPU s, then | now | rate, CPU | wall s, then | now | rate, wall |\n" + "|---" * 8 + "|")
+    for what, folder in sets.items():
+        photos = 0 if what == "--help" else sum(1 for _ in folder.iterdir())
+        taken: dict[str, list[tuple[float, float]]] = {name: [] for name in sources}
+        for _ in range(rounds):
+            for name, source in sources.items():
+                taken[name].append(_once(source, None if what == "--help" else folder))
+        cpu, wall = ({n: statistics.median(t[k] for t in taken[n]) for n in sources} for k in (0, 1))
+        print(
+            f"| {what} | {photos} | {cpu['then']:.2f} | {cpu['now']:.2f} | **{cpu['then'] / cpu['now']:.2f}** "
+            f"| {wall['then']:.2f} | {wall['now']:.2f} | {wall['then'] / wall['now']:.2f} |",
+            flush=True,
+        )
+
+
+def _once(source: Path, folder: Path | None) -> tuple[float, float]:
+    """Processor and wall seconds of protecting a folder in one thread, or of the help."""
+    env = os.environ | {"PYTHONPATH": str(source), "OMP_NUM_THREADS": "1"}
+    with tempfile.TemporaryDirectory() as out:
+        rest = ["--help"] if folder is None else [str(folder), "-o", f"{out}/o", "-q", "--workers", "1"]
+        command = [sys.executable, "-m", "halfmask", *([] if folder is None else ["protect"]), *rest]
+        done = subprocess.run([sys.executable, "-c", _WATCH, *command], capture_output=True, text=True, env=env)
+    code, took, _, processor = done.stdout.split()[-4:]
+    if code not in ("0", "3"):  # 3: a photo without a face
+        raise SystemExit(f"{' '.join(command)} ended with {code}: {done.stderr}")
+    return float(processor), float(took)
+
+
+def flat(paths: list[Path], count: int) -> None:
+    """Memory of a process that protects the same photos again and again, in two threads."""
+    from halfmask.protecting import pipeline
+    from halfmask.protecting.options import Options
+    from halfmask.protecting.plan import Job
+
+    engine = pipeline.load(Options(), workers=2, photos=count)
+    sizes: list[float] = []
+    with tempfile.TemporaryDirectory() as out:
+        jobs = [Job(paths[i % len(paths)], Path(out) / f"{i % 64}.jpg", str(i), None) for i in range(count)]
+        for _ in pipeline.run(jobs, engine, workers=2):
+            sizes.append(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20)
+    tenth = max(sizes[: count // 10])
+    print(
+        f"memory over {count} photos ({len(paths)} repeated): {tenth:.0f} MB at most in the first tenth, "
+        f"{max(sizes[-count // 10 :]):.0f} MB in the last, peak {max(sizes):.0f} MB"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("data"))
+    parser.add_argument("--before", type=Path, help="a checkout of another state, to run in turns with this one")
+    parser.add_argument("--rounds", type=int, default=3, help="of --before")
+    parser.add_argument("--photos", type=int, default=200, help="of LFW, for --before and --flat")
+    parser.add_argument("--flat", type=int, metavar="N", help="only measure memory over N photos")
     asked = parser.parse_args()
     lfw = asked.data / "lfw" / "lfw-deepfunneled"
+    paths = sorted(lfw.rglob("*.jpg"))
+    some = paths[:: max(1, len(paths) // asked.photos)][: asked.photos]
+    if asked.flat:
+        flat(some, asked.flat)
+        return
+    if asked.before:
+        with tempfile.TemporaryDirectory() as work:
+            sets = {name: Path(work) / name for name in ("--help", "one of LFW", "LFW", "12 megapixels")}
+            for name, chosen in (("one of LFW", some[:1]), ("LFW", some)):
+                sets[name].mkdir()
+                for path in chosen:
+                    shutil.copy(path, sets[name])
+            large(lfw, sets["12 megapixels"], 8)
+            before(asked.before, sets, asked.rounds)
+        return
     network()
     with tempfile.TemporaryDirectory() as work:
         large(lfw, Path(work) / "large", 20)
-        paths = sorted(lfw.rglob("*.jpg"))
         stages(paths[1:400:20], "LFW")
         stages(sorted((Path(work) / "large").iterdir())[:6], "12 megapixels")
         process(lfw, "LFW")
