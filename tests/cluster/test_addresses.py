@@ -19,6 +19,7 @@ from halfmask.cluster import run as cluster  # noqa: E402
 from halfmask.cluster.manifest import BEGUN, Line, Manifest  # noqa: E402
 from halfmask.cluster.places import MANIFEST, Place, is_address, renamed  # noqa: E402
 from halfmask.errors import DataError, UsageError  # noqa: E402
+from halfmask.photos.kinds import VIDEO_ELSEWHERE  # noqa: E402
 from halfmask.protecting import pipeline  # noqa: E402
 from halfmask.protecting.options import Options  # noqa: E402
 
@@ -94,6 +95,19 @@ def test_the_bytes_are_the_local_runs(memory: str, album: Path, tmp_path: Path, 
     assert "3 photos already there" in again.output
     report = json.loads((tmp_path / "again.json").read_text())
     assert {photo["status"] for photo in report["photos"]} == {pipeline.THERE}
+
+
+@pytest.mark.parametrize("local", [True, False])
+def test_a_video_is_named_and_not_read(tmp_path: Path, local: bool) -> None:
+    film = b"\0\0\0\x18ftypmp42" + bytes(20)
+    fs = fsspec.filesystem("memory")
+    (tmp_path / "film.mp4").write_bytes(film)
+    fs.pipe_file("/films/film.mp4", film)
+    found = Place(str(tmp_path) if local else "memory://films").photos()
+    fs.store.clear()
+    assert (found.photos, found.ignored) == ((), 0)
+    ((name, why),) = found.pictures
+    assert (name.endswith("film.mp4"), why) == (True, VIDEO_ELSEWHERE)
 
 
 def test_a_second_run_does_what_changed(memory: str, album: Path, halfmask: Halfmask) -> None:

@@ -100,6 +100,7 @@ def test_a_lossless_clip_that_nothing_changes_is_the_same(tmp_path: Path, pixels
         ("a.mp4", "libx265", "yuv420p10le", (9, 9, 16, 1)),
         ("a.mkv", "libx264", "yuv422p", (1, 1, 1, 1)),
         ("a.webm", "libvpx-vp9", "yuv420p", (1, 1, 1, 1)),
+        ("a.webm", "libvpx", "yuv420p", (2, 2, 2, 0)),
         ("a.mkv", "libsvtav1", "yuv420p10le", (9, 9, 18, 1)),
         ("a.avi", "mpeg4", "yuv420p", (2, 2, 2, 0)),
         ("a.mov", "mjpeg", "yuvj420p", (2, 2, 2, 2)),

@@ -216,6 +216,22 @@ def test_an_error_in_the_middle_leaves_what_was_there(
     assert sorted(p.name for p in first.job.output.parent.iterdir()) == [RECORD, "a.mkv"]
 
 
+def test_a_clip_that_changes_between_the_passes_is_refused(tmp_path: Path, engine: Engine, eyes: Squares) -> None:
+    source = film(tmp_path / "a.mkv", walk(6))
+    full, calls = eyes.full, []
+
+    def swap(image: np.ndarray) -> Any:
+        if not calls:
+            calls.append(film(tmp_path / "b.mkv", walk(4)))
+            calls[0].replace(source)
+        return full(image)
+
+    eyes.full = swap  # type: ignore[method-assign]
+    with pytest.raises(PhotoError, match="changed while it was read"):
+        video.protect(job(source), engine, eyes)
+    assert not job(source).output.exists()
+
+
 def engine_with(eyes: Squares, monkeypatch: pytest.MonkeyPatch) -> Engine:
     monkeypatch.setattr(video, "SFace", lambda threads: None)
     monkeypatch.setattr(video, "Look", lambda detector, sface: eyes)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 from films import BLUE, GREEN, HEIGHT, RED, WIDTH, Squares, follow, picture, walk
 
+from halfmask.photos.detect import _usual_points
 from halfmask.video import tracks
 
 SIZE = (WIDTH, HEIGHT)
@@ -102,7 +104,7 @@ def test_somebody_else_in_the_same_place_is_another_person(eyes: Squares) -> Non
 
 
 def test_two_of_one_look_in_one_frame_are_two_people() -> None:
-    one, two = (tracks.Track({3: face}, 3, [np.array([1.0, 0.0], np.float32)]) for face in faces(2))
+    one, two = (tracks.Track({3: face}, 3, descriptors=[np.array([1.0, 0.0], np.float32)]) for face in faces(2))
     assert len(tracks.people([one, two])) == 2
 
 
@@ -129,6 +131,40 @@ def test_smoothing_takes_the_jitter_and_leaves_the_way(rng: np.random.Generator)
     after = tracks.smoothed(noisy, times)
     assert np.abs(after - way).std() < 0.6 * np.abs(noisy - way).std()
     assert (after - way).mean() == pytest.approx(0, abs=0.2)
+
+
+def test_texture_tells_a_fraction_of_a_pixel(astronaut: np.ndarray) -> None:
+    box = (175.0, 75.0, 90.0, 120.0)
+    face = tracks.Face(box, _usual_points(box), 0.95)
+    move = cv2.getRotationMatrix2D((220, 130), 0.8, 1.01)
+    move[:, 2] += (1.37, -0.22)
+    after = cv2.warpAffine(astronaut, move, (512, 512), flags=cv2.INTER_CUBIC)
+    jumped = replace(face, points=face.points + np.float32([2.2, 0.5]))
+    found = tracks.movement(astronaut, after, face, jumped)
+    assert found is not None
+    at = np.array([[190.0, 100.0], [250.0, 170.0], [220.0, 130.0]])
+    assert at @ found[:, :2].T + found[:, 2] == pytest.approx(at @ move[:, :2].T + move[:, 2], abs=0.08)
+
+
+def test_a_face_without_texture_and_one_that_goes_elsewhere_tell_no_movement(astronaut: np.ndarray) -> None:
+    box = (175.0, 75.0, 90.0, 120.0)
+    face = tracks.Face(box, _usual_points(box), 0.95)
+    flat = np.full((300, 300, 3), 90, np.uint8)
+    assert tracks.movement(flat, flat, face, face) is None
+    elsewhere = replace(face, points=face.points + np.float32([30, 0]))
+    assert tracks.movement(astronaut, astronaut, face, elsewhere) is None
+
+
+def test_points_that_jump_hold_still_in_a_face_that_moves(rng: np.random.Generator) -> None:
+    one = np.array([[1.001, 0.01, 1.3], [-0.01, 1.001, 0.4]])
+    way = [rng.uniform(20, 60, (5, 2))]
+    for _ in range(39):
+        way.append(way[-1] @ one[:, :2].T + one[:, 2])
+    noisy = np.array(way, np.float32) + rng.normal(0, 1, (40, 5, 2)).astype(np.float32)
+    after = tracks.held(noisy, [one] * 39, [0.04 * i for i in range(40)])
+    steps = np.diff(after - np.array(way), axis=0)
+    assert np.abs(after - way).std() < 0.35 * np.abs(noisy - way).std()
+    assert np.abs(steps).max() < 0.15  # from frame to frame nothing jumps
 
 
 def faces(count: int) -> list[tracks.Face]:

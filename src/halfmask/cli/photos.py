@@ -121,7 +121,9 @@ care = _several(
         "--format", "format_", metavar="NAME", help="Picture format to write, such as png.  [default: the photo's]"
     ),
     click.option(
-        "--quality", type=click.IntRange(1, 100), help="For JPEG, WebP, HEIC, AVIF.  [default: as the photo's]"
+        "--quality",
+        type=click.IntRange(1, 100),
+        help="For JPEG, WebP, HEIC, AVIF and videos.  [default: as the photo's; videos nearly without loss]",
     ),
     click.option(
         "--keep-metadata", is_flag=True, help="Keep EXIF with its place and time, and XMP. They are dropped else."
@@ -445,7 +447,7 @@ def _run(
     from ..protecting.records import Records
 
     videos = [job for job in todo.jobs if is_video(job.source)]
-    photos = [job for job in todo.jobs if job not in videos] if videos else list(todo.jobs)
+    photos = [job for job in todo.jobs if not is_video(job.source)]
     _fetch(options, videos=bool(videos))
     plan.prepare(todo)
     workers = workers or pipeline.cores()

@@ -22,6 +22,7 @@ from av.stream import Disposition
 
 from ..errors import PhotoError, shown
 from ..photos.kinds import VIDEOS
+from ..photos.photo import DAMAGED
 from . import pictures
 
 #: What a track of sound or of subtitles keeps of what is written about it.
@@ -113,7 +114,7 @@ class Clip:
             #: how a player turns the frames, nine numbers as FFmpeg has them; None when they are upright
             self.matrix = None if matrix is None else np.frombuffer(bytes(matrix), np.int32).tolist()
             if side.keys() & {"MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL", "DYNAMIC_HDR_PLUS", "DOVI_METADATA"}:
-                self.notes.append("what an HDR video says of the screen that it was made on was dropped")
+                self.note("what an HDR video says of the screen that it was made on was dropped")
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[Any]:
@@ -126,6 +127,11 @@ class Clip:
     def seen_size(self) -> tuple[int, int]:
         """Width and height as it is seen."""
         return self.size if self.colours.turn % 2 == 0 else self.size[::-1]
+
+    def note(self, note: str) -> None:
+        """Add to the ``notes``, once."""
+        if note not in self.notes:
+            self.notes.append(note)
 
     def frames(self) -> Iterator[av.VideoFrame]:
         """Every frame from the first, in the order in which they are shown."""
@@ -157,6 +163,8 @@ class Clip:
                 for frame in packet.decode():
                     self._check(frame, last)
                     last = frame.pts
+                    if frame.is_corrupt:
+                        self.note(f"{DAMAGED}frames of it could be read only in part")
                     if self._within(self.time(frame)):
                         yield frame
 
@@ -194,7 +202,8 @@ class Clip:
                     self._shift(part)
                     if is_frame:
                         unit = part.time_base / video.codec_context.time_base
-                        lengths[round(part.pts * unit)] = round(part.duration * unit)
+                        if part.duration:
+                            lengths[round(part.pts * unit)] = round(part.duration * unit)
                         _mux(out, video, part, lengths)
                     else:
                         part.stream = copied[part.stream.index]
@@ -235,10 +244,10 @@ class Clip:
                 made.metadata.update({k: v for k, v in stream.metadata.items() if keep_metadata or font or k in KEPT})
                 if not font:
                     copied[stream.index] = made
-            else:
+            elif not (file.chapters() and stream.type == "data" and stream.name == "bin_data"):  # chapters of MP4
                 dropped += 1
         if dropped:
-            self.notes.append("tracks of data and pictures in it, which may show places and faces, were dropped")
+            self.note("tracks of data and pictures in it, which may show places and faces, were dropped")
         return video, copied
 
     def _about(self, file: Any, out: Any, keep_metadata: bool) -> None:
@@ -276,7 +285,10 @@ class Clip:
         level = encoder.usual if quality is None else max(1, round(encoder.worst * (100 - quality) / 100))
         if encoder.worst > 31:
             options["crf"] = str(level)
-        video = out.add_stream(encoder.name, rate=self.rate, options=options, width=self.size[0], height=self.size[1])
+        try:
+            video = out.add_stream(encoder.name, rate=self.rate, options=options)
+        except ValueError as error:
+            raise PhotoError(f"{shown(self.path)} cannot be written as {codec} again: {error}. Convert it") from error
         context = video.codec_context
         if encoder.worst == 31:
             context.qscale = True
@@ -288,6 +300,7 @@ class Clip:
         unit = self.unit
         if encoder.name in _FRAME_TIMES:
             unit = _frame_time(times, unit) or 1 / self.rate
+        context.width, context.height = self.size
         context.time_base = unit
         video.time_base = unit
         context.pix_fmt = self.colours.format

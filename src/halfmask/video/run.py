@@ -150,6 +150,8 @@ def protect(
     with ExitStack() as late, whole(job.output, error=PhotoError) as fresh:
 
         def change(frame: Any) -> None:
+            if found.stamps[changer.done : changer.done + 1] != [frame.pts]:
+                raise PhotoError(f"{shown(job.source)} changed while it was read; leave it alone and run again")
             changer(frame)
             if progress is not None:
                 progress(len(found.times) + changer.done, 2 * len(found.times))
@@ -162,6 +164,8 @@ def protect(
             keep_metadata=options.keep_metadata,
             threads=threads,
         )
+        if changer.done < len(found.times):
+            raise PhotoError(f"{shown(job.source)} changed while it was read; leave it alone and run again")
         if found.persons and not any(changer.differs):
             raise PhotoError(f"none of the {len(found.persons)} people in {shown(job.source)} could be changed")
         if records is not None:  # its line is on the disk before the file has its name, and sure after

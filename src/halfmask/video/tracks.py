@@ -33,13 +33,16 @@ SEARCH = 0.25
 GAP = 0.5
 #: Pixels of the last frames, as RGB, in which a face that is found late is looked for.
 KEPT = 24_000_000
-#: Seconds of the Gaussian by which points are smoothed over time.
-STEADY = 0.05
+#: Seconds of the Gaussian by which points are smoothed over time, in a face that is held still by its own texture, and
+#: where that cannot be told.
+STEADY, LOOSE = 0.4, 0.05
 #: Crops that are kept of a track, the largest ones.
 CROPS = 3
 
 _CUT = 0.11  # mean difference of two small gray frames, in units of full scale, that is a cut
 _SMALL = (32, 18)
+_TEXTURE = 160  # length of a face's box in which its texture is followed
+_CORNERS = 8  # the least that tell how it moved
 _NEAR = 0.1  # overlap from which a face may be the one of the frame before
 _SOMEBODY_ELSE = 0.2  # cosine of SFace a quarter of a second apart; the same face has 0.6 and more
 _HIDDEN = 0.5  # share of a face that another one covers when it is hidden
@@ -67,10 +70,12 @@ class Track:
     """One face from frame to frame.
 
     ``spots`` is frame → where it was found, in order once it is finished, and ``last`` the last of these frames.
+    ``moves`` is frame → how the face moved there from the frame before (:func:`movement`), where that can be told.
     """
 
     spots: dict[int, Face]
     last: int
+    moves: dict[int, NDArray[np.float64]] = field(default_factory=dict)
     descriptors: list[NDArray[np.float32]] = field(default_factory=list)
     crops: list[tuple[float, Pixels]] = field(default_factory=list)
 
@@ -115,16 +120,19 @@ class Follower:
         if full:
             self._searched = time
         for track, face in pairs:
+            if track.last == i - 1:
+                _keep_move(track, i, self._kept[-1][1] if self._kept else None, image, face)
             track.spots[i], track.last = face, i
         for face in new:
             track = self._begun(i, face)
-            self._follow_back(track, i)
+            self._follow_back(track, i, image)
             pairs.append((track, face))
         if full:
             for track, face in pairs:
                 mine = self._eyes.embed(image, face)
                 if track.descriptors and face.score >= SURE and _other(track, mine):  # a cut that was not noticed
                     del track.spots[i]
+                    track.moves.pop(i, None)
                     self._live.remove(track)
                     track = self._begun(i, face)
                 track.descriptors.append(mine)
@@ -191,15 +199,17 @@ class Follower:
         self._live.append(track)
         return track
 
-    def _follow_back(self, track: Track, i: int) -> None:
-        """Look for a new face in the frames before, as far as it is there."""
+    def _follow_back(self, track: Track, i: int, last: Pixels) -> None:
+        """Look for a new face in the frames before, as far as it is there; ``last`` is its own frame."""
         face = track.spots[i]
         for j, image in reversed(self._kept):
             earlier = self._eyes.again(image, face)
             others = [t.spots[j] for t in self.tracks if t is not track and j in t.spots]
             if earlier is None or any(overlap(earlier, other) > SAME_FACE for other in others):
                 return
-            track.spots[j] = face = earlier
+            track.spots[j] = earlier
+            _keep_move(track, j + 1, image, last, face)
+            face, last = earlier, image
 
 
 @dataclass(frozen=True)
@@ -229,6 +239,7 @@ class Person:
     """Everybody that SFace takes for one. ``largest`` is the frame with the largest face."""
 
     spots: dict[int, Face]
+    moves: dict[int, NDArray[np.float64]]
     crops: list[Pixels]
 
     @property
@@ -263,7 +274,8 @@ def people(tracks: Sequence[Track]) -> list[Person]:
     for group in groups:
         spots = dict(sorted((i, face) for track in group for i, face in track.spots.items()))
         best = sorted((crop for track in group for crop in track.crops), key=lambda crop: -crop[0])[:CROPS]
-        found.append(Person(spots, [pixels for _, pixels in best]))
+        moves = {i: move for track in group for i, move in track.moves.items()}
+        found.append(Person(spots, moves, [pixels for _, pixels in best]))
     return sorted(found, key=lambda person: next(iter(person.spots)))
 
 
@@ -294,14 +306,119 @@ def places(
                     runs[-1] += sorted(inside)
             runs[-1].append(b)
         for run in runs:
-            points = np.stack([(person.spots.get(i) or filled[i]).points for i in run])
-            for i, smooth in zip(run, smoothed(points, [times[i] for i in run]), strict=True):
-                where.setdefault(i, []).append(Place(number, smooth, i in person.spots))
+            for i, points in _steadied(run, person, filled, times).items():
+                where.setdefault(i, []).append(Place(number, points, i in person.spots))
         gaps += _doubts(number, person.spots, times)
     return where, sorted(gaps, key=lambda gap: (gap.start, gap.person))
 
 
-def smoothed(points: NDArray[np.float32], times: Sequence[float], sigma: float = STEADY) -> NDArray[np.float32]:
+def _steadied(
+    run: Sequence[int], person: Person, filled: Mapping[int, Face], times: Sequence[float]
+) -> dict[int, NDArray[np.float32]]:
+    """A run's points without their jitter, by frame."""
+    raw = np.stack([(person.spots.get(i) or filled[i]).points for i in run])
+    points = dict(zip(run, smoothed(raw, [times[i] for i in run]), strict=True))
+    chains: list[list[int]] = []
+    for i in run:
+        if i not in person.spots:
+            continue
+        if chains and chains[-1][-1] == i - 1 and i in person.moves:
+            chains[-1].append(i)
+        else:
+            chains.append([i])
+    for chain in chains:
+        if len(chain) > 1:
+            found = np.stack([person.spots[i].points for i in chain])
+            moves = [person.moves[i] for i in chain[1:]]
+            points |= dict(zip(chain, held(found, moves, [times[i] for i in chain]), strict=True))
+    seen = [i for i in run if i in person.spots]
+    for i in filled:
+        if i in points:
+            a, b = max(s for s in seen if s < i), min(s for s in seen if s > i)
+            points[i] = points[a] + np.float32((times[i] - times[a]) / (times[b] - times[a])) * (points[b] - points[a])
+    return points
+
+
+def held(
+    points: NDArray[np.float32], moves: Sequence[NDArray[np.float64]], times: Sequence[float], sigma: float = STEADY
+) -> NDArray[np.float32]:
+    """Points (N, 5, 2) averaged over time in a face that its own movements hold still.
+
+    ``moves`` are N - 1 matrices (2, 3), each from one frame to the next. The detector's points jump by a pixel where a
+    face moves by a fraction of one; its texture tells that fraction, and where in the face a point is, all frames
+    around tell together.
+
+    >>> still = np.ones((3, 5, 2), np.float32) * np.float32([0, 2, 4])[:, None, None]
+    >>> one = np.array([[1.0, 0, 2], [0, 1, 2]])
+    >>> bool(np.allclose(held(still, [one, one], [0, 0.1, 0.2]), still, atol=1e-5))
+    True
+    """
+    to = [np.eye(3)]
+    for move in moves:
+        to.append(np.vstack([move, [0, 0, 1]]) @ to[-1])
+    chain = np.stack(to)
+    ones = np.ones((*points.shape[:2], 1))
+    # in the first frame
+    first = np.einsum("nij,nkj->nki", np.linalg.inv(chain), np.concatenate([points.astype(np.float64), ones], 2))
+    at = np.asarray(times, np.float64)
+    result = np.empty_like(points)
+    for n, moment in enumerate(at):
+        lo, hi = np.searchsorted(at, (moment - 3 * sigma, moment + 3 * sigma))
+        weight = np.exp(-0.5 * ((at[lo:hi] - moment) / sigma) ** 2)
+        mean = np.tensordot(weight / weight.sum(), first[lo:hi], 1)
+        result[n] = (mean @ chain[n].T)[:, :2]
+    return result
+
+
+def movement(before: Pixels, after: Pixels, one: Face, two: Face) -> NDArray[np.float64] | None:
+    """How a face moved from one frame to the next: the 2 x 3 similarity; None where its texture does not tell.
+
+    Corners in the face are followed by optical flow (Lucas and Kanade, as OpenCV has it) from where the detector says
+    that they are, and what most of them agree on counts.
+    """
+    reach = 0.35 * max(*one.box[2:], *two.box[2:])
+    corner = np.floor(np.minimum(one.box[:2], two.box[:2]) - reach).astype(int)
+    end = np.ceil(np.maximum(np.add(one.box[:2], one.box[2:]), np.add(two.box[:2], two.box[2:])) + reach).astype(int)
+    x0, y0 = np.maximum(corner, 0).tolist()
+    x1, y1 = np.minimum(end, before.shape[1::-1]).tolist()
+    if min(x1 - x0, y1 - y0) < 16:
+        return None
+    scale = min(2.0, _TEXTURE / max(one.box[2:]))
+    parts = [
+        cv2.resize(cv2.cvtColor(image[y0:y1, x0:x1], cv2.COLOR_RGB2GRAY), None, fx=scale, fy=scale,
+                   interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+        for image in (before, after)
+    ]  # fmt: skip
+    # pixel centres: part = (frame + 0.5 - corner) * s - 0.5
+    size = np.array(parts[0].shape[1::-1]) / (x1 - x0, y1 - y0)
+    shift = (0.5 - np.array([x0, y0])) * size - 0.5
+    inside = np.zeros(parts[0].shape, np.uint8)
+    middle = (np.array(one.box[:2]) + np.array(one.box[2:]) / 2) * size + shift
+    axes = np.array(one.box[2:]) * size * 0.5
+    cv2.ellipse(inside, [round(v) for v in middle], [round(v) for v in axes], 0, 0, 360, 255, -1)
+    corners = cv2.goodFeaturesToTrack(parts[0], 100, 0.01, 4, mask=inside)
+    if corners is None or len(corners) < _CORNERS:
+        return None
+    guess = corners + ((two.points - one.points).mean(0) * size).astype(np.float32)
+    there, status, _ = cv2.calcOpticalFlowPyrLK(
+        parts[0], parts[1], corners, guess, winSize=(15, 15), maxLevel=2,
+        criteria=(cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 30, 0.003), flags=cv2.OPTFLOW_USE_INITIAL_FLOW,
+    )  # fmt: skip
+    good = status.ravel() == 1
+    if good.sum() < _CORNERS:
+        return None
+    a, b = ((points[good].reshape(-1, 2) - shift) / size for points in (corners, there))
+    move, agree = cv2.estimateAffinePartial2D(
+        a, b, method=cv2.RANSAC, ransacReprojThreshold=1.0 / scale, maxIters=200, refineIters=20
+    )
+    if move is None or agree.sum() < max(_CORNERS, 0.5 * len(a)):
+        return None
+    eyes = float(np.linalg.norm(one.points[0] - one.points[1]))
+    missed = np.linalg.norm(one.points @ move[:, :2].T + move[:, 2] - two.points, axis=1).mean()
+    return np.asarray(move, np.float64) if missed < 0.2 * eyes + 1 else None  # else it followed something else
+
+
+def smoothed(points: NDArray[np.float32], times: Sequence[float], sigma: float = LOOSE) -> NDArray[np.float32]:
     """Points (N, 5, 2) smoothed over time: a straight line fitted around each moment, by Gaussian weights.
 
     So a steady movement stays what it is, at the ends as well.
@@ -411,6 +528,12 @@ def _small(image: Pixels) -> NDArray[np.float32]:
     """A frame as a small gray picture, in [0, 1], to tell cuts by."""
     small = cv2.resize(image, _SMALL, interpolation=cv2.INTER_AREA)
     return np.asarray(small.mean(2) / 255, np.float32)
+
+
+def _keep_move(track: Track, i: int, before: Pixels | None, after: Pixels, face: Face) -> None:
+    """Note how a track's face moved from frame i - 1 to the place where it is in frame i."""
+    if before is not None and (move := movement(before, after, track.spots[i - 1], face)) is not None:
+        track.moves[i] = move
 
 
 def _other(track: Track, descriptor: NDArray[np.float32]) -> bool:
