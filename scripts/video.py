@@ -223,7 +223,7 @@ def average(data: Path, engine: Engine, look: video.Look, count: int, length: in
         move = moves(face)["hand-held"]
         with tempfile.TemporaryDirectory() as folder:
             source = write(Path(folder) / "clip.mkv", frames(photo, move, length, rng))
-            after = protected(Path(folder), source, engine, look)
+            after = protected(Path(folder), source, engine, look, Known((), (f"person {n}",)))
             before = read(source)
         there = [
             (face.points @ move(i / RATE)[:, :2].T + move(i / RATE)[:, 2]).astype(np.float32) for i in range(length)
@@ -400,20 +400,21 @@ def main() -> None:
     parser.add_argument("what", nargs="+", choices=sorted(COLUMNS))
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--people", type=int, help="how many  [default: 4 for steady, 16 for average]")
-    parser.add_argument("--frames", type=int, help="of a clip  [default: 24, 8 for average, 100 for speed]")
+    parser.add_argument("--frames", type=int, help="of a clip  [default: 24, 16 for average, 60 for speed]")
     parser.add_argument("--deface", metavar="PATH", help="deface's command, to be measured beside")
     given = parser.parse_args()
-    engine = Engine(Options(), networks_for(Options(), 1))
+    options = Options(settings={"key": "scripts/video.py"})  # so that everybody draws the same targets
+    engine = Engine(options, networks_for(options, 1))
     look = video.Look(engine.networks.detector, SFace(1))
     for what in given.what:
         if what == "steady":
             rows = steady(given.data, engine, look, given.people or 4, given.frames or 24)
         elif what == "average":
-            rows = average(given.data, engine, look, given.people or 16, given.frames or 8)
+            rows = average(given.data, engine, look, given.people or 16, given.frames or 16)
         elif what == "follow":
             rows = follow(given.data, engine, look)
         else:
-            rows = speed(given.data, given.deface, given.frames or 100)
+            rows = speed(given.data, given.deface, given.frames or 60)
         print(f"{what}\n\n{tabular.markdown(rows, COLUMNS[what])}\n", flush=True)
 
 

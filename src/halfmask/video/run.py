@@ -31,6 +31,7 @@ from ..protecting.pipeline import COPIED, FAILED, PROTECTED, SKIPPED, THERE, Out
 from ..protecting.plan import Job
 from ..protecting.records import Records
 from ..storage import ensure_folder, whole
+from ..weights import running
 from ..weights.store import sha256_of
 from . import pictures, tracks
 from .container import Clip, Span
@@ -99,7 +100,9 @@ def run(
                 yield Outcome(job, FAILED if reason else THERE, reason=reason or None)
                 continue
         try:
-            look = look or Look(engine.networks.detector, SFace(threads))
+            if look is None:
+                with running.on(engine.options.device):
+                    look = Look(engine.networks.detector, SFace(threads))
             yield protect(job, engine, look, known=about, records=records, threads=threads, progress=progress)
         except Exception as error:
             yield failed(job, error)

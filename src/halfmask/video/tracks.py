@@ -35,7 +35,7 @@ GAP = 0.5
 KEPT = 24_000_000
 #: Seconds of the Gaussian by which points are smoothed over time, in a face that is held still by its own texture, and
 #: where that cannot be told.
-STEADY, LOOSE = 0.4, 0.05
+STEADY, LOOSE = 0.8, 0.05
 #: Crops that are kept of a track, the largest ones.
 CROPS = 3
 
