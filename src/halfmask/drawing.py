@@ -118,13 +118,14 @@ def roc(ax: Any, curves: Mapping[str, Curve], lines: Mapping[str, Mapping[str, A
 
 def match_roc(ax: Any, curves: Mapping[str, Curve], lines: Mapping[str, Mapping[str, Any]]) -> None:
     """A ROC of matching over a logarithmic FMR, which ends where the pairs do; FMR 1 % and 0.1 % are marked."""
-    lowest = 0.1
-    for name in _in_order(curves, lines):
-        points = [(x, y) for x, y in zip(curves[name]["x"], curves[name]["y"], strict=True) if x > 0]
-        if points:
-            lowest = min(lowest, *(x for x, _ in points))
-            ax.plot(*zip(*points, strict=True), **lines[name])
-    lowest = max(lowest, 1e-6)
+    shown = {name: np.array([curves[name]["x"], curves[name]["y"]], float) for name in _in_order(curves, lines)}
+    lowest = max(1e-6, min([0.1, *(x for xs, _ in shown.values() for x in xs if x > 0)]))
+    for name, (x, y) in shown.items():
+        some = x > 0
+        x, y, at_none = x[some], y[some], y[~some].max(initial=0.0)
+        if len(x) and x[0] > lowest:  # down to an FMR of 0 the TMR is that without a false match
+            x, y = np.append(lowest, x), np.append(at_none, y)
+        ax.plot(x, y, **lines[name])
     for fmr in (0.01, 0.001, 0.0001):
         if fmr >= lowest:
             ax.axvline(fmr, color=GRAY, linewidth=0.8, linestyle=":")

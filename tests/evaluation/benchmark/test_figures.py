@@ -188,3 +188,11 @@ def test_a_strip_of_faces(tmp_path: Path, astronaut: np.ndarray, detector: Detec
     cv2.imwrite(str(wall.path), np.full((90, 90, 3), 99, np.uint8))
     with pytest.raises(DataError, match="no face is found in wall"):
         faces.strip(Table("x", tmp_path, [wall]), {}, tmp_path / "none.png")
+
+
+def test_a_match_roc_reaches_down_to_where_the_others_do(tmp_path: Path, drawn: dict[str, Any]) -> None:
+    few = {"x": [0.0, 0.0, 0.0, 0.2, 1.0], "y": [0.0, 0.4, 0.7, 0.8, 1.0]}  # .7 without a false match
+    sets = {"s": {"match": {"m": {BEFORE: curve(0.1, 1e-3), "SAN OP": few}}}}
+    figures.curves(result(curves=sets), "match", tmp_path / "match.png")
+    line = drawn["match.png"].axes[0].lines[1]
+    assert np.allclose(line.get_xydata(), [[1e-3, 0.7], [0.2, 0.8], [1, 1]])

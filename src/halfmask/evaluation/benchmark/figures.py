@@ -133,7 +133,8 @@ def flow(result: Mapping[str, Any], path: Path) -> Path | None:
                     points = sorted((at[v], 100 * _value(r, wanted, judge)) for v, r in of.items())
                     ax.plot(*zip(*points, strict=True), label=judge, **look)
                 if not ax.lines:
-                    ax.text(0.5, 0.5, "nobody is named", transform=ax.transAxes, ha="center", color=GRAY)
+                    words = "no gender is known" if wanted == "eer" else "nobody is named"
+                    ax.text(0.5, 0.5, words, transform=ax.transAxes, ha="center", color=GRAY)
                 else:
                     ax.legend(loc="best")
                 chance = wanted == "eer"

@@ -259,8 +259,8 @@ def roc_curves(
     ``{"gender": {referee: {variant: {"x": [...], "y": [...]}}}, "match": {matcher: ...}, "cmc": {matcher: ...}}``: x is
     the share of women taken for men and y that of men taken for men; or x is the FMR and y the TMR; or x is a rank from
     1 and y the share of mated searches of that rank at most. Points of a ROC are close where the curve bends and, on a
-    logarithmic axis, at low FMR; numbers have so many ``digits``. A curve that cannot be given (one class only) is
-    absent.
+    logarithmic axis, at low FMR; numbers have so many ``digits``. A curve that cannot be given (one class only, or one
+    person in the gallery) is absent.
     """
     curves: Curves = {"gender": {}, "match": {}, "cmc": {}}
     compared, searches = Comparisons(measured[BEFORE], pairs), Searches(measured[BEFORE], pairs)
@@ -280,7 +280,7 @@ def roc_curves(
                 continue
             curves["match"].setdefault(matcher_name, {})[name] = _thin(exact.fmr, exact.tmr, most, digits)
             found = searches.search(m, matcher, matcher_name)
-            if len(found.ranks):
+            if len(found.ranks) and len(searches.gallery) > 1:
                 shares = cmc(found.ranks, len(searches.gallery))
                 at = np.unique(np.geomspace(1, len(shares), most).astype(int))
                 steps = {"x": at.astype(float).tolist(), "y": _digits(shares[at - 1], digits)}
