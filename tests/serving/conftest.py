@@ -10,14 +10,17 @@ from PIL import Image
 from served import client_of, encoded
 from starlette.testclient import TestClient
 
+from halfmask.errors import WeightsError
 from halfmask.weights import store
 
 
 @pytest.fixture(scope="session")
 def needs_models() -> None:
-    for name in ("yunet", "sface"):
-        if not store.present(name):
-            pytest.skip(f"needs the model {name}, which is not fetched")
+    for name in ("yunet", "sface"):  # fetched here, since the server never does so by itself
+        try:
+            store.get(name)
+        except WeightsError as error:
+            pytest.skip(f"needs the model {name}: {error}")
 
 
 @pytest.fixture(scope="session")

@@ -214,7 +214,6 @@ async function protect(photo) {
   photo.busy = panel.method().name === "deidentify" ? "changing faces, some seconds for each" : "protecting";
   if (photo === current) $("busy").hidden = false, ($("busy-text").textContent = photo.busy);
   try {
-    const path = `photos/${photo.id}`;
     const result = await held(photo, () => json(`photos/${photo.id}/protect`, { method: "POST", json: asked }));
     if (turn !== photo.turn) return;
     const picture = await blob(`results/${result.id}/picture`);
@@ -224,7 +223,7 @@ async function protect(photo) {
     photo.urls.after = URL.createObjectURL(picture);
     refresh();
     say(`${photo.name}: ${state(photo)[0]}`);
-    const reads = await json(`${path}/reads`, { method: "POST", json: { result: result.id } });
+    const reads = await json(`photos/${photo.id}/reads`, { method: "POST", json: { result: result.id } });
     if (turn !== photo.turn) return;
     photo.reads = reads;
     refresh();

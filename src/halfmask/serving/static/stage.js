@@ -117,11 +117,10 @@ drawn.addEventListener("keydown", (event) => {
   const way = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] }[event.key];
   if (way && event.shiftKey) box = [box[0], box[1], Math.max(8, box[2] + way[0]), Math.max(8, box[3] + way[1])];
   else if (way) box = [clamp(box[0] + way[0], 0, size.width - 8), clamp(box[1] + way[1], 0, size.height - 8), box[2], box[3]];
-  else if (event.key === "Enter") return onBox(box.map(Math.round));
-  else if (event.key === "Escape") return onBox(null);
-  else return;
-  event.preventDefault();
-  place(drawn, box);
+  else if (event.key !== "Enter" && event.key !== "Escape") return;
+  event.preventDefault(); // else Enter would also press the button that gets the focus next
+  if (way) place(drawn, box);
+  else onBox(event.key === "Enter" ? box.map(Math.round) : null);
 });
 
 function point(event) {
