@@ -461,6 +461,7 @@ def test_roc_curves_are_thin_and_true(measured: dict[str, Measured]) -> None:
     points = list(zip(thin["x"], thin["y"], strict=True))
     assert len(points) <= 40
     assert (points[0], points[-1]) == ((0, 0), (1, 1))
+    assert max(y for x, y in points if x == 0) == pytest.approx(whole.tmr[whole.fmr == 0].max())
     assert sum((round(x, 9), round(y, 9)) in corners for x, y in points) >= len(points) - 2  # rounding of scores
     grid = np.linspace(0.001, 1, 500)
     gap = np.abs(np.interp(grid, thin["x"], thin["y"]) - np.interp(grid, whole.fmr, whole.tmr))

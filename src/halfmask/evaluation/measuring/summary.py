@@ -289,13 +289,14 @@ def roc_curves(
 
 
 def _thin(x: NDArray[np.float64], y: NDArray[np.float64], most: int, digits: int) -> dict[str, list[float]]:
-    """At most ``most`` corners of a curve from (0, 0) to (1, 1), the first and the last among them."""
+    """At most ``most`` corners of a curve from (0, 0) to (1, 1): first, last, and the last of x = 0 among them."""
     least = np.log10(x[x > 0][0])
     # even steps along the curve, measured on a linear and on a logarithmic x axis at once
     lengths = np.diff(x) + np.diff(y) + np.diff(1 - np.log10(np.maximum(x, 10.0**least)) / min(least, -1e-9))
     along = np.concatenate([[0.0], np.cumsum(lengths)])
-    chosen = np.searchsorted(along, np.linspace(0, along[-1], most))
-    chosen = np.unique(np.concatenate([[0], np.minimum(chosen, len(x) - 1)[1:-1], [len(x) - 1]]))
+    chosen = np.searchsorted(along, np.linspace(0, along[-1], most - 1))
+    none = np.flatnonzero(x == 0)[-1]  # what matches without a false match, where a logarithmic axis begins
+    chosen = np.unique(np.concatenate([[0, none], np.minimum(chosen, len(x) - 1)[1:-1], [len(x) - 1]]))
     return {"x": _digits(x[chosen], digits), "y": _digits(y[chosen], digits)}
 
 
