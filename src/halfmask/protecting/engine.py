@@ -145,7 +145,7 @@ def networks_for(options: Options, threads: int) -> Networks:
     """
     smallest, own = options.min_face or SMALLEST, sorted(options.asked.items())
     key = (options.method, own, options.gender is None, options.score, threads, options.detector_threshold, smallest,
-           options.device)  # fmt: skip
+           options.device, [_state(value) for _, value in own])  # fmt: skip
     with _loading:
         name = repr(key)
         if name not in _loaded:
@@ -154,6 +154,17 @@ def networks_for(options: Options, threads: int) -> Networks:
             _loaded[name] = Networks(options, threads)
         _loaded.move_to_end(name)
         return _loaded[name]
+
+
+def _state(value: object) -> object:
+    """What stands in a folder or file that a setting names, so that other weights in its place are loaded anew."""
+    if not isinstance(value, str | Path) or not str(value):
+        return None
+    try:
+        files = sorted(Path(value).iterdir()) if Path(value).is_dir() else [Path(value)]
+        return [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files if p.is_file()]
+    except (OSError, ValueError):
+        return None  # no path, or none that can be looked at: loading will say so
 
 
 _KEPT = 4
