@@ -13,7 +13,6 @@ from typing import IO, Any
 
 from .. import __version__
 from ..errors import HalfmaskError, UsageError, count, shown
-from ..methods import METHODS
 from ..methods.choice import IDENTITY
 from ..methods.match import SAME_PERSON
 from ..photos.listing import is_photo
@@ -182,8 +181,8 @@ def _matches(summary: Summary, options: Options) -> list[str]:
     ]
     if (rest := int(n) - sum(len(scores) for _, scores in summary.matched)) > 0:
         lines.append(f"  ... and {rest} more faces; --json FILE lists all")
-    attacked = "sface" in (*METHODS[options.method].cls.models, options.asked.get("against"))
-    what = "is one of those attacked" if attacked else "is an auxiliary"
+    # a method that names no network attacks SFace among others
+    what = "is one of those attacked" if options.asked.get("against", "sface") == "sface" else "is an auxiliary"
     return [*lines, f"  (SFace {what}, so it judges nothing; halfmask audit asks others)"]
 
 
