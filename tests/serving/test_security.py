@@ -247,6 +247,8 @@ def test_memory_is_bounded(needs_models: None, key: str) -> None:
         assert code(client.post("/api/v1/photos", content=photo)) == (507, "memory_full")
         held = [client.app.state.house.shelf.photo(id) for id in ids]
         assert [h.work is not None for h in held] == [False, False, True]  # the others are decoded again when asked
+        assert client.get(f"/api/v1/photos/{ids[0]}").json()["width"] == 60
+        assert held[0].work is None  # what is told of it is still known
         assert client.get(f"/api/v1/photos/{ids[0]}/picture").status_code == 200
         client.delete(f"/api/v1/photos/{ids[1]}")
         assert client.post("/api/v1/photos", content=photo).status_code == 201
@@ -331,6 +333,12 @@ def test_a_thousand_requests_leave_memory_as_it_was(client: TestClient, portrait
     some(334)
     assert resident() < 1.1 * before
     assert client.app.state.house.shelf.bytes == 0
+
+
+def test_the_server_needs_no_torch() -> None:
+    code = "import sys, halfmask.serving.app; print([m for m in ('torch', 'jinja2', 'matplotlib') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_only_this_computer_unless_told() -> None:

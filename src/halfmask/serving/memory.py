@@ -33,14 +33,13 @@ class Choice:
 
 @dataclass(eq=False)
 class Work:
-    """A photo decoded, with all that was computed of it: faces by the boxes given, changes by how and of whom.
+    """A photo decoded, with all that was computed of it that takes room: changes by how and of whom.
 
     A change of a method that is proportional to its strength is the one at strength 1. ``after`` is the last result's,
     ``reads`` what is read off the faces before: guesses, and SFace's descriptors.
     """
 
     photo: Photo
-    faces: dict[tuple[Box, ...], list[Face]] = field(default_factory=dict)
     changes: dict[tuple[Any, ...], tuple[Label | None, NDArray[np.float32]]] = field(default_factory=dict)
     after: tuple[str, Photo] | None = None
     reads: dict[tuple[Box, ...], tuple[dict[int, Prediction], dict[int, NDArray[np.float32]]]] = field(
@@ -56,12 +55,17 @@ class Work:
 
 @dataclass(eq=False)
 class Held:
-    """A photo: its file, what was found in it, and, as long as there is room, the photo decoded."""
+    """A photo: its file, what was found in it, and, as long as there is room, the photo decoded.
+
+    ``facts`` are told of it, ``faces`` are those found, by the boxes given.
+    """
 
     data: bytes
     name: str
     id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
     choice: Choice = field(default_factory=Choice)
+    facts: dict[str, Any] = field(default_factory=dict)
+    faces: dict[tuple[Box, ...], list[Face]] = field(default_factory=dict)
     work: Work | None = None
     used: float = 0.0
     lock: threading.RLock = field(default_factory=threading.RLock)

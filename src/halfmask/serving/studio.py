@@ -55,18 +55,12 @@ class Studio:
     def describe(self, held: Held) -> dict[str, Any]:
         """What is told of a photo: its size and kind, and its faces as they are chosen."""
         with held.lock:
-            work, faces = self._seen(held, held.choice.boxes)
-            photo, choice = work.photo, held.choice
+            choice, faces = held.choice, self._faces(held, held.choice.boxes)
         who, genders = dict(choice.who), dict(choice.genders)
         return {
             "id": held.id,
             "name": held.name,
-            "width": photo.width,
-            "height": photo.height,
-            "format": photo.format,
-            "mode": photo.mode,
-            "notes": list(photo.notes),
-            "smallest_face": round(smallest_searched(photo.width, photo.height, SMALLEST), 1),
+            **held.facts,
             "boxes": [list(box) for box in choice.boxes],
             "faces": [
                 {
@@ -87,13 +81,12 @@ class Studio:
     def count(self, held: Held) -> tuple[int, int, int]:
         """How many faces are seen in it now, its width and its height."""
         with held.lock:
-            work, faces = self._seen(held, held.choice.boxes)
-            return len(faces), work.photo.width, work.photo.height
+            return len(self._faces(held, held.choice.boxes)), held.facts["width"], held.facts["height"]
 
     def choose(self, held: Held, changes: Sequence[Change], boxes: tuple[Box, ...] | None) -> None:
         """Take down what the user says of faces, by their present numbers, and of boxes."""
         with held.lock:
-            _, faces = self._seen(held, held.choice.boxes)
+            faces = self._faces(held, held.choice.boxes)
             off, who, genders = set(held.choice.off), dict(held.choice.who), dict(held.choice.genders)
             for change in changes:
                 face = faces[change.number - 1].points.tobytes()
@@ -115,7 +108,7 @@ class Studio:
             engine, photo, faces = self._protected(kept)
             kept.format = format_of(ask.format) if ask.format else photo.format or "PNG"
             kept.name = in_format(held.name, kept.format)
-            _, found = self._seen(held, choice.boxes)
+            found = self._faces(held, choice.boxes)
             kept.about = {
                 "id": kept.id,
                 "photo": held.id,
@@ -166,8 +159,8 @@ class Studio:
         predictor = self._reader()
         with held.lock:
             choice = kept.choice if kept else held.choice
-            work, faces = self._seen(held, choice.boxes)
-            before = self._before(work, choice.boxes)[0]
+            work, faces = self._work(held), self._faces(held, choice.boxes)
+            before = self._before(work, choice.boxes, faces)[0]
             after = None if kept is None else self._after(kept)
         changed = {f["number"] - 1 for f in kept.about["faces"] if f["changed"]} if kept else set()
         then = {} if after is None else predictor.of(after.pixels, faces)
@@ -191,8 +184,8 @@ class Studio:
         if matcher is None:
             return {}
         with kept.photo.lock:
-            work, faces = self._seen(kept.photo, kept.choice.boxes)
-            before = self._before(work, kept.choice.boxes)[1]
+            work, faces = self._work(kept.photo), self._faces(kept.photo, kept.choice.boxes)
+            before = self._before(work, kept.choice.boxes, faces)[1]
             after = self._after(kept)
         changed = [f["number"] - 1 for f in kept.about["faces"] if f["changed"]]
         if not changed:
@@ -246,12 +239,14 @@ class Studio:
                 self._sface = SFace(_THREADS)
             return self._sface
 
-    def _before(self, work: Work, boxes: tuple[Box, ...]) -> tuple[dict[int, Prediction], dict[int, Any]]:
+    def _before(
+        self, work: Work, boxes: tuple[Box, ...], faces: Sequence[Face]
+    ) -> tuple[dict[int, Prediction], dict[int, Any]]:
         """What is read off the faces of the photo as it came: guesses, and SFace's descriptors where it is here."""
         matcher = self._matcher()
         if boxes not in work.reads or (matcher and not work.reads[boxes][1]):
             _trim(work.reads, _SEARCHES)
-            faces, pixels = work.faces[boxes], work.photo.pixels
+            pixels = work.photo.pixels
             read = self._reader().of(pixels, faces)
             cuts = np.stack([cut112(pixels, faces[i].points) for i in read]) if read and matcher else None
             found: Sequence[Any] = [] if matcher is None or cuts is None else list(matcher.embed(cuts))
@@ -262,21 +257,29 @@ class Studio:
         """The photo decoded, again when it was let go."""
         work = held.work
         if work is None:
-            work = held.work = Work(self._engine(Ask(DEFAULT)).read(held.data))
+            photo = self._engine(Ask(DEFAULT)).read(held.data)
+            work = held.work = Work(photo)
+            held.facts = {
+                "width": photo.width,
+                "height": photo.height,
+                "format": photo.format,
+                "mode": photo.mode,
+                "notes": list(photo.notes),
+                "smallest_face": round(smallest_searched(photo.width, photo.height, SMALLEST), 1),
+            }
             self._shelf.let_go(held)
         return work
 
-    def _seen(self, held: Held, boxes: tuple[Box, ...]) -> tuple[Work, list[Face]]:
-        work = self._work(held)
-        if boxes not in work.faces:
-            _trim(work.faces, _SEARCHES)
-            work.faces[boxes] = self._engine(Ask(DEFAULT)).detect(work.photo, boxes)
-        return work, work.faces[boxes]
+    def _faces(self, held: Held, boxes: tuple[Box, ...]) -> list[Face]:
+        if boxes not in held.faces:
+            _trim(held.faces, _SEARCHES)
+            held.faces[boxes] = self._engine(Ask(DEFAULT)).detect(self._work(held).photo, boxes)
+        return held.faces[boxes]
 
     def _protected(self, kept: Kept) -> tuple[Engine, Photo, tuple[FaceResult, ...]]:
         """The steps from choosing to pasting, of which only what is new is computed; remembers the photo after."""
         held, ask, choice = kept.photo, kept.ask, kept.choice
-        work, faces = self._seen(held, choice.boxes)
+        work, faces = self._work(held), self._faces(held, choice.boxes)
         keys = [face.points.tobytes() for face in faces]
         engine = self._engine(ask, [n for n, key in enumerate(keys, 1) if key in choice.off])
         who, genders = dict(choice.who), dict(choice.genders)

@@ -13,7 +13,7 @@ let current = null;
 class Photo {
   constructor(file, name) {
     Object.assign(this, { file, name, id: null, info: null, result: null, reads: null, error: null, busy: "" });
-    this.urls = { before: null, after: null, full: null };
+    this.urls = { thumb: null, before: null, after: null, full: null };
     this.turn = 0; // counts what was asked, so that an old answer is told from a new one
     this.ready = null;
     this.saved = null; // what became of it in the last zip
@@ -82,7 +82,7 @@ function list() {
   const focused = document.activeElement?.dataset?.photo;
   $("photos").replaceChildren(...photos.map((photo, index) => {
     const [text, kind] = state(photo);
-    const picture = photo.urls.before ? make("img", { src: photo.urls.before, alt: "" }) : make("span", { className: "blank" });
+    const picture = photo.urls.thumb ? make("img", { src: photo.urls.thumb, alt: "" }) : make("span", { className: "blank" });
     const words = make("span", {}, make("b", { textContent: photo.name.split("/").pop() }), make("small", { textContent: text, className: kind }));
     const button = make("button", { type: "button" }, picture, words);
     button.dataset.photo = index;
@@ -122,6 +122,7 @@ function refresh(share = null) {
 
 async function choose(photo) {
   if (stage.drawing()) stopDrawing();
+  if (current !== photo) current?.forget("before", "after", "full"); // of hundreds of photos, one is shown
   current = photo;
   refresh();
   if (photo.error?.code === "not_found") photo.error = null;
@@ -147,8 +148,8 @@ async function look(photo) {
       photo.info = await json(`photos/${photo.id}/faces`, { method: "POST", json: { faces: fits } });
     }
     photo.result = photo.reads = null;
-    photo.forget("before", "after", "full");
-    photo.urls.before = URL.createObjectURL(await blob(`photos/${photo.id}/picture`));
+    photo.forget("thumb", "before", "after", "full");
+    photo.urls.thumb = URL.createObjectURL(await blob(`photos/${photo.id}/picture?side=160`));
     const count = photo.info.faces.length;
     say(`${photo.name}: ${count === 1 ? "1 face" : `${count} faces`} found`);
   } catch (error) {
@@ -200,6 +201,16 @@ async function protect(photo) {
   const asked = panel.options();
   const turn = ++photo.turn;
   photo.error = null;
+  if (!photo.urls.before) {
+    try {
+      photo.urls.before = URL.createObjectURL(await held(photo, () => blob(`photos/${photo.id}/picture`)));
+    } catch (error) {
+      failed(photo, error);
+      return refresh();
+    }
+    if (turn !== photo.turn) return;
+    refresh();
+  }
   if (!asked || !photo.info.faces.length || photo.info.faces.every((face) => !face.on)) {
     photo.result = photo.reads = null;
     photo.forget("after", "full");
@@ -275,7 +286,7 @@ async function remove(photo) {
   const at = photos.indexOf(photo);
   photos.splice(at, 1);
   photo.turn++;
-  photo.forget("before", "after", "full");
+  photo.forget("thumb", "before", "after", "full");
   if (photo.id) ask(`photos/${photo.id}`, { method: "DELETE" }).catch(() => {});
   current = null;
   list();
