@@ -83,6 +83,7 @@ SCHEMAS: dict[str, Any] = {
                         "strengths": {"type": "object", "additionalProperties": _NUMBER},
                         "prototypes": _list(_TEXT),
                         "needs_gender": _YES,
+                        "names": _YES,
                         "models": _list(_TEXT),
                         "lacks": _or_null("string"),
                     }

@@ -56,6 +56,7 @@ def _method(name: str) -> dict[str, Any]:
         "strengths": dict(method.proportional),
         "prototypes": list(method.choices.get("prototype", ())),
         "needs_gender": method.needs_label,
+        "names": "person" in method.settings,
         "models": [model for model in method.models if not store.present(model)],
         "lacks": lacks,
     }

@@ -127,7 +127,8 @@ export function faces(photo, say) {
     const head = make("div", { className: "head" }, make("label", {}, box, `Face ${face.number}`), state);
     const who = make("input", { type: "text", id: `who-${face.number}`, value: face.who ?? "", maxLength: 200, placeholder: "not needed", autocomplete: "off" });
     who.addEventListener("change", () => say(face.number, { who: who.value || null }));
-    const rows = [head, make("label", { className: "who" }, "Name", who)];
+    const rows = [head];
+    if (method().names) rows.push(make("label", { className: "who" }, "Name", who));
     if (method().needs_gender) {
       const gender = make("select", { id: `gender-${face.number}` });
       gender.append(...[["", "guess it"], ["female", "woman"], ["male", "man"]].map(([value, textContent]) => make("option", { value, textContent, selected: value === (face.gender ?? "") })));
