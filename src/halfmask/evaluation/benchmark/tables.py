@@ -133,7 +133,8 @@ def _overview(result: Mapping[str, Any]) -> list[str]:
         rows = [row for row in result["rows"] if row["set"] == name]
         sections += [f"## {name}", _columns(rows, _OVERVIEW)]
         for title, stems in _FURTHER.items():
-            sections += [f"### {name}: {title}", _columns(rows, stems)]
+            table = _columns(rows, stems)
+            sections += [f"### {name}: {title}", table] if table.splitlines()[0] != "| method |" else []
     lines = []
     for (name, privacy), points in frontier.panels(result).items():
         best = ", ".join(p.label for p in frontier.front(points))
