@@ -191,14 +191,16 @@ def test_settings_that_make_no_sense(settings: dict[str, Any], message: str) -> 
         methods.load("deidentify", **settings)
 
 
-@pytest.mark.parametrize("package", ["torch", "onnx"])
+@pytest.mark.parametrize(("package", "extra"), [("torch", "train"), ("onnx", "audit")])
 def test_without_the_extra_it_says_so_before_anything_is_fetched(
-    monkeypatch: pytest.MonkeyPatch, package: str, astronaut: np.ndarray
+    monkeypatch: pytest.MonkeyPatch, package: str, extra: str, astronaut: np.ndarray
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.setattr(store, "get", lambda *args, **options: pytest.fail("fetched"))
     for call in (lambda: methods.load("deidentify"), lambda: halfmask.deidentify(astronaut)):
-        with pytest.raises(ExtraMissingError, match=rf"deidentify' needs {package}.*pip install \"halfmask\[train\]\""):
+        with pytest.raises(
+            ExtraMissingError, match=rf"deidentify' needs {package}.*pip install \"halfmask\[{extra}\]\""
+        ):
             call()
 
 
