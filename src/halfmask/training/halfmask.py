@@ -47,7 +47,7 @@ from ..weights import shipped
 from .adversaries import Learner, Multipliers, Replay, Told, linear_reader, open_reader
 from .data import open_faces, to_tensor
 from .export import export_masker
-from .loop import batch_indices, channels_last, fit, make_accelerator, start_run
+from .loop import alone, batch_indices, channels_last, fit, make_accelerator, start_run
 from .views import passing, relit, view
 from .watching import Targets, chroma, draw_targets, load_watcher, measure, preview
 
@@ -214,13 +214,14 @@ class _Run:
     def __init__(self, config: HalfmaskConfig, folder: Path, before: Path | None, asked: Path) -> None:
         self.config, self.folder = config, folder
         self.accelerator = make_accelerator(config.precision, config.seed, config.threads)
+        alone(self.accelerator, "halfmask")
         self.device = self.accelerator.device
         start_run(folder, config)
         self._open_data()
         self._open_networks(before)
         self._ask_untouched(asked)
         self.pools = self._pools()
-        workers = config.threads if self.device.type == "cpu" and self.accelerator.num_processes == 1 else 1
+        workers = config.threads if self.device.type == "cpu" else 1
         self.pool = ThreadPoolExecutor(workers, initializer=lambda: torch.set_num_threads(1)) if workers > 1 else None
 
     # --- what it works with ---
