@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -160,11 +161,13 @@ def test_a_killed_machine_loses_and_doubles_nothing(
 
 
 @pytest.mark.usefixtures("as_important_as_others")
-def test_an_interrupt_exits_130_and_the_same_line_does_the_rest(
-    album: Path, tmp_path: Path, local: dict[str, bytes]
-) -> None:
-    out = tmp_path / "out"
-    line = [sys.executable, "-m", "halfmask", "protect", str(album), "-o", str(out), "--on", "ray", "--workers", "1"]
+def test_an_interrupt_exits_130_and_the_same_line_does_the_rest(album: Path, tmp_path: Path) -> None:
+    out, many = tmp_path / "out", tmp_path / "many"
+    many.mkdir()
+    for i in range(12):  # enough that some are left when the interrupt comes
+        for photo in album.iterdir():
+            shutil.copy(photo, many / f"{i:02}-{photo.name}")
+    line = [sys.executable, "-m", "halfmask", "protect", str(many), "-o", str(out), "--on", "ray", "--workers", "1"]
     environment = os.environ | {"HALFMASK_KEY": "tests"}
     process = subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     deadline = time.monotonic() + 120
@@ -179,5 +182,5 @@ def test_an_interrupt_exits_130_and_the_same_line_does_the_rest(
     rest = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert rest.returncode == 0, rest.stderr
     assert "tests" not in said + rest.stderr
-    assert sorted(stored(str(out))) == sorted(local)
+    assert sorted(stored(str(out))) == sorted(p.name for p in many.iterdir())
     assert {len(data) > 1000 for data in stored(str(out)).values()} == {True}
