@@ -170,7 +170,9 @@ def carry_out(
         output = "-"
     if output == "":
         raise UsageError("-o is empty; expected a file or a folder")
-    if on == "ray" or any("://" in place for place in (*paths, output)):
+    from ..cluster.places import is_address
+
+    if on == "ray" or any(map(is_address, (*paths, output))):
         if dry_run or "-" in paths or output == "-":
             raise UsageError("--on ray and addresses know neither - nor --dry-run")
         if address is not None and on != "ray":

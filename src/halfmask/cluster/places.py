@@ -14,9 +14,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..errors import PhotoError, UsageError, require, shown
-from ..photos.encode import SUFFIXES
 from ..photos.kinds import HEAD, VIDEO_ELSEWHERE, left_out_by
 from ..photos.listing import is_photo, list_photos
+from ..protecting import plan
 from ..storage import RECORD, ensure_folder, whole
 
 #: Where a folder of outputs keeps its manifest.
@@ -217,9 +217,7 @@ def renamed(name: str, format: str | None) -> str:
     ('a/b.png', 'a/b.jpeg', 'a/b.jpg')
     """
     path = PurePosixPath(name)
-    if format is None or SUFFIXES.get(path.suffix.lower()) == format:
-        return name
-    return str(path.with_suffix(next(suffix for suffix, known in SUFFIXES.items() if known == format)))
+    return str(path.with_name(plan.renamed(path.name, format)))
 
 
 def _reason(error: Exception) -> str:

@@ -26,7 +26,7 @@ from ..protecting.options import Options
 from ..protecting.plan import Job
 from ..protecting.records import mark_of, text_of
 from .manifest import BEGUN, Line, Manifest
-from .places import Place, is_address, renamed
+from .places import Place, renamed
 from .work import Done, Task, Worker, quarantined
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ _FORGET = 500  # outcomes after which the ledger drops what it noted of them
 
 @dataclass
 class Plan:
-    """What is to be done at an address; ``failed`` are outcomes that are settled before any work."""
+    """What is to be done at an address; ``settled`` are the outcomes that are known before any work."""
 
     tasks: list[Task]
     settled: list[pipeline.Outcome]
@@ -79,8 +79,9 @@ def plan(
     problems: list[tuple[str, str]] = []
     pictures: list[tuple[str, str]] = []
     for source in dict.fromkeys(sources):
-        _refuse_within(place, Place(source))
-        found = Place(source).photos()
+        given = Place(source)
+        _refuse_within(place, given)
+        found = given.photos()
         own = Path(source.rstrip("/")).name + "/" if len(sources) > 1 else ""
         ignored += found.ignored
         problems += found.problems
@@ -323,6 +324,3 @@ def _refuse_within(output: Place, source: Place) -> None:
             f"the output {shown(output.address)} lies inside the input {shown(source.address)}, so a second run would "
             "take its own results for photos; choose a place outside it"
         )
-
-
-__all__ = ["BLOCK", "TRIES", "Plan", "is_address", "plan", "run"]

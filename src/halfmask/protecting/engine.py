@@ -330,13 +330,9 @@ class Engine:
     def _crop_after(self, prepared: Prepared, changed: Changed) -> Photo:
         """The method's own output for the largest face that it changed, in the photo's format."""
         largest = min(changed.deltas)
-        face = prepared.crops[largest].astype(np.float32)
-        if self.networks.method.gray:
-            face = face @ LUMA
-            face += 255 * changed.deltas[largest][..., 0]
-        else:
-            face += 255 * changed.deltas[largest]
-        pixels = np.rint(face).clip(0, 255).astype(np.uint8)
+        face = prepared.crops[largest].transpose(2, 0, 1).astype(np.float32) / np.float32(255)
+        change = changed.deltas[largest].transpose(2, 0, 1)
+        pixels = own_output(face, change, gray=self.networks.method.gray)
         return replace(reading.read(pixels), format=prepared.photo.format, name=prepared.photo.name)
 
     def encode(self, photo: Photo, format: str | None = None) -> bytes:
@@ -352,6 +348,17 @@ class Engine:
         prepared = self.prepare(source, known)
         after, faces = self.paste(prepared, self.change([prepared])[0])
         return after, faces, prepared.seconds
+
+
+def own_output(face: NDArray[np.float32], change: NDArray[np.float32], *, gray: bool) -> NDArray[np.uint8]:
+    """What a method makes of a crop, (3, 224, 224) in [0, 1]: uint8 (224, 224, 3), or (224, 224) of a gray method.
+
+    >>> face, change = np.full((3, 224, 224), 0.5, np.float32), np.full((3, 224, 224), 0.1, np.float32)
+    >>> own_output(face, change, gray=True).max(), own_output(face, change, gray=False).shape
+    (np.uint8(153), (224, 224, 3))
+    """
+    out = np.tensordot(LUMA, face, 1) + change[0] if gray else (face + change).transpose(1, 2, 0)
+    return np.asarray(np.rint(255 * out).clip(0, 255), np.uint8)
 
 
 def _differs(before: Photo, after: Photo, box: tuple[int, int, int, int]) -> bool:

@@ -11,9 +11,8 @@ from ..datasets.labels import COLUMNS, UNKNOWN, Names, csv_rows, parse_gender, r
 from ..errors import DataError, UsageError, shown
 from ..photos.detect import Box, Face
 from .choosing import check_boxes
-from .plan import Job
+from .plan import Job, some
 
-_NAMED = 10
 _SIDES = {"x": ("x", "left"), "y": ("y", "top"), "width": ("width", "w"), "height": ("height", "h")}
 
 
@@ -116,15 +115,15 @@ def read_labels(path: Path, jobs: Iterable[Job]) -> dict[Path, Known]:
                 renamed.append(where)
     problems = []
     if unknown:
-        problems.append(f"names photos that are not among the inputs: {_some(unknown)}")
+        problems.append(f"names photos that are not among the inputs: {some(unknown)}")
     if ambiguous:
-        problems.append(f"uses names that several photos go by: {_some(ambiguous)}")
+        problems.append(f"uses names that several photos go by: {some(ambiguous)}")
     if odd:
-        problems.append(f"holds genders other than female and male: {_some(odd)}")
+        problems.append(f"holds genders other than female and male: {some(odd)}")
     if clashing:
-        problems.append(f"says both female and male of: {_some(clashing)}")
+        problems.append(f"says both female and male of: {some(clashing)}")
     if renamed:
-        problems.append(f"gives two names to: {_some(renamed)}")
+        problems.append(f"gives two names to: {some(renamed)}")
     if problems:
         raise UsageError(
             f"the labels file {place} " + "; it ".join(problems) + ". Files are named as they lie in the input folder, "
@@ -178,7 +177,7 @@ def read_boxes(path: Path, jobs: Iterable[Job]) -> dict[Path, Known]:
         raise UsageError(str(error)) from error
     if problems:
         raise UsageError(
-            f"the boxes file {shown(path)}: {_some(problems)}. A row is file,x,y,width,height in photo pixels; files "
+            f"the boxes file {shown(path)}: {some(problems)}. A row is file,x,y,width,height in photo pixels; files "
             "are named as they lie in the input folder, or by the whole path"
         )
     return {
@@ -189,8 +188,3 @@ def read_boxes(path: Path, jobs: Iterable[Job]) -> dict[Path, Known]:
         )
         for source, rows in boxes.items()
     }
-
-
-def _some(items: Sequence[str]) -> str:
-    rest = len(items) - _NAMED
-    return ", ".join(items[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")

@@ -112,7 +112,7 @@ def plan(inputs: Sequence[Path], output: str | Path, *, format: str | None = Non
 
     listing = _list(inputs, out)
     jobs = [
-        Job(p.source, out / p.place.with_name(_renamed(p.place.name, wanted)), p.name, wanted) for p in listing.photos
+        Job(p.source, out / p.place.with_name(renamed(p.place.name, wanted)), p.name, wanted) for p in listing.photos
     ]
     _refuse_clashes(jobs)
     return Plan(tuple(jobs), out, listing.ignored, listing.problems, listing.pictures)
@@ -157,9 +157,9 @@ def output_format(out: Path, format: str | None = None) -> str:
 def _checked(inputs: Sequence[Path]) -> list[Path]:
     """The inputs, each once."""
     if absent := [shown(p) for p in inputs if not p.exists()]:
-        raise UsageError(f"there is no {_some(absent)}; check the path")
+        raise UsageError(f"there is no {some(absent)}; check the path")
     if odd := [shown(p) for p in inputs if not (p.is_file() or p.is_dir())]:
-        raise UsageError(f"{_some(odd)} is neither a file nor a folder; expected photos")
+        raise UsageError(f"{some(odd)} is neither a file nor a folder; expected photos")
     return list({_place(p): p for p in reversed(inputs)}.values())[::-1]
 
 
@@ -194,7 +194,7 @@ def _identity(path: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _renamed(name: str, wanted: str | None) -> str:
+def renamed(name: str, wanted: str | None) -> str:
     """The file name with the suffix of the wanted format; a suffix that already is one of it stays."""
     from ..photos.reading import SUFFIXES
 
@@ -245,6 +245,7 @@ def prepare(todo: Plan) -> None:
         clear_leftovers(folder)
 
 
-def _some(items: Sequence[str]) -> str:
+def some(items: Sequence[str]) -> str:
+    """The first of several names, and how many more there are."""
     rest = len(items) - _NAMED
     return ", ".join(items[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")

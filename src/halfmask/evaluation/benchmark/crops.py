@@ -21,13 +21,10 @@ from ...datasets.table import Row, Table
 from ...errors import DataError
 from ...methods import Method, Subject
 from ...photos.reading import read
-from ...photos.samples import LUMA
+from ...protecting.engine import BATCH, own_output
 from ...protecting.pipeline import cores
 from ...storage import ensure_folder, whole
 from .sets import OpenSet
-
-#: Faces that a network is given at once, as in :mod:`halfmask.protecting.engine`.
-_BATCH = 2
 
 
 def cropped(s: OpenSet, folder: Path, *, quiet: bool = False) -> tuple[OpenSet, list[str]]:
@@ -79,7 +76,7 @@ def protect_crops(
             _write(files[row.key], own_output(face, change, gray=method.gray))
         return len(rows)
 
-    parts = [todo[i : i + _BATCH] for i in range(0, len(todo), _BATCH)]
+    parts = [todo[i : i + BATCH] for i in range(0, len(todo), BATCH)]
     with (
         ThreadPoolExecutor(workers or cores()) as pool,
         tqdm(total=len(todo), desc=desc, unit="face", disable=quiet or not todo) as bar,
@@ -87,17 +84,6 @@ def protect_crops(
         for done in pool.map(make, parts):
             bar.update(done)
     return files, left_out
-
-
-def own_output(face: NDArray[np.float32], change: NDArray[np.float32], *, gray: bool) -> NDArray[np.uint8]:
-    """What a method makes of a crop, (3, 224, 224) in [0, 1]: uint8 (224, 224, 3), or (224, 224) of a gray method.
-
-    >>> face, change = np.full((3, 224, 224), 0.5, np.float32), np.full((3, 224, 224), 0.1, np.float32)
-    >>> own_output(face, change, gray=True).max(), own_output(face, change, gray=False).shape
-    (np.uint8(153), (224, 224, 3))
-    """
-    out = np.tensordot(LUMA, face, 1) + change[0] if gray else (face + change).transpose(1, 2, 0)
-    return np.asarray(np.rint(255 * out).clip(0, 255), np.uint8)
 
 
 def _write(path: Path, pixels: NDArray[np.uint8]) -> None:
