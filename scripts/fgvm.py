@@ -35,11 +35,11 @@ from tqdm import tqdm
 from halfmask.evaluation.measuring.metrics import l2, mssim
 from halfmask.methods.fgvm import perturb
 from halfmask.networks.identity import Identity, load_identity
-from halfmask.networks.memory import keep_memory
 from halfmask.storage import save_arrays
 from halfmask.tabular import markdown
 from halfmask.training.config import load_config
 from halfmask.training.identity import IdentityConfig, labels, open_people, train_identity
+from halfmask.weights.memory import keep_memory
 from halfmask.weights.store import sha256_of
 
 RULES = {"p-fgvm": "P-FGVM", "i-fgvm": "I-FGVM", "i-fgsm": "I-FGSM"}

@@ -24,6 +24,7 @@ from ..errors import HalfmaskError, PhotoError, shown
 from ..photos.detect import SMALLEST, smallest_searched
 from ..photos.photo import Photo
 from ..storage import ensure_folder, whole
+from ..weights.memory import keep_memory
 from .engine import BATCH, Changed, Engine, FaceResult, Prepared, networks_for, timed
 from .known import NOTHING, Known
 from .options import Options
@@ -86,9 +87,12 @@ def cores() -> int:
 def load(options: Options, *, workers: int, photos: int) -> Engine:
     """Load the networks for a run of that many photos; a single photo gets all cores inside the networks instead.
 
-    OpenCV's number of threads, which belongs to the whole process, is set to the same.
+    OpenCV's number of threads, which belongs to the whole process, is set to the same, and the process keeps the memory
+    that photos free (:func:`~halfmask.weights.memory.keep_memory`).
     """
     threads = workers if photos == 1 else 1
+    if photos > 1:
+        keep_memory(shared=True)
     cv2.setNumThreads(threads)
     return Engine(options, networks_for(options, threads))
 

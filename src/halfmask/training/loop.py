@@ -35,8 +35,8 @@ from tqdm import tqdm
 from .. import __version__
 from ..drawing import canvas, save
 from ..errors import UsageError
-from ..networks.memory import keep_memory
 from ..storage import restore, whole, whole_folder
+from ..weights.memory import keep_memory
 
 
 def batch_indices(seed: int, step: int, count: int, batch: int) -> NDArray[np.int64]:

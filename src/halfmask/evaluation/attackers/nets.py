@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from ...networks.memory import keep_memory
+from ...weights.memory import keep_memory
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
