@@ -16,7 +16,7 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
+#: Given a file that is about to take its name; what it gives stands around that.
+Placing = Callable[[Path], contextlib.AbstractContextManager[object]]
 #: Ends the name of what is being written. Such names begin with a dot, so no listing of photos takes them.
 PART_SUFFIX = ".halfmask-part"
 #: What runs before made in a folder, and how (:mod:`halfmask.protecting.records`).
@@ -37,13 +39,19 @@ _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 
 @contextlib.contextmanager
 def whole(
-    path: Path, *, error: type[HalfmaskError] = DataError, exclusive: bool = False, mode: int = 0o666
+    path: Path,
+    *,
+    error: type[HalfmaskError] = DataError,
+    exclusive: bool = False,
+    mode: int = 0o666,
+    placing: Placing = contextlib.nullcontext,
 ) -> Iterator[Path]:
     """A name to write to, of an empty file, which then becomes ``path``: that is whole, or as it was.
 
     Several processes and threads may write the same file at once; the last to finish wins, with ``exclusive`` the
     first, and a file that is there already stays. A link is replaced and not followed. The permission bits are those of
-    an ordinary ``open``: ``mode`` less the umask for a new file, the old file's own otherwise.
+    an ordinary ``open``: ``mode`` less the umask for a new file, the old file's own otherwise. ``placing`` is given the
+    finished file and stands around the one step in which it takes its name.
 
     Raises ``error`` when the folder is absent, cannot be written to or is full, and when what stands there is a folder,
     a device, a pipe or a file that must not be written; every ``OSError`` of the block counts as one of these.
@@ -65,7 +73,8 @@ def whole(
             yield part
             _keep_mode(path, part)
             _flush(part)
-            _put(part, path, exclusive)
+            with placing(part):
+                _put(part, path, exclusive)
             _flush(path.parent)
 
 

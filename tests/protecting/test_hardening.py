@@ -5,6 +5,7 @@ Whatever it is, each output is whole or absent, and a run after it ends as one t
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -18,7 +19,7 @@ import pytest
 
 from halfmask.protecting import records as records_module
 from halfmask.protecting.records import Records
-from halfmask.storage import PART_SUFFIX, RECORD
+from halfmask.storage import PART_SUFFIX, RECORD, whole
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -249,16 +250,77 @@ def test_two_runs_at_once_that_want_different_things(
     assert files(out) == undisturbed
 
 
-def test_a_record_that_another_run_tidies_meanwhile(tmp_path: Path) -> None:
-    """Two runs write one output, and the first to note it is the last to write it: it stays known."""
-    photo, output = tmp_path / "photo", tmp_path / "a.jpg"
-    photo.write_bytes(b"a photo")
-    slow, quick = Records({"strength": "low"}), Records({"strength": "high"})
-    with slow:
-        mark = slow.mark(photo)
-        with slow.writing(output, mark, b"low"):
-            with quick, quick.writing(output, quick.mark(photo), b"high"):
-                output.write_bytes(b"high")
-            output.write_bytes(b"low")
-    again = Records({"strength": "low"})
-    assert again.there(photo, output, mark) == ""
+def write(records: Records, photo: Path, output: Path, data: bytes, slow: Callable[[], object] = lambda: None) -> None:
+    """As a run does; ``slow`` is called when the output is noted and does not have its name yet."""
+
+    @contextlib.contextmanager
+    def placing(part: Path) -> Iterator[None]:
+        with records.placing(output, records.mark(photo), part):
+            slow()
+            yield
+
+    with whole(output, placing=placing) as fresh:
+        fresh.write_bytes(data)
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    (tmp_path / "photo").write_bytes(b"a photo")
+    return tmp_path / "photo"
+
+
+def test_the_first_to_note_an_output_and_the_last_to_write_it(photo: Path, tmp_path: Path) -> None:
+    """Two runs that want different things write one output, and one of them is slow between its line and its file."""
+    output = tmp_path / "a.jpg"
+    low, high = Records({"strength": "low"}), Records({"strength": "high"})
+    other = threading.Thread(target=write, args=(high, photo, output, b"high"))
+
+    def slow() -> None:
+        other.start()
+        other.join(0.3)  # it would be done by now, did it not have to wait
+
+    with high:
+        with low:
+            write(low, photo, output, b"low", slow)
+        other.join()
+    assert output.read_bytes() == b"high"
+    assert Records({"strength": "high"}).there(photo, output, high.mark(photo)) == ""
+    assert len((tmp_path / RECORD).read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize("first", ["low", "high"])
+def test_lines_in_another_order_than_the_outputs(photo: Path, tmp_path: Path, first: str) -> None:
+    """As runs without locks leave them: what stands there counts, and the next run puts the record in order."""
+    output, record = tmp_path / "a.jpg", tmp_path / RECORD
+    lines = []
+    for strength in ("high", "low"):
+        with Records({"strength": strength}) as records:
+            write(records, photo, output, strength.encode())
+        lines.append(record.read_text())
+    record.write_text("".join(lines if first == "high" else lines[::-1]))
+    with Records({"strength": "low"}) as again:
+        assert again.there(photo, output, again.mark(photo)) == ""
+    assert record.read_text() == lines[1]
+
+
+def test_an_output_that_another_run_replaces_while_it_is_looked_at(
+    photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was read is no longer known to the record, which was tidied: it is ours all the same."""
+    output = tmp_path / "a.jpg"
+    with Records({"strength": "low"}) as records:
+        write(records, photo, output, b"low")
+    digest = records_module.sha256_of
+
+    def between(path: Path) -> str:
+        found = digest(path)
+        monkeypatch.setattr(records_module, "sha256_of", digest)
+        with Records({"strength": "high"}) as other:
+            write(other, photo, output, b"high")
+        return found
+
+    high = Records({"strength": "high"})
+    mark = high.mark(photo)
+    monkeypatch.setattr(records_module, "sha256_of", between)
+    assert high.there(photo, output, mark) == ""
+    assert len((tmp_path / RECORD).read_text().splitlines()) == 1

@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ import pytest
 from halfmask.methods import key
 from halfmask.protecting.options import Options
 from halfmask.protecting.records import Records
-from halfmask.storage import RECORD
+from halfmask.storage import RECORD, whole
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -202,8 +203,8 @@ def test_two_runs_at_once(run: Run, album: Path, tmp_path: Path) -> None:
         with theirs:
             for n, records in enumerate((theirs, mine)):
                 target, mark = out / f"{n}.jpg", records.mark(photos[n])
-                with records.writing(target, mark, b"made"):
-                    target.write_bytes(b"made")
+                with whole(target, placing=partial(records.placing, target, mark)) as fresh:
+                    fresh.write_bytes(b"made")
             assert mine.there(photos[0], out / "0.jpg", mine.mark(photos[0])) == ""
     lines = [json.loads(line)["file"] for line in (out / RECORD).read_text().splitlines()]
     assert lines == ["0.jpg", "1.jpg"]

@@ -231,7 +231,7 @@ def _run(
         faces=faces,
         max_pixels=max_pixels,
         workers=workers,
-        writing=lambda picture, data: records.writing(picture, marks[picture], data),
+        noting=lambda picture, part: records.placing(picture, marks[picture], part),
     )
     bar = tqdm(
         seen,

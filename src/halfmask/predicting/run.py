@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ..errors import HalfmaskError, PhotoError, shown
@@ -17,8 +18,8 @@ from ..storage import ensure_folder, whole
 from .api import Prediction, Predictor
 from .picture import captions
 
-#: What is told of a picture and its bytes, and stands around its writing.
-Writing = Callable[[Path, bytes], AbstractContextManager[None]]
+#: Told of a picture and the file that is about to become it; what it gives stands around that.
+Noting = Callable[[Path, Path], AbstractContextManager[None]]
 #: Photos that may be waiting for their turn, for each worker. They hold predictions and no pixels.
 _AHEAD = 8
 
@@ -41,19 +42,19 @@ def run(
     faces: str = "all",
     max_pixels: int = MAX_PIXELS,
     workers: int = 1,
-    writing: Writing = lambda picture, data: nullcontext(),
+    noting: Noting = lambda picture, part: nullcontext(),
 ) -> Generator[Seen, None, None]:
     """Look at the photos of the jobs, each a photo and the picture to write or None; gives them in their order.
 
     Whatever happens to one photo, others go on. No more than ``workers`` photos are in memory at once. When the caller
-    stops iterating, no new photo is begun and those begun are waited for, so every picture is whole. ``writing`` is
-    told of each picture and its bytes, and the picture takes its name in that context.
+    stops iterating, no new photo is begun and those begun are waited for, so every picture is whole. ``noting`` is
+    told of each picture and the finished file, which takes its name in that context.
     """
     waiting: deque[Future[Seen]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="halfmask") as pool:
         try:
             for source, picture in jobs:
-                waiting.append(pool.submit(_look, source, picture, predictor, faces, max_pixels, writing))
+                waiting.append(pool.submit(_look, source, picture, predictor, faces, max_pixels, noting))
                 if len(waiting) > _AHEAD * workers:
                     yield waiting.popleft().result()
             while waiting:
@@ -63,7 +64,7 @@ def run(
 
 
 def _look(
-    source: Path, picture: Path | None, predictor: Predictor, faces: str, max_pixels: int, writing: Writing
+    source: Path, picture: Path | None, predictor: Predictor, faces: str, max_pixels: int, noting: Noting
 ) -> Seen:
     try:
         photo = reading.read(source, max_pixels=max_pixels)
@@ -71,7 +72,7 @@ def _look(
         if picture is not None:
             ensure_folder(picture.parent, error=PhotoError)
             data = captioned(photo, captions(predictions)).encode(photo.format)
-            with writing(picture, data), whole(picture, error=PhotoError) as fresh:
+            with whole(picture, error=PhotoError, placing=partial(noting, picture)) as fresh:
                 fresh.write_bytes(data)
         return Seen(source, photo.width, photo.height, predictions)
     except HalfmaskError as error:

@@ -15,6 +15,7 @@ from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ import cv2
 from ..errors import HalfmaskError, PhotoError, shown
 from ..photos.detect import SMALLEST, smallest_searched
 from ..photos.photo import Photo
-from ..storage import ensure_folder, whole
+from ..storage import Placing, ensure_folder, whole
 from ..weights.memory import keep_memory
 from .engine import BATCH, Changed, Engine, FaceResult, Prepared, networks_for, timed
 from .known import NOTHING, Known
@@ -225,14 +226,14 @@ def write(engine: Engine, photo: Photo, job: Job, records: Records | None, *, co
     """
     ensure_folder(job.output.parent, error=PhotoError)
     data = engine.encode(photo, job.format)
-    with (
-        records.writing(job.output, "" if copied else job.mark, data) if records is not None else nullcontext(),
-        whole(job.output, error=PhotoError) as fresh,
-    ):
+    placing: Placing = nullcontext
+    if records is not None:
+        placing = partial(records.placing, job.output, "" if copied else job.mark)
+    with whole(job.output, error=PhotoError, placing=placing) as fresh:
         fresh.write_bytes(data)
-    if copied and job.source.is_file():  # not stdin
-        old = job.source.stat()
-        os.utime(job.output, ns=(old.st_atime_ns, old.st_mtime_ns))
+        if copied and job.source.is_file():  # not stdin
+            old = job.source.stat()
+            os.utime(fresh, ns=(old.st_atime_ns, old.st_mtime_ns))
 
 
 def failed(job: Job, error: BaseException) -> Outcome:

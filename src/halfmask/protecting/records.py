@@ -6,7 +6,8 @@ its sha256, and a mark of what it was made from and how (photo, options, weights
 even those who try names.
 
 A line is on the disk before its output is: what a killed run wrote is known to the next one. Several runs may write to
-one folder at once.
+one folder at once: whoever notes an output holds the record until the output has its name, so lines and outputs come in
+one order, and whoever tidies meets nobody in between.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class Records:
 
     ``how`` is all that outputs depend on beside the photo, as JSON can hold it. With ``overwrite`` everything is made,
     whatever is there. Use it as a context: at its end each record is put in the order of the names, without the lines
-    of outputs that are no more.
+    of what an output was before.
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
@@ -58,8 +59,8 @@ class Records:
     ...     with Records({"strength": strength}) as records:
     ...         mark = records.mark(photo)
     ...         if (there := records.there(photo, output, mark)) is None:
-    ...             with records.writing(output, mark, b"protected"):
-    ...                 _ = output.write_bytes(b"protected")
+    ...             with whole(output, placing=lambda part: records.placing(output, mark, part)) as fresh:
+    ...                 _ = fresh.write_bytes(b"protected")
     ...     print(strength, "is made" if there is None else "is there")
     mid is made
     mid is there
@@ -71,7 +72,6 @@ class Records:
         self._overwrite = overwrite
         self._known: dict[Path, _Known] = {}
         self._seen: dict[Path, tuple[int, int, int]] = {}  # what the record was like when it was read
-        self._sure: dict[Path, dict[str, str]] = {}  # folder → name → the sha256 of what stands there
         self._untidy: set[Path] = set()
         self._lock = threading.Lock()
 
@@ -104,8 +104,9 @@ class Records:
         if self._overwrite:
             return None
         try:
-            digest = sha256_of(output)
-            found = self._find(output, digest)
+            digest, found = self._known_as(output)
+        except FileNotFoundError:  # whoever removed it meanwhile
+            return None
         except OSError as error:
             return f"the output {shown(output)} cannot be read: {error.strerror or error}; move it away"
         if _copied(source, output, digest):
@@ -115,37 +116,33 @@ class Records:
                 f"the output {shown(output)} was not made by halfmask, or changed since, as {RECORD} beside it tells, "
                 "so it is left as it is; give --overwrite to replace it, or choose another -o"
             )
-        if found != mark:
-            return None
-        with self._lock:
-            self._sure.setdefault(output.parent, {})[output.name] = digest
-        return ""
+        return "" if found == mark else None
 
     @contextlib.contextmanager
-    def writing(self, output: Path, mark: str, data: bytes | Path) -> Iterator[None]:
-        """Note an output in its folder's record; in the block the file is to take its name.
+    def placing(self, output: Path, mark: str, part: Path) -> Iterator[None]:
+        """Note an output in its folder's record; in the block, and only there, ``part`` is to take its name.
 
-        ``data`` is its content, or a file with it.
         Raises :class:`~halfmask.errors.PhotoError` when the record cannot be written.
         """
-        folder = output.parent
-        digest = sha256_of(data) if isinstance(data, Path) else hashlib.sha256(data).hexdigest()
+        folder, digest = output.parent, sha256_of(part)
         line = json.dumps({"file": output.name, "sha256": digest, "made": mark})
-        with self._lock, _needed(output):
-            noted = _note(folder / RECORD, line)
-        with self._lock:
+        with self._lock, contextlib.ExitStack() as held:
+            with _needed(output):
+                _append(held.enter_context(_held(folder / RECORD)), f"{line}\n".encode())
             self._untidy.add(folder)
             if folder in self._known:
                 _add(self._known[folder], output.name, digest, mark)
-        try:
             yield
-            if os.fstat(noted).st_nlink == 0:  # another run tidied meanwhile, and took the line for one that is no more
-                with self._lock, _needed(output):
-                    os.close(_note(folder / RECORD, line))
-        finally:
-            os.close(noted)
-        with self._lock:
-            self._sure.setdefault(folder, {})[output.name] = digest
+
+    def _known_as(self, output: Path) -> tuple[str, str | None]:
+        """An output's sha256, and the mark that a record has of it, None without."""
+        while True:
+            before = output.stat()
+            digest = sha256_of(output)
+            found = self._find(output, digest)
+            if found is not None or os.path.samestat(before, output.stat()):
+                return digest, found
+            # another run replaced it in between, and tidied away what it was
 
     def _find(self, output: Path, digest: str) -> str | None:
         """The mark of the output with this content; None when no record has it."""
@@ -179,19 +176,15 @@ class Records:
                 self._tidy(folder)
 
     def _tidy(self, folder: Path) -> None:
-        path, sure = folder / RECORD, self._sure.get(folder, {})
+        path = folder / RECORD
         with _held(path):
             known, _ = _read(path)
-            for name, digest in sure.items():
-                digests = known.get(name, {})
-                order = list(digests)
-                earlier = set(order[: order.index(digest)]) if digest in digests else set()  # later: another run's
-                if not earlier:
-                    continue
-                with contextlib.suppress(OSError):
-                    earlier.discard(sha256_of(folder / name))  # and so may what stands there by now
-                for gone in earlier:
-                    del digests[gone]
+            for name, digests in known.items():
+                if len(digests) > 1:
+                    with contextlib.suppress(OSError):
+                        stands = sha256_of(folder / name)
+                        if stands in digests:
+                            known[name] = {stands: digests[stands]}
             with whole(path) as fresh:
                 fresh.write_text(_text(known), "utf-8")
 
@@ -241,7 +234,7 @@ def _read(path: Path) -> tuple[_Known, bool]:
         except (ValueError, KeyError, TypeError):
             continue
         _add(known, name, digest, mark)
-    return known, text == _text(known)
+    return known, text == _text(known) and all(len(digests) == 1 for digests in known.values())
 
 
 @contextlib.contextmanager
@@ -276,13 +269,6 @@ def _needed(output: Path) -> Iterator[None]:
             f"{shown(output)} could not be written, since its record {RECORD} beside it could not: "
             f"{error.strerror or error}; make room or the right to write there, or choose another -o"
         ) from error
-
-
-def _note(path: Path, line: str) -> int:
-    """Add a line to a record. The descriptor that it gives tells later whether the record was replaced."""
-    with _held(path) as record:
-        _append(record, f"{line}\n".encode())
-        return os.open(path, os.O_RDONLY)
 
 
 def _append(record: int, line: bytes) -> None:

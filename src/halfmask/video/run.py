@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from ..protecting.options import GENDERS
 from ..protecting.pipeline import COPIED, FAILED, PROTECTED, SKIPPED, THERE, Outcome, failed
 from ..protecting.plan import Job
 from ..protecting.records import Records
-from ..storage import ensure_folder, whole
+from ..storage import Placing, ensure_folder, whole
 from ..weights import running
 from ..weights.store import sha256_of
 from . import pictures, tracks
@@ -150,7 +151,10 @@ def protect(
         raise PhotoError(f"none of the {len(found.persons)} people in {shown(job.source)} is to be changed: {why}")
     began = time.perf_counter()
     ensure_folder(job.output.parent, error=PhotoError)
-    with ExitStack() as late, whole(job.output, error=PhotoError) as fresh:
+    placing: Placing = nullcontext
+    if records is not None:
+        placing = partial(records.placing, job.output, job.mark if found.persons else "")
+    with whole(job.output, error=PhotoError, placing=placing) as fresh:
 
         def change(frame: Any) -> None:
             if found.stamps[changer.done : changer.done + 1] != [frame.pts]:
@@ -171,8 +175,6 @@ def protect(
             raise PhotoError(f"{shown(job.source)} changed while it was read; leave it alone and run again")
         if found.persons and not any(changer.differs):
             raise PhotoError(f"none of the {len(found.persons)} people in {shown(job.source)} could be changed")
-        if records is not None:  # its line is on the disk before the file has its name, and sure after
-            late.enter_context(records.writing(job.output, job.mark if found.persons else "", fresh))
     seconds["change"] = time.perf_counter() - began
     faces = changer.results()
     notes = list(clip.notes)
