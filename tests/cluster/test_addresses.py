@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,9 @@ from halfmask.cli import main
 
 fsspec = pytest.importorskip("fsspec", reason="needs halfmask[ray]")
 from halfmask.cluster import run as cluster  # noqa: E402
-from halfmask.cluster.manifest import BEGUN, Line, Manifest  # noqa: E402
+from halfmask.cluster.manifest import BEGUN, DONE, FOREIGN, TODO, WITHOUT, Manifest  # noqa: E402
 from halfmask.cluster.places import MANIFEST, Place, is_address, renamed  # noqa: E402
+from halfmask.cluster.work import Task  # noqa: E402
 from halfmask.errors import DataError, UsageError  # noqa: E402
 from halfmask.photos.kinds import VIDEO_ELSEWHERE  # noqa: E402
 from halfmask.protecting import pipeline  # noqa: E402
@@ -92,9 +93,9 @@ def test_the_bytes_are_the_local_runs(memory: str, album: Path, tmp_path: Path, 
     assert "1 photo without a face found, not written" in result.output
     assert stored("memory://out") == local
     again = halfmask(memory, "-o", "memory://out", "--json", tmp_path / "again.json")
-    assert "3 photos already there" in again.output
+    assert "2 photos already there" in again.output
     report = json.loads((tmp_path / "again.json").read_text())
-    assert {photo["status"] for photo in report["photos"]} == {pipeline.THERE}
+    assert sorted(photo["status"] for photo in report["photos"]) == [*[pipeline.THERE] * 2, pipeline.SKIPPED]
 
 
 @pytest.mark.parametrize("local", [True, False])
@@ -181,6 +182,7 @@ def test_requests_that_make_no_sense(memory: str, album: Path, tmp_path: Path, h
         (("memory://nowhere", "-o", "memory://out"), "there is no memory://nowhere"),
         (("nostore://x", "-o", "memory://out"), "nostore"),
         ((memory, "-o", "memory://out", "--only", "1"), "a photo by itself"),
+        ((f"{memory}/a.jpg", "-o", "memory://out/b.jpg"), "has a picture's name; give a folder"),
         ((memory, "-o", "memory://out", "--address", "auto"), "--on ray"),
         ((album, "-o", tmp_path / "out", "--address", "auto"), "--on ray"),
         ((memory, "-o", "memory://out", "--dry-run"), "--dry-run"),
@@ -198,22 +200,119 @@ def test_a_manifest_that_is_none(memory: str, halfmask: Halfmask) -> None:
         Manifest(place)
 
 
-def test_states(tmp_path: Path) -> None:
-    place = Place(str(tmp_path))
-    manifest = Manifest(place)
-    there = place.write("a", b"1")
-    assert manifest.state("a", "m", there) == "foreign"
-    assert manifest.state("a", "m", None) == "none"
-    manifest.add(Line("a", 1, "e", "m", "a", BEGUN))
-    assert manifest.state("a", "m", there) == "ours"
-    manifest.add(Line("a", 1, "e", "m", "a", pipeline.PROTECTED, there.state))
-    assert manifest.state("a", "m", there) == "done"
-    assert manifest.state("a", "other", there) == "ours"
-    assert manifest.state("a", "m", place.write("a", b"22")) == "foreign"
-    manifest.add(Line("b", 1, "e", "m", "b", pipeline.SKIPPED))
-    assert manifest.state("b", "m", None) == "done"
-    manifest.close()
-    assert Manifest(place).lines == manifest.lines
+def test_states(memory: str) -> None:
+    place = Place("memory://out")
+    task = Task("a", memory, "/album/a", "a", 1, "e", "m")
+    other = replace(task, mark="other")
+
+    def states(*noted: tuple[Task, str, str]) -> list[str]:
+        manifest = Manifest(place)
+        for note in noted:
+            manifest.add(*note)
+        manifest.flush()
+        return [manifest.state(task), manifest.state(other)]
+
+    assert states() == [TODO, TODO]
+    assert states((task, pipeline.SKIPPED, "")) == [WITHOUT, TODO]
+    first = place.write("a", b"1").state
+    assert states() == [FOREIGN, FOREIGN]
+    assert states((task, BEGUN, "")) == [TODO, TODO]
+    assert states((task, pipeline.PROTECTED, first)) == [DONE, TODO]
+    assert states((other, BEGUN, ""), (other, pipeline.PROTECTED, place.write("a", b"22").state)) == [TODO, DONE]
+    place.write("a", b"333")
+    assert states() == [FOREIGN, FOREIGN]
+    Manifest(place).close()
+    assert [len(data.splitlines()) for _, data in place.parts()] == [3]  # none of them stands
+    assert states((task, pipeline.COPIED, place.write("a", b"4444").state)) == [TODO, TODO]
+    Manifest(place).close()
+    assert [len(data.splitlines()) for _, data in place.parts()] == [1]
+
+
+def test_two_runs_at_once_that_want_different_things(memory: str) -> None:
+    """The last to write an output is not the last to note it: either is known as ours."""
+    place = Place("memory://out")
+    low, high = (Task("a", memory, "/album/a", "a", 1, "e", mark) for mark in ("low", "high"))
+    slow, quick = Manifest(place), Manifest(place)
+    for manifest, task in ((slow, low), (quick, high)):
+        manifest.begin([task])
+    states = {task: place.write("a", data).state for task, data in ((low, b"low"), (high, b"higher"))}
+    quick.add(high, pipeline.PROTECTED, states[high])
+    quick.close()
+    slow.begin([])
+    slow.add(low, pipeline.PROTECTED, states[low])
+    slow.close()
+    again = Manifest(place)
+    assert [again.state(task) for task in (low, high)] == [TODO, DONE]
+    again.close()
+    assert [len(data.splitlines()) for _, data in place.parts()] == [1]
+
+
+# --- runs with and without Ray in one folder ---
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    """Every file of a folder, records among them."""
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("first", ["file://", ""])
+def test_one_goes_on_where_the_other_was(album: Path, tmp_path: Path, halfmask: Halfmask, first: str) -> None:
+    """An address is run by what runs Ray, a path without it; a folder's records are the same."""
+    out = tmp_path / "out"
+    second = "" if first else "file://"
+    assert "2 photos protected" in halfmask(album, "-o", f"{first}{out}").output
+    before = everything(out)
+    assert {name for name in before if "." in name} == {"a.jpg", ".halfmask.jsonl", "sub/b.png", "sub/.halfmask.jsonl"}
+    for args, said in (
+        ((), ("2 photos already there", "1 photo without a face found, not written")),
+        (("--strength", "high"), ("2 photos protected",)),
+        ((), ("2 photos protected",)),
+    ):
+        result = halfmask(album, "-o", f"{second}{out}", *args)
+        assert (result.exit_code, all(line in result.output for line in said)) == (0, True), result.output
+    assert everything(out) == before
+    (out / "a.jpg").write_bytes(b"somebody's")
+    result = halfmask(album, "-o", f"{second}{out}")
+    assert (result.exit_code, "as .halfmask.jsonl" in result.output) == (3, True)
+    assert (out / "a.jpg").read_bytes() == b"somebody's"
+    (out / "a.jpg").unlink()
+    assert "1 photo protected" in halfmask(album, "-o", f"{second}{out}").output
+    assert "2 photos already there" in halfmask(album, "-o", f"{first}{out}").output
+    assert everything(out) == before
+
+
+def test_a_run_without_ray_goes_on_after_one_that_was_killed(album: Path, tmp_path: Path, halfmask: Halfmask) -> None:
+    out = tmp_path / "out"
+    assert halfmask(album, "-o", tmp_path / "undisturbed").exit_code == 0
+    todo = cluster.plan([str(album)], str(out), Options())
+    assert sorted(task.output for task in todo.tasks) == ["a.jpg", "sub/b.png", "wall.png"]
+    Place(str(out)).write("a.jpg", b"made in another way, and not noted")
+    result = halfmask(album, "-o", out)
+    assert (result.exit_code, "2 photos protected" in result.output) == (0, True), result.output
+    assert everything(out) == everything(tmp_path / "undisturbed")
+
+
+@pytest.mark.parametrize("kind", ["file://", "memory://", ""])
+def test_what_was_skipped_is_copied_when_that_is_asked(
+    memory: str, album: Path, tmp_path: Path, halfmask: Halfmask, kind: str
+) -> None:
+    out = f"{kind}{tmp_path}/out"
+    assert "1 photo without a face found, not written" in halfmask(album, "-o", out).output
+    result = halfmask(album, "-o", out, "--if-no-face", "copy")
+    assert "1 photo without a face found, copied UNPROTECTED" in result.output
+    result = halfmask(album, "-o", out, "--strength", "high")  # in another way, so it is looked at again
+    assert (result.exit_code, "may be an unprotected copy" in result.output) == (3, True), result.output
+
+
+@pytest.mark.parametrize("format", ["png", "JPEG"])
+def test_names_are_those_of_a_run_without_an_address(
+    album: Path, tmp_path: Path, halfmask: Halfmask, format: str
+) -> None:
+    for kind in ("", "file://"):
+        out = tmp_path / f"out{len(kind)}"
+        result = halfmask(album / "a.jpg", album / "sub", "-o", f"{kind}{out}", "--format", format)
+        assert result.exit_code == 0, result.output
+    assert everything(tmp_path / "out0") == everything(tmp_path / "out7")
 
 
 def test_addresses_and_names() -> None:
@@ -255,7 +354,7 @@ def test_a_store_behind_http(album: Path, tmp_path: Path, monkeypatch: pytest.Mo
         assert halfmask(album, "-o", tmp_path / "out", "-q").exit_code == 0
         for name in ("a.jpg", "sub/b.png"):
             assert fs.cat_file(f"archive/out/{name}") == (tmp_path / "out" / name).read_bytes()
-        assert "3 photos already there" in halfmask("s3://archive/album", "-o", "s3://archive/out").output
+        assert "2 photos already there" in halfmask("s3://archive/album", "-o", "s3://archive/out").output
         assert "there is no s3://archive/none" in halfmask("s3://archive/none", "-o", "s3://archive/out").output
     finally:
         server.stop()

@@ -21,8 +21,10 @@ ray = pytest.importorskip("ray", reason="needs halfmask[ray]")
 from halfmask.cluster import run as cluster  # noqa: E402
 from halfmask.cluster import work  # noqa: E402
 from halfmask.cluster.places import Place  # noqa: E402
-from halfmask.protecting import pipeline  # noqa: E402
+from halfmask.protecting import pipeline, plan  # noqa: E402
 from halfmask.protecting.options import Options  # noqa: E402
+from halfmask.protecting.records import Records  # noqa: E402
+from halfmask.storage import RECORD  # noqa: E402
 
 pytestmark = pytest.mark.slow  # Ray alone takes ten seconds to start
 
@@ -108,6 +110,29 @@ def test_two_workers_write_the_bytes_of_one(
     again = cluster.plan([str(album)], str(tmp_path / "out"), options)
     assert [o.status for o in again.settled] == [pipeline.THERE] * PHOTOS
     assert not again.tasks
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_ray_and_no_ray_go_on_where_the_other_was(
+    album: Path, tmp_path: Path, options: Options, local: dict[str, bytes]
+) -> None:
+    out = tmp_path / "out"
+
+    def without_ray() -> list[str]:
+        engine = pipeline.load(options, workers=1, photos=PHOTOS)
+        todo = plan.plan([album], out)
+        with Records(options.how(engine.networks.method.fingerprint)) as records:
+            return [outcome.status for outcome in pipeline.run(todo.jobs, engine, workers=1, records=records)]
+
+    assert without_ray() == [pipeline.PROTECTED] * PHOTOS
+    record = (out / RECORD).read_bytes()
+    for name in ("02.jpg", "07.jpg"):
+        (out / name).unlink()
+    statuses = [outcome.status for outcome in by_ray(album, out, options, workers=2)]
+    assert sorted(statuses) == [pipeline.THERE] * (PHOTOS - 2) + [pipeline.PROTECTED] * 2
+    assert without_ray() == [pipeline.THERE] * PHOTOS
+    assert stored(str(out)) == local
+    assert (out / RECORD).read_bytes() == record
 
 
 @pytest.mark.usefixtures("two_cores")

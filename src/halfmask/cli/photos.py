@@ -256,15 +256,20 @@ def _dry_run(
     from .. import methods
     from ..protecting.known import NOTHING
     from ..protecting.records import Records
+    from ..storage import RECORD
 
-    there = new = 0
+    there = new = without = 0
     problems = [*todo.problems, *todo.pictures]
     records = None
-    if not overwrite and any(job.output.exists() for job in todo.jobs):  # else no network need be loaded
+    if not overwrite and any((job.output.parent / RECORD).exists() or job.output.exists() for job in todo.jobs):
+        # else no network need be loaded
         method = methods.load(options.method, threads=1, **options.asked)
         records = Records(options.how(method.fingerprint))
     for job in todo.jobs:
         mark = records.mark(job.source, known.get(job.source, NOTHING)) if records else ""
+        if records and options.if_no_face == "skip" and records.skipped(job.output, mark):
+            without += 1
+            continue
         reason = records.there(job.source, job.output, mark) if records else None
         if reason:
             problems.append((shown(job.source), reason))
@@ -277,6 +282,7 @@ def _dry_run(
         click.echo(f"{name}: {reason}", err=True)
     click.echo(
         f"{new} photos would be protected, {there} are there already, "
+        + (f"without a face found before: {without}, " if without else "")
         + (f"pictures left out: {len(todo.pictures)}, " if todo.pictures else "")
         + f"other files ignored: {todo.ignored}; nothing was written"
     )

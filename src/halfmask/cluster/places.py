@@ -19,7 +19,7 @@ from ..photos.listing import is_photo, list_photos
 from ..protecting import plan
 from ..storage import RECORD, ensure_folder, whole
 
-#: Where a folder of outputs keeps its manifest.
+#: Where a store's outputs keep their manifest.
 MANIFEST = ".halfmask-manifest"
 #: Stores in which a file is there as a whole or not at all, so it needs no other name while it is written.
 _ATOMIC = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "memory"})
@@ -90,6 +90,11 @@ class Place:
         """Whether other processes see the same; what is in memory is seen by one alone."""
         return "memory" not in self.protocols
 
+    @property
+    def last(self) -> str:
+        """The last name of the address."""
+        return Path(self.root).resolve().name if self.local else PurePosixPath(self.root).name
+
     def full(self, name: str) -> str:
         """The path within the store of a name below this place."""
         return f"{self.root}/{name}" if name else self.root
@@ -144,13 +149,18 @@ class Place:
             return b""
 
     def files(self) -> dict[str, Entry]:
-        """All files below this place by name, without the manifest; empty when the place is not there."""
+        """All files below this place by name, without what tells of them; empty when the place is not there."""
         try:
             found = self.fs.find(self.root, detail=True)
         except FileNotFoundError:
             return {}
         entries = (self._entry(path.removeprefix(self.root).lstrip("/"), info) for path, info in found.items())
-        return {entry.name: entry for entry in entries if MANIFEST not in entry.name.split("/")}
+        return {entry.name: entry for entry in entries if not {MANIFEST, RECORD} & set(entry.name.split("/"))}
+
+    def exists(self, name: str) -> bool:
+        """Whether there is a file of this name below this place."""
+        self.fs.invalidate_cache()
+        return bool(self.fs.exists(self.full(name)))
 
     def read(self, path: str) -> bytes:
         """A file's bytes; raises :class:`~halfmask.errors.PhotoError`."""

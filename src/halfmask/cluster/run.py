@@ -2,7 +2,7 @@
 
 Rows are names of photos in and outcomes out; pixels never pass Ray's object store. A photo may be worked on more than
 once, when a worker or a machine dies, but its output is whole and one, since writing it is one step of the store and
-every try writes the same bytes. What was done stands in the manifest (:mod:`halfmask.cluster.manifest`).
+every try writes the same bytes. What was done stands beside the outputs (:mod:`halfmask.cluster.manifest`).
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ from .. import methods
 from ..errors import UsageError, require, shown
 from ..methods import METHODS
 from ..methods.key import own_key
+from ..photos.encode import format_of
+from ..photos.listing import is_photo
 from ..protecting import pipeline
 from ..protecting.known import NOTHING, Known, read_known
 from ..protecting.options import Options
 from ..protecting.plan import Job
-from ..protecting.records import mark_of, text_of
-from .manifest import BEGUN, Line, Manifest
+from ..protecting.records import mark_of, state_of, text_of
+from .manifest import DONE, FOREIGN, TODO, WITHOUT, Kept, kept
 from .places import Place, renamed
 from .work import Done, Task, Worker, quarantined
 
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 TRIES = 2
 #: Photos that a worker takes at once: what is lost, and done again, when it dies.
 BLOCK = 8
-_FLUSH = 30.0  # seconds between two parts of the manifest
+_FLUSH = 30.0  # seconds between two notes of what was done
 _FORGET = 500  # outcomes after which the ledger drops what it noted of them
 
 
@@ -46,7 +48,7 @@ class Plan:
 
     tasks: list[Task]
     settled: list[pipeline.Outcome]
-    manifest: Manifest
+    kept: Kept
     ignored: int = 0
     problems: list[tuple[str, str]] = field(default_factory=list)
     pictures: list[tuple[str, str]] = field(default_factory=list)
@@ -73,62 +75,74 @@ def plan(
     source, two photos that would become one file.
     """
     place = Place(output)
-    manifest = Manifest(place)
+    ours = kept(place)
     tasks: dict[str, Task] = {}
+    files: dict[str, Path] = {}  # the photos that are files
     ignored = 0
     problems: list[tuple[str, str]] = []
     pictures: list[tuple[str, str]] = []
+    wanted = format_of(options.format) if options.format else None
     for source in dict.fromkeys(sources):
         given = Place(source)
         _refuse_within(place, given)
         found = given.photos()
-        own = Path(source.rstrip("/")).name + "/" if len(sources) > 1 else ""
+        single = [entry.path for entry in found.photos] == [given.root]
+        if single and len(sources) == 1 and is_photo(output):
+            raise UsageError(
+                f"with an address or --on ray -o is a folder, and {shown(output)} has a picture's name; give a folder"
+            )
+        own = f"{given.last}/" if len(sources) > 1 and not single else ""
         ignored += found.ignored
         problems += found.problems
         pictures += found.pictures
         for entry in found.photos:
-            name = renamed(own + entry.name, options.format)
+            name = renamed(own + entry.name, wanted)
             if name in tasks:
                 raise UsageError(
                     f"{shown(tasks[name].path)} and {shown(entry.path)} would both be written to {shown(name)}; "
                     "protect them in two runs with two outputs"
                 )
-            tasks[name] = Task(own + entry.name, source, entry.path, name, entry.size, entry.state, "", options.format)
+            tasks[name] = Task(own + entry.name, source, entry.path, name, entry.size, entry.state, "", wanted)
+            if given.local:
+                files[name] = Path(entry.path)
     jobs = {name: Job(Path(task.name), Path(name), task.name) for name, task in tasks.items()}
     known = read_known(labels, boxes, list(jobs.values()))
-    return _settle(tasks, known, place, manifest, options, overwrite, (ignored, problems, pictures))
+    todo, settled = _settle(tasks, files, known, ours, options, overwrite)
+    ours.begin(todo)
+    return Plan(todo, settled, ours, ignored, problems, pictures)
 
 
 def _settle(
     tasks: Mapping[str, Task],
+    files: Mapping[str, Path],
     known: Mapping[Path, Known],
-    place: Place,
-    manifest: Manifest,
+    ours: Kept,
     options: Options,
     overwrite: bool,
-    rest: tuple[int, list[tuple[str, str]], list[tuple[str, str]]],
-) -> Plan:
-    """Which photos are done, which must be left, and which are to be made; the last are noted as begun."""
+) -> tuple[list[Task], list[pipeline.Outcome]]:
+    """Which photos are done, which must be left, and which are to be made."""
     method = methods.load(options.method, threads=1, **options.asked)
-    how, there = text_of(options.how(method.fingerprint)), place.files()
+    how = text_of(options.how(method.fingerprint))
     todo: list[Task] = []
     settled: list[pipeline.Outcome] = []
     for name, task in tasks.items():
         about = known.get(Path(task.name), NOTHING)
-        task = replace(task, known=about, mark=mark_of(how, [task.size, task.etag], about))
-        state = manifest.state(name, task.mark, there.get(name))
-        if state == "foreign" and not overwrite:
+        of = state_of(files[name]) if name in files else [task.size, task.etag]  # a file's as runs without Ray see it
+        task = replace(task, known=about, mark=mark_of(how, of, about))
+        state = TODO if overwrite else ours.state(task, files.get(name, b""))
+        if state == FOREIGN:
             reason = (
-                f"the output {shown(name)} was not made by halfmask, or changed since, as its manifest tells, so it is "
-                "left as it is; give --overwrite to replace it, or choose another -o"
+                f"the output {shown(name)} was not made by halfmask, or changed since, as {ours.name} tells, so it "
+                "is left as it is; give --overwrite to replace it, or choose another -o"
             )
             settled.append(pipeline.Outcome(task.job, pipeline.FAILED, reason=reason))
-        elif state == "done" and not overwrite:
+        elif state == DONE:
             settled.append(pipeline.Outcome(task.job, pipeline.THERE))
+        elif state == WITHOUT and options.if_no_face == "skip":
+            settled.append(pipeline.Outcome(task.job, pipeline.SKIPPED))
         else:
             todo.append(task)
-    manifest.begin(_line(task, BEGUN) for task in todo)
-    return Plan(todo, settled, manifest, *rest)
+    return todo, settled
 
 
 def run(
@@ -137,13 +151,13 @@ def run(
     """Work through a plan; gives each outcome as it comes, in no fixed order.
 
     ``on`` is "local", threads of this process, or "ray": Ray at ``address``, or a Ray of its own on this machine.
-    ``workers`` 0 means one a core, of all machines. When the caller stops iterating, work stops, the manifest says what
-    was done, and the same call does the rest. Raises :class:`~halfmask.errors.UsageError` for an address that only this
+    ``workers`` 0 means one a core, of all machines. When the caller stops iterating, work stops, what was done is
+    kept, and the same call does the rest. Raises :class:`~halfmask.errors.UsageError` for an address that only this
     process sees, with Ray.
     """
     yield from todo.settled
     if not todo.tasks:
-        todo.manifest.close()
+        todo.kept.close()
         return
     if on == "ray" and not all(Place(a).shared for a in {output, *(task.source for task in todo.tasks)}):
         raise UsageError("what is in memory:// is seen by one process alone, so Ray's workers cannot read or write it")
@@ -159,16 +173,16 @@ def run(
                 continue
             seen.add(done.task.output)
             if done.outcome.status != pipeline.FAILED:
-                todo.manifest.add(_line(done.task, done.outcome.status, done.etag))
+                todo.kept.add(done.task, done.outcome.status, done.etag)
             if time.monotonic() - flushed > _FLUSH:
-                todo.manifest.flush()
+                todo.kept.flush()
                 flushed = time.monotonic()
             yield done.outcome
             if done.outcome.fatal:
                 break
     finally:
         source.close()
-        todo.manifest.close()
+        todo.kept.close()
 
 
 def in_threads(
@@ -311,10 +325,6 @@ def _with_key(options: Options) -> Options:
     if "key" not in METHODS[options.method].cls.settings or options.settings.get("key") is not None:
         return options
     return replace(options, settings={**options.settings, "key": own_key()})
-
-
-def _line(task: Task, status: str, etag: str = "") -> Line:
-    return Line(task.name, task.size, task.etag, task.mark, task.output, status, etag)
 
 
 def _refuse_within(output: Place, source: Place) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -40,7 +41,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Done:
-    """What became of a task; ``etag`` is the output's, empty when nothing was written."""
+    """What became of a task; ``etag`` is the output's, of a file its sha256, and empty when nothing was written."""
 
     task: Task
     outcome: pipeline.Outcome
@@ -71,11 +72,14 @@ class Worker:
         photo = replace(engine.read(data), name=task.name)
         prepared = engine.prepare_photo(photo, task.known)
         if not prepared.faces and self._options.if_no_face == "skip":
+            if self._place(self._output).exists(task.output):
+                raise pipeline.left_over(task.output)
             return Done(task, pipeline.Outcome(task.job, pipeline.SKIPPED, smallest=prepared.smallest))
         after, faces = engine.paste(prepared, engine.change([prepared])[0])
-        written = self._place(self._output).write(task.output, engine.encode(after, task.format))
+        place, encoded = self._place(self._output), engine.encode(after, task.format)
+        written = place.write(task.output, encoded)
         outcome = pipeline.written(after, task.job, self._options, faces, prepared.seconds)
-        return Done(task, outcome, written.state)
+        return Done(task, outcome, hashlib.sha256(encoded).hexdigest() if place.local else written.state)
 
     def _place(self, address: str) -> Place:
         return self._places.setdefault(address, Place(address))

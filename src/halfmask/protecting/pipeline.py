@@ -30,7 +30,7 @@ from .engine import BATCH, Changed, Engine, FaceResult, Prepared, networks_for, 
 from .known import NOTHING, Known
 from .options import Options
 from .plan import Job
-from .records import Records
+from .records import NONE, Records
 
 #: Pixels of photos that may be in memory at once, before the ones that are just being decoded.
 PIXELS_HELD = 60_000_000
@@ -136,6 +136,9 @@ def run(
                 about = known.get(job.source, NOTHING)
                 if records is not None:
                     job = replace(job, mark=records.mark(job.source, about))
+                    if engine.options.if_no_face == "skip" and records.skipped(job.output, job.mark):
+                        yield Outcome(job, SKIPPED)
+                        continue
                     reason = records.there(job.source, job.output, job.mark)
                     if reason is not None:
                         yield Outcome(job, FAILED if reason else THERE, reason=reason or None)
@@ -186,10 +189,9 @@ def _finish(engine: Engine, records: Records | None, job: Job, prepared: Prepare
     options = engine.options
     if not prepared.faces and options.if_no_face == "skip":
         if job.output.exists():
-            raise PhotoError(
-                f"no face was found, so nothing was written, but {shown(job.output)} of an earlier run is still there "
-                "and may be an unprotected copy; look at it and remove it"
-            )
+            raise left_over(job.output)
+        if records is not None and job.output.parent.is_dir():  # no folder is made for what is not there
+            records.note([(job.output, NONE, job.mark)])
         return Outcome(job, SKIPPED, smallest=prepared.smallest, seconds=prepared.seconds)
     after, faces = engine.paste(prepared, changed)
     with timed(prepared.seconds, "write"):
@@ -234,6 +236,14 @@ def write(engine: Engine, photo: Photo, job: Job, records: Records | None, *, co
         if copied and job.source.is_file():  # not stdin
             old = job.source.stat()
             os.utime(fresh, ns=(old.st_atime_ns, old.st_mtime_ns))
+
+
+def left_over(output: Path | str) -> PhotoError:
+    """What to raise when nothing is to be written, and an output is there."""
+    return PhotoError(
+        f"no face was found, so nothing was written, but {shown(output)} of an earlier run is still there "
+        "and may be an unprotected copy; look at it and remove it"
+    )
 
 
 def failed(job: Job, error: BaseException) -> Outcome:

@@ -5,6 +5,10 @@ its sha256, and a mark of what it was made from and how (photo, options, weights
 (:func:`halfmask.methods.key.keyed`). So it tells nobody who is shown, when a photo was taken or what was asked, not
 even those who try names.
 
+Where no face was found nothing is written, and the line says :data:`NONE` for a sha256, so that nobody searches again.
+Outputs that other machines are about to make are noted as :data:`BEGUN` and again when they are there: whatever a
+killed run left of them is ours.
+
 A line is on the disk before its output is: what a killed run wrote is known to the next one. Several runs may write to
 one folder at once: whoever notes an output holds the record until the output has its name, so lines and outputs come in
 one order, and whoever tidies meets nobody in between.
@@ -19,17 +23,19 @@ import json
 import os
 import stat
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple
 from pathlib import Path
 from types import TracebackType
 
 from ..errors import HalfmaskError, PhotoError, shown
 from ..methods.key import keyed
-from ..storage import RECORD, lock, not_replaceable, whole
+from ..storage import RECORD, ensure_folder, lock, not_replaceable, whole
 from ..weights.store import sha256_of
 from .known import NOTHING, Known
 
+#: What stands for the sha256 of an output that is not there, since no face was found, or that others are to make.
+NONE, BEGUN = "none", "begun"
 #: Name → sha256 → mark, in the order of the lines.
 _Known = dict[str, dict[str, str]]
 
@@ -37,6 +43,17 @@ _Known = dict[str, dict[str, str]]
 def mark_of(how: str, state: Sequence[object], known: Known = NOTHING) -> str:
     """A mark of how an output is made, ``state`` of what and ``known`` by what, that only the user's key can repeat."""
     return keyed(json.dumps([how, state, astuple(known)]))
+
+
+def state_of(source: Path | bytes) -> list[object]:
+    """What tells a photo from what stood there before: size and date of a file, the sha256 of bytes."""
+    try:
+        if isinstance(source, bytes):
+            return [hashlib.sha256(source).hexdigest()]
+        about = source.stat()
+    except OSError:  # reading it will say what is wrong
+        return []
+    return [about.st_size, about.st_mtime_ns]
 
 
 def text_of(how: Mapping[str, object]) -> str:
@@ -76,19 +93,8 @@ class Records:
         self._lock = threading.Lock()
 
     def mark(self, source: Path | bytes, known: Known = NOTHING) -> str:
-        """What an output of this photo is marked by; ``known`` is what is known of this photo alone.
-
-        A photo is told from what stood there before by its size and date, bytes by their sha256.
-        """
-        try:
-            state: list[object] = (
-                [hashlib.sha256(source).hexdigest()]
-                if isinstance(source, bytes)
-                else [source.stat().st_size, source.stat().st_mtime_ns]
-            )
-        except OSError:  # reading it will say what is wrong
-            state = []
-        return mark_of(self._how, state, known)
+        """What an output of this photo is marked by; ``known`` is what is known of this photo alone."""
+        return mark_of(self._how, state_of(source), known)
 
     def there(self, source: Path | bytes, output: Path, mark: str) -> str | None:
         """Whether an output is done: "" when it is, None when it is to be made, else why it must not be made.
@@ -134,6 +140,28 @@ class Records:
                 _add(self._known[folder], output.name, digest, mark)
             yield
 
+    def note(self, lines: Iterable[tuple[Path, str, str]]) -> None:
+        """Note outputs, each with its sha256, :data:`NONE` or :data:`BEGUN`, and its mark; on the disk afterwards.
+
+        Folders are made when absent. Raises :class:`~halfmask.errors.PhotoError` when that, or a record, cannot be.
+        """
+        texts: dict[Path, list[str]] = {}
+        for output, digest, mark in lines:
+            ours = texts.setdefault(output.parent, [])
+            ours.append(json.dumps({"file": output.name, "sha256": digest, "made": mark}) + "\n")
+        for folder, ours in texts.items():
+            ensure_folder(folder, error=PhotoError)
+            with self._lock, _needed(folder), _held(folder / RECORD) as record:
+                _append(record, "".join(ours).encode())
+                self._untidy.add(folder)
+
+    def skipped(self, output: Path, mark: str) -> bool:
+        """Whether there is no output since no face was found, in this photo and in this way."""
+        try:
+            return not (self._overwrite or os.path.lexists(output)) and self._find(output, NONE) == mark
+        except OSError:
+            return False
+
     def _known_as(self, output: Path) -> tuple[str, str | None]:
         """An output's sha256, and the mark that a record has of it, None without."""
         while True:
@@ -145,12 +173,13 @@ class Records:
             # another run replaced it in between, and tidied away what it was
 
     def _find(self, output: Path, digest: str) -> str | None:
-        """The mark of the output with this content; None when no record has it."""
+        """The mark of the output with this content, "" when it was begun; None when no record has it."""
         folder, name = output.parent, output.name
         with self._lock:
             if digest not in self._known.get(folder, {}).get(name, {}):  # another run may have made it meanwhile
                 self._reread(folder)
-            return self._known[folder].get(name, {}).get(digest)
+            known = self._known[folder].get(name, {})
+            return known.get(digest, "" if BEGUN in known else None)
 
     def _reread(self, folder: Path) -> None:
         try:
@@ -180,13 +209,23 @@ class Records:
         with _held(path):
             known, _ = _read(path)
             for name, digests in known.items():
-                if len(digests) > 1:
-                    with contextlib.suppress(OSError):
-                        stands = sha256_of(folder / name)
-                        if stands in digests:
-                            known[name] = {stands: digests[stands]}
+                if len(digests) > 1 and (stands := _standing(folder / name, digests)) in digests:
+                    known[name] = {stands: digests[stands]}
             with whole(path) as fresh:
                 fresh.write_text(_text(known), "utf-8")
+
+
+def _standing(output: Path, digests: Mapping[str, str]) -> str:
+    """Which of the contents that an output was noted with is there."""
+    first, *rest = digests
+    if first == BEGUN and len(rest) == 1:  # noted when it was there
+        return rest[0]
+    try:
+        return sha256_of(output)
+    except FileNotFoundError:
+        return NONE
+    except OSError:
+        return ""
 
 
 def _copied(source: Path | bytes, output: Path, digest: str) -> bool:

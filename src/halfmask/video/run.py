@@ -28,9 +28,9 @@ from ..protecting.choosing import left_out
 from ..protecting.engine import UNCHANGED, Engine, FaceResult, Label, Prepared
 from ..protecting.known import NOTHING, Known
 from ..protecting.options import GENDERS
-from ..protecting.pipeline import COPIED, FAILED, PROTECTED, SKIPPED, THERE, Outcome, failed
+from ..protecting.pipeline import COPIED, FAILED, PROTECTED, SKIPPED, THERE, Outcome, failed, left_over
 from ..protecting.plan import Job
-from ..protecting.records import Records
+from ..protecting.records import NONE, Records
 from ..storage import Placing, ensure_folder, whole
 from ..weights import running
 from ..weights.store import sha256_of
@@ -97,6 +97,9 @@ def run(
         about = known.get(job.source, NOTHING)
         if records is not None:
             job = replace(job, mark=records.mark(job.source, about))
+            if engine.options.if_no_face == "skip" and records.skipped(job.output, job.mark):
+                yield Outcome(job, SKIPPED)
+                continue
             if (reason := records.there(job.source, job.output, job.mark)) is not None:
                 yield Outcome(job, FAILED if reason else THERE, reason=reason or None)
                 continue
@@ -138,10 +141,9 @@ def protect(
         if options.if_no_face == "fail":
             raise PhotoError(f"no face was found in {shown(job.source)} ({len(found.times)} frames)")
         if job.output.exists():
-            raise PhotoError(
-                f"no face was found, so nothing was written, but {shown(job.output)} of an earlier run is still there "
-                "and may be an unprotected copy; look at it and remove it"
-            )
+            raise left_over(job.output)
+        if records is not None and job.output.parent.is_dir():  # no folder is made for what is not there
+            records.note([(job.output, NONE, job.mark)])
         return Outcome(job, SKIPPED, smallest=smallest, seconds=seconds, frames=len(found.times))
     # a name that nobody shares, unless one was given for everybody
     who = None if "person" in options.settings else f"video {sha256_of(job.source)}"
