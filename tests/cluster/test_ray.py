@@ -155,7 +155,7 @@ def test_a_photo_that_kills_is_quarantined(
     outcomes = {o.job.name: o for o in by_ray(album, tmp_path / "out", options, workers=2)}
     assert len(outcomes) == PHOTOS
     assert outcomes["05.jpg"].status == pipeline.FAILED
-    assert f"begun {cluster.TRIES} times and its worker died" in str(outcomes["05.jpg"].reason)
+    assert f"{cluster.TRIES} workers died, the last of them at it" in str(outcomes["05.jpg"].reason)
     assert stored(str(tmp_path / "out")) == {n: data for n, data in local.items() if n != "05.jpg"}
 
 

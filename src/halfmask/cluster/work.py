@@ -88,7 +88,6 @@ class Worker:
 def quarantined(task: Task, tries: int) -> Done:
     """The outcome of a photo at which workers died."""
     error = PhotoError(
-        f"it was begun {tries} times and its worker died each time, so it is not tried again; protect it alone to see "
-        "why"
+        f"{tries} workers died, the last of them at it, so it is not tried again; protect it alone to see why"
     )
     return Done(task, pipeline.failed(task.job, error))
