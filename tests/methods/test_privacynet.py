@@ -54,6 +54,21 @@ def test_what_is_not_named_keeps_the_class_of_the_face(run: Path, crops: Faces) 
             assert changed.all() if name in hide.split(",") else not changed.any()
 
 
+def test_a_network_that_is_told_nothing_of_what_stays(run: Path, crops: Faces, tmp_path: Path) -> None:
+    """Its labels are zeros where nothing is hidden, so what our network reads of the face does not matter."""
+    import onnx
+
+    model = onnx.load(run / "privacynet.onnx")
+    next(p for p in model.metadata_props if p.key == "kept").value = "blank"
+    onnx.save(model, tmp_path / "privacynet.onnx")
+    named, blank = (made(folder, hide="age", target="flip") for folder in (run, tmp_path))
+    aim = named.aim(crops, named.read(crops, GENDER))
+    none = np.full(len(crops), -1)
+    wanted = named.redraw(crops, {"gender": none, "age": aim["age"], "race": none})
+    np.testing.assert_array_equal(blank.change(crops, subjects(GENDER)), wanted)
+    assert np.abs(named.change(crops, subjects(GENDER)) - wanted).max() > 1e-3
+
+
 def test_order_does_not_matter_but_the_choice_does(run: Path, crops: Faces) -> None:
     one = made(run, hide="gender,age", target="flip").change(crops[:2], subjects(GENDER[:2]))
     np.testing.assert_array_equal(

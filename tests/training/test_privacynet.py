@@ -160,6 +160,78 @@ def test_an_adviser_joins_the_generators_loss(config: recipe.PrivacyNetConfig, t
         recipe.train_privacynet(replace(config, advisers=["nobody"]), tmp_path / "other")
 
 
+ADVISED = {"advisers": ["attributes"], "adviser_lr": 1e-3, "views": True, "blank": True, "distance": 0.01}
+
+
+def test_resumes_with_advisers_that_learn(
+    config: recipe.PrivacyNetConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their weights and optimisers and the matcher's weight go on from the checkpoint, too."""
+    config = replace(config, **ADVISED, warmup=0, n_critic=1, steps=4, reach=[1.0, 2.0], lazy=2, chroma_weight=5.0)
+    straight = recipe.train_privacynet(config, tmp_path / "straight").read_bytes()
+    log = loop.read_log(tmp_path / "straight")[-1]
+    assert {"G_adviser", "G_kept", "G_chroma", "G_rec", "D_gp", "advisers", "apart", "lambda_m"} <= {*log}
+    assert log["lambda_m"] != config.lambda_m
+    fit = recipe.fit
+    monkeypatch.setattr(recipe, "fit", lambda *a, **more: fit(*a[:2], 2, *a[3:], **more | {"checkpoint_every": 2}))
+    assert recipe.train_privacynet(config, tmp_path / "broken").read_bytes() != straight
+    monkeypatch.setattr(recipe, "fit", fit)
+    assert recipe.train_privacynet(config, tmp_path / "broken").read_bytes() == straight
+    other = recipe.train_privacynet(replace(config, adviser_lr=0.0), tmp_path / "frozen")
+    assert other.read_bytes() != straight
+
+
+def test_an_adviser_learns_only_when_it_is_told_to() -> None:
+    from halfmask.training.loop import make_accelerator
+
+    readings = recipe.readings_of(recipe.PrivacyNetConfig(train=[], valid=[]))
+    adviser = recipe._Adviser("attributes", readings, torch.device("cpu"))
+    faces = torch.rand(4, 3, 112, 112, generator=torch.Generator().manual_seed(0))
+    truth = {"gender": torch.tensor([0, 1, 0, 1]), "age": torch.full((4,), -1), "race": torch.full((4,), -1)}
+    loss = lambda: recipe.l_attr(adviser(faces), truth)  # noqa: E731
+    with pytest.raises(AssertionError):
+        adviser.learn(loss)
+    adviser.learns(1e-3, make_accelerator("no", 1))
+    lost = [float(adviser.learn(loss)) for _ in range(8)]
+    assert lost[-1] < 0.5 * lost[0]
+    assert not adviser.net.training
+    assert not any(p.requires_grad for p in adviser.net.parameters())
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "onnx"])
+def test_starts_from_weights_of_the_same_shape(config: recipe.PrivacyNetConfig, tmp_path: Path, kind: str) -> None:
+    first = recipe.train_privacynet(config, tmp_path / "first").parent / f"privacynet.{kind}"
+    again = recipe.train_privacynet(replace(config, seed=2, warmup=2, steps=0, start=str(first)), tmp_path / "again")
+    from safetensors.torch import load_file
+
+    one, two = load_file(first.with_suffix(".safetensors")), load_file(again)
+    assert one.keys() == two.keys()
+    assert all(torch.allclose(one[name], two[name], atol=1e-3 if kind == "onnx" else 0) for name in one)
+    with pytest.raises(WeightsError, match="the shape that the config says"):
+        recipe.train_privacynet(replace(config, width=8, start=str(first)), tmp_path / "other")
+
+
+def test_lazy_terms_come_in_their_steps_alone(
+    config: recipe.PrivacyNetConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    for name in ("l_rec", "wgan_gp"):
+        real = getattr(recipe, name)
+        monkeypatch.setattr(recipe, name, lambda *a, n=name, f=real: (seen.append(n), f(*a))[1])
+    recipe.train_privacynet(replace(config, warmup=0, n_critic=1, steps=5, lazy=2), tmp_path)
+    assert Counter(seen) == {"l_rec": 3, "wgan_gp": 3}
+
+
+def test_what_goes_out_reaches_as_far_as_the_config_says(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = Generator(9, width=4, blocks=1, size=32, residual=True)
+    faces, labels = np.random.default_rng(0).random((2, 3, 224, 224), np.float32), np.eye(9, dtype=np.float32)[:2]
+    one = Network(export_privacynet(net, {}, tmp_path / "1.onnx"), 1)
+    two = Network(export_privacynet(net, {}, tmp_path / "2.onnx", reach=1.5, blank=True), 1)
+    np.testing.assert_allclose(two(faces, labels), 1.5 * one(faces, labels), atol=1e-6)
+    assert (one.about["kept"], two.about["kept"]) == ("named", "blank")
+
+
 def test_onnx_equals_torch_but_for_rounded_kernels(tmp_path: Path, rng: np.random.Generator) -> None:
     torch.manual_seed(0)
     net = Generator(9, width=8, blocks=2, size=112, residual=True, conditional=True)
@@ -186,7 +258,17 @@ def test_the_committed_configs_are_complete() -> None:
     assert {name: getattr(paper, name) for name in ours} == ours
 
 
-@pytest.mark.parametrize("change", [{"n_critic": 0}, {"warmup": -1}, {"decay_from": 1.5}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"n_critic": 0},
+        {"warmup": -1},
+        {"lazy": 0},
+        {"reads": 0},
+        {"decay_from": 1.5},
+        {"weights": {"age": 1, "hair": 2}},
+    ],
+)
 def test_configs_that_make_no_sense(config: recipe.PrivacyNetConfig, tmp_path: Path, change: dict) -> None:
-    with pytest.raises(UsageError, match="expected n_critic of at least 1"):
+    with pytest.raises(UsageError, match=f"{'hair' if 'weights' in change else next(iter(change))}.*; expected"):
         recipe.train_privacynet(replace(config, **change), tmp_path)

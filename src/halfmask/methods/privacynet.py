@@ -81,6 +81,8 @@ class PrivacyNet(Method):
         #: says which numbers these are: of the file's sha256, 12 digits
         self.fingerprint = sha256_of(file)[:12]
         described = self._net.about
+        #: whether the generator is told nothing of what is to stay; one of a run without blank is told its class
+        self.blank = described.get("kept") == "blank"
         try:
             groups = json.loads(described["groups"])
             #: the classes of each attribute, in the order in which the generator takes them
@@ -124,17 +126,23 @@ class PrivacyNet(Method):
         return aimed
 
     def redraw(self, crops: Faces, classes: Mapping[str, NDArray[np.integer]]) -> Faces:
-        """The change that makes faces show these classes, (N,) by attribute; shapes as in :meth:`change`."""
+        """The change that makes faces show these classes, (N,) by attribute, -1 for none; as :meth:`change`."""
         if not len(crops):
             return np.zeros_like(crops)
-        rows = [np.eye(len(self.classes[name]), dtype=np.float32)[classes[name]] for name in ATTRIBUTES]
+        rows = []
+        for name in ATTRIBUTES:
+            hot = np.eye(len(self.classes[name]) + 1, dtype=np.float32)[classes[name] + 1]  # -1, unknown, is zeros
+            rows.append(hot[:, 1:])
         return self._net(crops, np.concatenate(rows, 1))
 
     def _change(self, crops: Crops, subjects: Sequence[Subject]) -> Crops:
         # the generator's output less its input, both 112 pixels wide in the shipped network, enlarged: the photo's own
         # detail stays
         own = self.read(crops, genders(subjects))
-        return self.redraw(crops, self.aim(crops, own, [subject.who for subject in subjects]))
+        aim = self.aim(crops, own, [subject.who for subject in subjects])
+        if self.blank:
+            aim |= {name: np.full(len(crops), -1) for name in ATTRIBUTES if name not in self.hidden}
+        return self.redraw(crops, aim)
 
 
 def _belongs(name: str, theirs: list[str], ours: Mapping[str, list[str] | str] | list[str]) -> NDArray[np.float32]:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from .. import __version__
 from ..photos.align import CROP
 from .resize import Resize, triangle
-from .state import loading, read_weights, write_weights
+from .state import loading, read_exported, read_weights, write_weights
 
 #: The side at which the network works.
 SIDE = 112
@@ -114,16 +114,7 @@ class Masker(nn.Module):
 
 def _exported(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     """Description and state of what ``training.export.export_masker`` wrote."""
-    import onnx
-    from onnx import numpy_helper
-
-    try:
-        model = onnx.load(path)
-    except Exception as error:  # onnx raises protobuf's own classes, which it does not export
-        raise ValueError(f"it is no ONNX file: {error}") from error
-    arrays = {t.name.removesuffix(".half"): numpy_helper.to_array(t) for t in model.graph.initializer}
-    state = {k.removeprefix("net."): torch.from_numpy(v.copy()) for k, v in arrays.items() if k.startswith("net.")}
-    about = {p.key: p.value for p in model.metadata_props}
+    about, state = read_exported(path)
     widths = [len(state[name]) for name in ("stem.weight", "down.0.weight", "down.1.weight")]
     return about | {"widths": json.dumps(widths)}, state
 

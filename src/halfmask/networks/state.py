@@ -46,6 +46,23 @@ def read_weights(path: Path, form: str | None = None) -> tuple[dict[str, str], d
     return about, state
 
 
+def read_exported(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """The description and the state of an ONNX file of ``training.export`` that wraps its network as ``net``.
+
+    Kernels are as they are stored there, most in float16. ``ValueError`` when it is no ONNX file.
+    """
+    import onnx
+    from onnx import numpy_helper
+
+    try:
+        model = onnx.load(path)
+    except Exception as error:  # onnx raises protobuf's own classes, which it does not export
+        raise ValueError(f"it is no ONNX file: {error}") from error
+    arrays = {t.name.removesuffix(".half"): numpy_helper.to_array(t) for t in model.graph.initializer}
+    state = {k.removeprefix("net."): torch.from_numpy(v.copy()) for k, v in arrays.items() if k.startswith("net.")}
+    return {p.key: p.value for p in model.metadata_props}, state
+
+
 def frozen(net: Net) -> Net:
     """The network as auxiliaries are used: in evaluation mode, without gradients of its own, channels last.
 

@@ -116,12 +116,14 @@ def export_masker(net: Masker, path: Path) -> Path:
     return path
 
 
-def export_privacynet(net: Generator, groups: Mapping[str, Any], path: Path) -> Path:
+def export_privacynet(
+    net: Generator, groups: Mapping[str, Any], path: Path, *, reach: float = 1.0, blank: bool = False
+) -> Path:
     """Inputs face (N, 3, 224, 224), RGB in [0, 1], and labels (N, K); output change (N, 3, 224, 224), to be added.
 
     ``groups`` says in the file's metadata what the labels are: the words of gender and age classes, and each race with
-    the data sets' words for it. Kernels are stored as float16, which halves the file, and run as float32. ``net`` stays
-    as it is.
+    the data sets' words for it; ``blank`` that labels of what is to stay are zeros. The change is ``reach`` times what
+    the network draws. Kernels are stored as float16, which halves the file, and run as float32. ``net`` stays as it is.
     """
     import onnx
 
@@ -130,22 +132,23 @@ def export_privacynet(net: Generator, groups: Mapping[str, Any], path: Path) -> 
         with warnings.catch_warnings():
             # a face is always normalised by its own statistics, which the exporter takes for training
             warnings.filterwarnings("ignore", message="ONNX export mode is set to TrainingMode.EVAL")
-            export_onnx(_Change(copy.deepcopy(net)), fresh, examples, "change")
+            export_onnx(_Change(copy.deepcopy(net), reach), fresh, examples, "change")
         model = onnx.load(fresh)
         _halve(model.graph)
-        about = {"format": "1", "size": str(net.size), "groups": json.dumps(groups)}
+        about = {"format": "1", "size": str(net.size), "groups": json.dumps(groups), "reach": str(reach)}
+        about["kept"] = "blank" if blank else "named"
         onnx.helper.set_model_props(model, about)
         onnx.save(model, fresh)
     return path
 
 
 class _Change(nn.Module):
-    def __init__(self, net: Generator) -> None:
+    def __init__(self, net: Generator, reach: float) -> None:
         super().__init__()
-        self.net = net
+        self.net, self.reach = net, reach
 
     def forward(self, faces: Tensor, labels: Tensor) -> Tensor:
-        return self.net.change(faces, labels)
+        return self.reach * self.net.change(faces, labels)
 
 
 def _halve(graph: Any) -> None:

@@ -17,7 +17,7 @@ from stand_ins import Brightness
 from halfmask.datasets import Row, Table
 from halfmask.errors import MetricError
 from halfmask.evaluation import attackers
-from halfmask.evaluation.benchmark import figures, frontier
+from halfmask.evaluation.benchmark import figures, frontier, tables
 from halfmask.evaluation.benchmark import run as benchmark
 from halfmask.evaluation.benchmark.config import MethodConfig, read_config, slug
 from halfmask.evaluation.benchmark.cost import ms_a_face, some_crops
@@ -346,3 +346,36 @@ def test_the_plot_stands_beside_the_tables(tmp_path: Path) -> None:
     assert "- made, |AUC − 0.5| of the gender, mean over referees: a, c\n  - b is beaten by a" in text
     assert figures.trade(result | {"rows": rows((BEFORE, None, 1.0))}, tmp_path / "none.png") is None
     assert not (tmp_path / "none.png").exists()
+
+
+# ------------------------------------------------------------------ PrivacyNet's combinations
+
+
+def test_combinations_tell_what_moved_and_mark_what_was_to_be_hidden() -> None:
+    def row(variant: str, auc: float, mae: float | None, tmr: float, ssim: float | None) -> dict[str, Any]:
+        figures = {"auc/r": auc, "mae/a": mae, "race/c": 0.5, "tmr@0.01/m": tmr, "ssim": ssim}
+        return {"set": "made", "variant": variant, **figures}
+
+    rows = [
+        row(BEFORE, 0.99, 5.0, 0.9, None),
+        row("gender", 0.7, 5.5, 0.875, 0.95),
+        row("age, race", 0.98, 8.25, 0.9, 0.94),
+        row("another method", 0.6, 9.0, 0.1, 0.5),
+    ]
+    methods = [
+        {"label": "gender", "method": "privacynet", "hide": "gender"},
+        {"label": "age, race", "method": "privacynet", "hide": "age,race"},
+        {"label": "another method", "method": "san", "hide": "gender"},
+    ]
+    table = tables._combinations({"methods": methods}, rows).splitlines()
+    assert table[0] == (
+        "| hidden | gender, AUC, r | age, MAE in years, a | race, points, c | TMR at FMR 1 %, points, m | SSIM |"
+    )
+    assert table[2:] == [
+        "| before | 0.990 | 5.0 | 50.0% | 90.0% | – |",
+        "| gender | **0.700** | +0.5 | +0.0 | -2.5 | 0.950 |",
+        "| age, race | 0.980 | **+3.2** | **+0.0** | +0.0 | 0.940 |",
+    ]
+    assert tables._combinations({"methods": methods[1:]}, rows) == ""
+    without = [r | {"mae/a": None} for r in rows]
+    assert "age" not in tables._combinations({"methods": methods}, without).splitlines()[0]

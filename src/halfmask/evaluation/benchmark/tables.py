@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from ..measuring.figure import (
     measure,
     rate_of,
     side_by_side,
+    tmr,
 )
 from ..measuring.protocol import BEFORE
 from . import figures, frontier
@@ -135,6 +137,8 @@ def _overview(result: Mapping[str, Any]) -> list[str]:
         for title, stems in _FURTHER.items():
             table = _columns(rows, stems)
             sections += [f"### {name}: {title}", table] if table.splitlines()[0] != "| method |" else []
+        if table := _combinations(result, rows):
+            sections += [f"### {name}: hidden and kept", table]
     lines = []
     for (name, privacy), points in frontier.panels(result).items():
         best = ", ".join(p.label for p in frontier.front(points))
@@ -163,6 +167,41 @@ def _columns(rows: Sequence[Published], names: Sequence[str]) -> str:
         told = {side_by_side(figure): _told(figure) for figure in figures_in(row)}
         cells.append({"variant": row["variant"], **{key: told.get(key) or _text(row.get(key)) for key in heads}})
     return markdown(cells, {"variant": "method", **heads})
+
+
+def _combinations(result: Mapping[str, Any], rows: Sequence[Published]) -> str:
+    """PrivacyNet's combinations on one set: the gender's AUC, and by how much all else differs from the originals.
+
+    What is to be hidden is bold. Empty without two combinations.
+    """
+    hidden = {m["label"]: str(m["hide"]).split(",") for m in result["methods"] if m.get("method") == "privacynet"}
+    before = {side_by_side(f): f for row in rows if row["variant"] == BEFORE for f in figures_in(row)}
+    wanted = {"auc": "gender", "mae": "age", "race": "race", tmr(0.01): "", "ssim": ""}
+    names = [key for kind in wanted for key, f in before.items() if f.measure == kind]
+    if len(hidden) < 2 or not names:
+        return ""
+    words = {
+        "auc": "gender, AUC",
+        "mae": "age, MAE in years",
+        "race": "race, points",
+        tmr(0.01): "TMR at FMR 1 %, points",
+    }
+    heads = {key: ", ".join(filter(None, [words.get(f.measure, "SSIM"), f.by])) for key, f in before.items()}
+    lines = [{"variant": BEFORE, **{key: _told(replace(before[key], low=None)) for key in names}}]
+    for row in (row for row in rows if row["variant"] in hidden):
+        line = {"variant": row["variant"]}
+        for key, f in {side_by_side(f): f for f in figures_in(row) if side_by_side(f) in names}.items():
+            was, scale = before[key].value, measure(f.measure).scale
+            absolute = f.measure in ("auc", "ssim")
+            if f.value is None or (was is None and not absolute):
+                line[key] = NONE
+                continue
+            line[key] = f.text if absolute else f"{scale * (f.value - (was or 0)):+.1f}"
+            if wanted[f.measure] in hidden[row["variant"]]:
+                line[key] = f"**{line[key]}**"
+        lines.append(line)
+    filled = [key for key in names if any(line.get(key, NONE) != NONE for line in lines[1:])]
+    return markdown(lines, {"variant": "hidden", **{key: heads[key] for key in filled}})
 
 
 def _is(measure: str, name: str) -> bool:
