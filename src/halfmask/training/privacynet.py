@@ -70,7 +70,8 @@ class PrivacyNetConfig:
     by a factor drawn for each face from the range ``reach``; ``use`` is the factor that goes out with the weights.
     ``start`` names weights of the same shape to begin from, safetensors or ONNX, or some that ship. With ``blank`` the
     generator is told the classes alone that are to change, and zeros of the others; advisers are to read of these what
-    they read of the face itself, so that an age stays the age and does not become that of its group.
+    they read of the face itself, so that an age stays the age and does not become that of its group; ``keep`` is how
+    much that counts beside L_attr(X', c').
 
     *Advisers* are trained attribute networks, files or names of shipped ones, whose reading of X' joins L_attr(X', c')
     with the same weight, ``reads`` of them a step in turn: the critic alone learns to read faces too slowly. With
@@ -114,6 +115,7 @@ class PrivacyNetConfig:
     reach: list[float] = field(default_factory=lambda: [1.0, 1.0])
     use: float = 1.0
     blank: bool = False
+    keep: float = 1.0
     lazy: int = 1
     start: str | None = None
     watcher: str = "attributes"
@@ -334,7 +336,7 @@ def train_privacynet(config: PrivacyNetConfig, folder: Path, *, resume: bool = T
                     for (_, p), before in zip(said, was, strict=True)
                     for name in p
                 ]
-                terms["G_kept"] = (config.lambda_attr / len(heard), torch.stack(kept).sum())
+                terms["G_kept"] = (config.lambda_attr * config.keep / len(heard), torch.stack(kept).sum())
         if config.chroma_weight:
             terms["G_chroma"] = (config.chroma_weight, over(chroma(fake - face), config.chroma))
         if config.blotch_weight:
