@@ -262,7 +262,8 @@ def train_privacynet(config: PrivacyNetConfig, folder: Path, *, resume: bool = T
     def redraw(face: Tensor, classes: Mapping[str, Tensor], reach: Tensor) -> Tensor:
         with accelerator.autocast():
             change = draw(face, labels_of(classes, groups)).float() - face
-        return (face + oval * reach * change).clamp(0, 1)
+        out: Tensor = (face + oval * reach * change).clamp(0, 1)
+        return out
 
     def ask(adviser: _Adviser, faces: Tensor, seed: int) -> dict[str, Tensor]:
         seen = view(faces, np.random.default_rng(seed)) if config.views else faces
