@@ -19,6 +19,7 @@ import cv2
 import ray
 
 from halfmask.cluster import run as cluster
+from halfmask.cluster.hands import BLOCK
 from halfmask.protecting import pipeline
 from halfmask.protecting.options import Options
 from halfmask.tabular import markdown
@@ -33,7 +34,7 @@ def once(album: Path, workers: int) -> tuple[float, float]:
         for outcome in cluster.run(todo, options, out, on="ray", workers=workers):
             assert outcome.status != pipeline.FAILED, outcome.reason
             times.append(time.perf_counter())
-    skip = max(2 * cluster.BLOCK, len(times) // 20)
+    skip = max(2 * BLOCK, len(times) // 20)
     return (len(times) - skip) / (times[-1] - times[skip - 1]), times[skip - 1] - began
 
 

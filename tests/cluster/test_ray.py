@@ -18,9 +18,11 @@ import pytest
 from PIL import Image
 
 ray = pytest.importorskip("ray", reason="needs halfmask[ray]")
+from halfmask.cluster import look, work  # noqa: E402
 from halfmask.cluster import run as cluster  # noqa: E402
-from halfmask.cluster import work  # noqa: E402
+from halfmask.cluster.hands import TRIES  # noqa: E402
 from halfmask.cluster.places import Place  # noqa: E402
+from halfmask.predicting.report import as_dict  # noqa: E402
 from halfmask.protecting import pipeline, plan  # noqa: E402
 from halfmask.protecting.options import Options  # noqa: E402
 from halfmask.protecting.records import Records  # noqa: E402
@@ -79,7 +81,7 @@ class Deadly(work.Worker):
         super().__init__(options, output)
         self.at, self.once = at, once
 
-    def __call__(self, task: work.Task) -> work.Done:
+    def __call__(self, task: work.Task) -> work.Done[pipeline.Outcome]:
         if task.name == self.at and not (self.once and self.once.exists()):
             if self.once:
                 self.once.touch()
@@ -155,8 +157,37 @@ def test_a_photo_that_kills_is_quarantined(
     outcomes = {o.job.name: o for o in by_ray(album, tmp_path / "out", options, workers=2)}
     assert len(outcomes) == PHOTOS
     assert outcomes["05.jpg"].status == pipeline.FAILED
-    assert f"{cluster.TRIES} workers died, the last of them at it" in str(outcomes["05.jpg"].reason)
+    assert f"{TRIES} workers died, the last of them at it" in str(outcomes["05.jpg"].reason)
     assert stored(str(tmp_path / "out")) == {n: data for n, data in local.items() if n != "05.jpg"}
+
+
+class DeadlyLooker(look.Looker):
+    """Dies at every photo of the name ``at``."""
+
+    at = ""
+
+    def __call__(self, task: work.Task) -> work.Done[look.Seen]:
+        if self.at and task.name.endswith(self.at):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__call__(task)
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_predictions_come_in_order_and_a_photo_that_kills_is_left(album: Path, tmp_path: Path) -> None:
+    tasks, _ = look.find([str(album)])
+    locally = list(look.run(tasks, look.Looker("all", None, "cpu", 10**8)))
+    assert [Path(str(seen.source)).name for seen in locally] == sorted(p.name for p in album.iterdir())
+    deadly = DeadlyLooker("all", None, "cpu", 10**8)
+    deadly.at = "05.jpg"
+    by_two = list(look.run(tasks, deadly, on="ray", workers=2))
+    assert len(by_two) == PHOTOS
+    for here, there in zip(locally, by_two, strict=True):
+        assert there.source == here.source
+        if str(there.source).endswith("05.jpg"):
+            assert f"{TRIES} workers died" in str(there.error)
+        else:
+            assert [as_dict(face) for face in there.faces] == [as_dict(face) for face in here.faces]
+            assert len(there.faces) == 1
 
 
 @pytest.mark.usefixtures("as_important_as_others")

@@ -56,6 +56,21 @@ settings_option = click.option(
 )
 
 
+#: --on and --address.
+elsewhere = _several(
+    click.option(
+        "--on",
+        type=click.Choice(["local", "ray"]),
+        default="local",
+        show_default=True,
+        help="Who works: this machine, or Ray, whose workers see all places as you do. Photos may be at addresses, "
+        "such as s3://bucket/photos.",
+    ),
+    click.option(
+        "--address", metavar="RAY", help="A running Ray cluster, such as auto.  [default: one of this machine]"
+    ),
+)
+
 #: --device.
 device_option = click.option(
     "--device",
@@ -170,16 +185,10 @@ def carry_out(
         output = "-"
     if output == "":
         raise UsageError("-o is empty; expected a file or a folder")
-    from ..cluster.places import is_address
-
-    if on == "ray" or any(map(is_address, (*paths, output))):
+    if is_elsewhere((*paths, output), on, address):
         if dry_run or "-" in paths or output == "-":
             raise UsageError("--on ray and addresses know neither - nor --dry-run")
-        if address is not None and on != "ray":
-            raise UsageError("--address is Ray's, which --on ray asks for")
         return _elsewhere(paths, output, options, (labels, boxes), workers, overwrite, report, quiet, on, address)
-    if address is not None:
-        raise UsageError("--address is Ray's, which --on ray asks for")
     if "-" in paths or output == "-":
         if labels is not None or boxes is not None or dry_run or (json_ == "-" and output == "-"):
             raise UsageError("with - for a photo none of --labels, --boxes, --dry-run and --json - can be used")
@@ -196,6 +205,15 @@ def carry_out(
     if dry_run:
         return _dry_run(todo, options, known, overwrite)
     return _many(todo, options, known, workers, overwrite, report, quiet, err=quiet or json_ == "-")
+
+
+def is_elsewhere(places: Sequence[str], on: str, address: str | None) -> bool:
+    """Whether work is for Ray, or photos lie at addresses. Raises :class:`~halfmask.errors.UsageError`."""
+    from ..cluster.places import is_address
+
+    if address is not None and on != "ray":
+        raise UsageError("--address is Ray's, which --on ray asks for")
+    return on == "ray" or any(map(is_address, places))
 
 
 def named(settings: Sequence[str]) -> dict[str, str]:

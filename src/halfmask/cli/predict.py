@@ -13,7 +13,7 @@ import click
 from .. import __version__
 from ..errors import HalfmaskError, UsageError
 from .models import table
-from .photos import device_option
+from .photos import device_option, elsewhere, is_elsewhere
 
 if TYPE_CHECKING:
     from ..predicting.network import AttributeNetwork
@@ -29,7 +29,7 @@ _GUESSES = (
 
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(path_type=Path))
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @click.option("--output", "-o", metavar="OUT", help="Output file; with --format picture a folder.  [default: stdout]")
 @click.option(
     "--format",
@@ -49,6 +49,7 @@ _GUESSES = (
 )
 @click.option("--workers", type=click.IntRange(1, 256), help="Threads.  [default: one a core]")
 @device_option
+@elsewhere
 @click.option("--max-pixels", type=click.IntRange(1), help="Refuse larger photos.  [default: 250000000]")
 @click.option(
     "--overwrite",
@@ -57,13 +58,15 @@ _GUESSES = (
 )
 @click.option("--quiet", "-q", is_flag=True, help="Say nothing but the predictions and what failed.")
 def predict(
-    paths: tuple[Path, ...],
+    paths: tuple[str, ...],
     output: str | None,
     format_: str,
     faces: str,
     network: Path | None,
     workers: int | None,
     device: str,
+    on: str,
+    address: str | None,
     max_pixels: int | None,
     overwrite: bool,
     quiet: bool,
@@ -84,22 +87,23 @@ def predict(
     from ..protecting.records import Records
     from ..weights.store import sha256_of
 
+    limit = max_pixels or MAX_PIXELS
+    if is_elsewhere(paths, on, address):
+        if format_ == "picture":
+            raise UsageError("--format picture knows neither --on ray nor addresses; give paths, or another format")
+        return _elsewhere(paths, output, format_, faces, network, workers, device, limit, quiet, on, address)
     path = network or shipped_network()
     # what is no file is told of when it is loaded
     how = {"predict": faces, "network": sha256_of(path) if path.is_file() else "", "halfmask": __version__}
     records = Records(how, overwrite=overwrite)
-    jobs, problems, ignored, there = _jobs(paths, output, format_, records)
+    jobs, problems, ignored, there = _jobs(tuple(map(Path, paths)), output, format_, records)
     summary = _Summary(ignored=ignored, there=there)
     for name, reason in problems:
         summary.fail(name, reason)
     with records, _sink(None if format_ == "picture" else output) as write:
         if jobs or format_ != "picture":
-            _run(
-                jobs, summary, write, records, format_, faces, network, workers, device, max_pixels or MAX_PIXELS, quiet
-            )
-    for line in summary.lines(quiet):
-        click.echo(line, err=True)
-    return 3 if summary.failures else 0
+            _run(jobs, summary, write, records, format_, faces, network, workers, device, limit, quiet)
+    return summary.tell(quiet)
 
 
 class _Summary:
@@ -127,6 +131,12 @@ class _Summary:
                 self.faces += len(photo.faces)
                 self.without += not photo.faces
             yield photo
+
+    def tell(self, quiet: bool) -> int:
+        """Say it, and give the exit code."""
+        for line in self.lines(quiet):
+            click.echo(line, err=True)
+        return 3 if self.failures else 0
 
     def lines(self, quiet: bool) -> Iterator[str]:
         from ..errors import count
@@ -156,22 +166,12 @@ def _jobs(
     """Photos with the picture that each becomes or None; problems; ignored files; pictures that are there already."""
     from ..errors import shown
     from ..photos.kinds import is_video
-    from ..photos.listing import is_photo
     from ..protecting import plan
-    from ..storage import not_replaceable
 
     if output == "":
         raise UsageError("-o is empty; expected a file or a folder")
     if format_ != "picture":
-        if output not in (None, "-"):
-            target = Path(str(output))
-            if odd := not_replaceable(target):
-                raise UsageError(f"the output {shown(target)} {odd}; expected a file, or a name that is free")
-            if is_photo(target):
-                raise UsageError(
-                    f"the output {shown(target)} has a picture's name; expected one such as predictions.{format_}, or "
-                    "--format picture"
-                )
+        _check_file(output, format_)
         listing = plan.listed(paths)
         photos = [p.source for p in listing.photos]
         problems = [*listing.problems, *listing.pictures, *((shown(p), _VIDEO) for p in photos if is_video(p))]
@@ -197,6 +197,62 @@ def _jobs(
     return jobs, problems, todo.ignored, there
 
 
+def _check_file(output: str | None, format_: str) -> None:
+    """See that what is said can be written to a file of this name."""
+    from ..errors import shown
+    from ..photos.listing import is_photo
+    from ..storage import not_replaceable
+
+    if output in (None, "-"):
+        return
+    target = Path(str(output))
+    if odd := not_replaceable(target):
+        raise UsageError(f"the output {shown(target)} {odd}; expected a file, or a name that is free")
+    if is_photo(target):
+        raise UsageError(
+            f"the output {shown(target)} has a picture's name; expected one such as predictions.{format_}, or "
+            "--format picture"
+        )
+
+
+def _elsewhere(
+    paths: tuple[str, ...],
+    output: str | None,
+    format_: str,
+    faces: str,
+    network: Path | None,
+    workers: int | None,
+    device: str,
+    max_pixels: int,
+    quiet: bool,
+    on: str,
+    address: str | None,
+) -> int:
+    """Photos at addresses, or by Ray; the exit code."""
+    import cv2
+
+    from ..cluster import look
+    from ..predicting.network import AttributeNetwork
+    from ..weights import store
+
+    if output == "":
+        raise UsageError("-o is empty; expected a file")
+    _check_file(output, format_)
+    tasks, rest = look.find(paths)
+    summary = _Summary(ignored=rest.ignored, there=0)
+    for name, reason in (*rest.problems, *rest.pictures):
+        summary.fail(name, reason)
+    store.get("yunet", say=lambda line: click.echo(line, err=True))
+    cv2.setNumThreads(1)
+    described = AttributeNetwork(network, 1)
+    with _sink(output) as write:
+        seen = look.run(
+            tasks, look.Looker(faces, network, device, max_pixels), on=on, address=address, workers=workers or 0
+        )
+        _tell(seen, len(tasks), summary, write, format_, described, quiet)
+    return summary.tell(quiet)
+
+
 def _run(
     jobs: _Jobs,
     summary: _Summary,
@@ -211,10 +267,8 @@ def _run(
     quiet: bool,
 ) -> None:
     import cv2
-    from tqdm import tqdm
 
     from ..predicting.api import Predictor
-    from ..predicting.report import to_csv, to_json
     from ..predicting.run import run
     from ..protecting.pipeline import cores
     from ..weights import store
@@ -233,9 +287,26 @@ def _run(
         workers=workers,
         noting=lambda picture, part: records.placing(picture, marks[picture], part),
     )
+    _tell(seen, len(jobs), summary, write, format_, predictor.network, quiet)
+
+
+def _tell(
+    seen: Generator[Seen, None, None],
+    total: int,
+    summary: _Summary,
+    write: Callable[[str], object],
+    format_: str,
+    network: AttributeNetwork,
+    quiet: bool,
+) -> None:
+    """Count the photos and write what is said of them."""
+    from tqdm import tqdm
+
+    from ..predicting.report import to_csv, to_json
+
     bar = tqdm(
         seen,
-        total=len(jobs),
+        total=total,
         unit="photo",
         desc="predicting",
         file=sys.stderr,
@@ -249,7 +320,7 @@ def _run(
             for _ in photos:
                 pass
         else:
-            for piece in {"text": to_text, "json": to_json, "csv": to_csv}[format_](photos, predictor.network):
+            for piece in {"text": to_text, "json": to_json, "csv": to_csv}[format_](photos, network):
                 write(piece)
 
 

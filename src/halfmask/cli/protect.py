@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from .photos import care, carry_out, device_option, named, places, seconds, settings_option
+from .photos import care, carry_out, device_option, elsewhere, named, places, seconds, settings_option
 
 
 @click.command()
@@ -41,15 +41,7 @@ from .photos import care, carry_out, device_option, named, places, seconds, sett
 @settings_option
 @care
 @device_option
-@click.option(
-    "--on",
-    type=click.Choice(["local", "ray"]),
-    default="local",
-    show_default=True,
-    help="Who works: this machine, or Ray, whose workers see PATH and OUT as you do. Either may then be an address, "
-    "such as s3://bucket/photos.",
-)
-@click.option("--address", metavar="RAY", help="A running Ray cluster, such as auto.  [default: one of this machine]")
+@elsewhere
 @click.option(
     "--crop",
     is_flag=True,

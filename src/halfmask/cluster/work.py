@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from ..errors import PhotoError
 from ..protecting import pipeline
@@ -39,12 +40,15 @@ class Task:
         return Job(Path(self.name), Path(self.output), self.name, self.format, self.mark)
 
 
+Outcome = TypeVar("Outcome")
+
+
 @dataclass(frozen=True)
-class Done:
+class Done(Generic[Outcome]):
     """What became of a task; ``etag`` is the output's, of a file its sha256, and empty when nothing was written."""
 
     task: Task
-    outcome: pipeline.Outcome
+    outcome: Outcome
     etag: str = ""
 
 
@@ -57,14 +61,18 @@ class Worker:
         self._places: dict[str, Place] = {}
         self._engine: Engine | None = None
 
-    def __call__(self, task: Task) -> Done:
+    def __call__(self, task: Task) -> Done[pipeline.Outcome]:
         """Protect one photo; whatever it raises becomes its outcome."""
         try:
             return self._protect(task)
         except Exception as error:
             return Done(task, pipeline.failed(task.job, error))
 
-    def _protect(self, task: Task) -> Done:
+    def left(self, task: Task, reason: PhotoError) -> Done[pipeline.Outcome]:
+        """The outcome of a photo that is not tried again."""
+        return Done(task, pipeline.failed(task.job, reason))
+
+    def _protect(self, task: Task) -> Done[pipeline.Outcome]:
         if self._engine is None:
             self._engine = pipeline.load(self._options, workers=1, photos=2)
         engine = self._engine
@@ -83,11 +91,3 @@ class Worker:
 
     def _place(self, address: str) -> Place:
         return self._places.setdefault(address, Place(address))
-
-
-def quarantined(task: Task, tries: int) -> Done:
-    """The outcome of a photo at which workers died."""
-    error = PhotoError(
-        f"{tries} workers died, the last of them at it, so it is not tried again; protect it alone to see why"
-    )
-    return Done(task, pipeline.failed(task.job, error))

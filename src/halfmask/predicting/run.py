@@ -26,9 +26,9 @@ _AHEAD = 8
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """What came of one photo: its size and faces, or, when it failed, the ``error``."""
+    """What came of one photo, at a path or an address: its size and faces, or, when it failed, the ``error``."""
 
-    source: Path
+    source: Path | str
     width: int = 0
     height: int = 0
     faces: tuple[Prediction, ...] = ()
@@ -54,7 +54,7 @@ def run(
     with ThreadPoolExecutor(workers, thread_name_prefix="halfmask") as pool:
         try:
             for source, picture in jobs:
-                waiting.append(pool.submit(_look, source, picture, predictor, faces, max_pixels, noting))
+                waiting.append(pool.submit(look, source, source, predictor, faces, max_pixels, picture, noting))
                 if len(waiting) > _AHEAD * workers:
                     yield waiting.popleft().result()
             while waiting:
@@ -63,19 +63,30 @@ def run(
             pool.shutdown(cancel_futures=True)
 
 
-def _look(
-    source: Path, picture: Path | None, predictor: Predictor, faces: str, max_pixels: int, noting: Noting
+def look(
+    source: Path | str,
+    photo: Path | bytes,
+    predictor: Predictor,
+    faces: str = "all",
+    max_pixels: int = MAX_PIXELS,
+    picture: Path | None = None,
+    noting: Noting = lambda picture, part: nullcontext(),
 ) -> Seen:
+    """Look at one photo, which is called ``source``; arguments as those of :func:`run`."""
     try:
-        photo = reading.read(source, max_pixels=max_pixels)
-        predictions = tuple(predictor(photo.pixels, faces))
+        read = reading.read(photo, max_pixels=max_pixels)
+        predictions = tuple(predictor(read.pixels, faces))
         if picture is not None:
             ensure_folder(picture.parent, error=PhotoError)
-            data = captioned(photo, captions(predictions)).encode(photo.format)
+            data = captioned(read, captions(predictions)).encode(read.format)
             with whole(picture, error=PhotoError, placing=partial(noting, picture)) as fresh:
                 fresh.write_bytes(data)
-        return Seen(source, photo.width, photo.height, predictions)
-    except HalfmaskError as error:
-        return Seen(source, error=str(error))
+        return Seen(source, read.width, read.height, predictions)
     except Exception as error:  # one bad file never stops the rest
-        return Seen(source, error=f"unexpected {type(error).__name__}: {shown(str(error))}")
+        return unseen(source, error)
+
+
+def unseen(source: Path | str, error: Exception) -> Seen:
+    """What came of a photo at which something was raised."""
+    known = isinstance(error, HalfmaskError)
+    return Seen(source, error=str(error) if known else f"unexpected {type(error).__name__}: {shown(str(error))}")
