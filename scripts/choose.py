@@ -1,6 +1,10 @@
 """Compare generators of halfmask's recipe by auxiliary models, on people who trained none of them.
 
     python scripts/choose.py --data DIR --strength 0.75 runs/halfmask/first/steps/2000 ...
+    python scripts/choose.py --data DIR --distance 0.05 runs/ablations/*
+
+The second line compares at one match distance: each generator gets the strength at which SFace and FaceNet see the
+people changed by a cosine distance of .05 in the mean.
 
 Nothing here is a referee. Read are faces of FairFace's held-out tenth, the portraits' valid people and CelebA's
 validation people, every target drawn by key:
@@ -136,11 +140,36 @@ def tmr_loss(before: NDArray[np.float32], after: NDArray[np.float32], people: li
     return [100 * float((original[same] > t).mean() - (changed[same] > t).mean()) for t in limits]
 
 
+def strength_at(
+    folder: str,
+    distance: float,
+    pixels: NDArray[np.uint8],
+    untouched: dict[str, NDArray[np.float32]],
+    matchers: dict[str, torch.nn.Module],
+) -> float:
+    """The strength at which matchers see faces (N, 224, 224, 3) moved by that mean cosine distance."""
+    low, high = 0.0, 1.0
+
+    def seen(strength: float) -> float:
+        after = protected(Halfmask(1, strength=strength, key="choose", weights=folder), pixels)
+        return float(
+            np.mean([1 - (asked(net, after) * untouched[n][: len(after)]).sum(1) for n, net in matchers.items()])
+        )
+
+    if seen(1.0) < distance:
+        raise SystemExit(f"{folder}: at full strength matchers see less than {distance}; ask for less")
+    while high - low > 0.004:
+        middle = (low + high) / 2
+        low, high = (low, middle) if seen(middle) > distance else (middle, high)
+    return round((low + high) / 2, 4)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("weights", nargs="*", help="folders with halfmask.onnx")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--strength", action="append", default=[])
+    parser.add_argument("--distance", type=float, help="compare at this mean match distance instead of a strength")
     parser.add_argument("--watcher", type=Path, action="append", default=[])
     parser.add_argument("--taught", type=int, default=2400)
     parser.add_argument("--quick", action="store_true", help="no retrained CNN")
@@ -159,7 +188,10 @@ def main() -> None:
     rows = []
     ways: list[tuple[str, Halfmask | None]] = [("originals", None)]
     for folder in a.weights:
-        for strength in a.strength or ["mid"]:
+        strengths: list[str | float] = a.strength or ["mid"]
+        if a.distance:
+            strengths = [strength_at(folder, a.distance, pixels["people"][:150], untouched, matchers)]
+        for strength in strengths:
             ways.append((f"{folder}, {strength}", Halfmask(1, strength=strength, key="choose", weights=folder)))
     for label, method in tqdm(ways, unit="generator"):
         after = {name: protected(method, p) for name, p in pixels.items()}

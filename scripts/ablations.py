@@ -1,0 +1,65 @@
+"""What each ingredient of halfmask's recipe is worth: every one left out once, at equal steps.
+
+    python scripts/ablations.py --data DIR --out runs/ablations
+    python scripts/choose.py --data DIR --quick --taught 1000 --distance 0.08 --watcher ... runs/ablations/*
+
+Each arm starts from what 0.1 shipped and takes the same steps with the settings of the recipe's last stage; a rerun
+does what is missing. The second line compares them at one match distance, by auxiliary models (docs/method.md).
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from halfmask.training.config import find, placed
+from halfmask.training.halfmask import HalfmaskConfig, train_halfmask
+
+#: Two hundred steps would be over before a reader of population B is warm.
+WARM = 60
+
+
+def arms(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The recipe's last stage by what it lacks, from the recipe as its file says."""
+    full = {k: v for k, v in config.items() if k != "stages"} | config["stages"][-1] | {"warm": WARM}
+    full.pop("name")
+    fairface, portraits = full["train"][:2]
+    return {
+        "full": full,
+        "no-told": full | {"told": [], "told_weight": 0.0},
+        "no-linear": full | {"linear_weight": 0.0},
+        "no-direct": full | {"direct": 0.0},
+        "no-portraits": full | {"train": [fairface | {"share": 16}]},
+        "no-composites": full | {"train": [fairface | {"share": 8}, portraits | {"share": 8}]},
+        "three-readers": full | {"adapters": full["adapters"][:3], "reads": 3},
+        "no-critic": full | {"critic": 0.0},
+        "no-budgets": full | {"blotch_weight": 0.0, "ssim_weight": 0.0, "chroma_weight": 20.0},
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=240)
+    parser.add_argument("arms", nargs="*", help="only these")
+    asked = parser.parse_args()
+    config = placed(yaml.safe_load(find("halfmask").read_text("utf-8")), asked.data)
+    untouched = (asked.out / "untouched").resolve()
+    untouched.mkdir(parents=True, exist_ok=True)
+    for name, arm in arms(config).items():
+        if asked.arms and name not in asked.arms:
+            continue
+        folder = asked.out / name
+        folder.mkdir(exist_ok=True)
+        if not (folder / "untouched").exists():  # what everybody says of untouched faces is asked once
+            (folder / "untouched").symlink_to(untouched)
+        arm |= {"steps": asked.steps, "evaluate_every": asked.steps}
+        train_halfmask(HalfmaskConfig(**arm), folder)
+
+
+if __name__ == "__main__":
+    main()
