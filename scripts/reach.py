@@ -1,22 +1,30 @@
 """Choose how far the shipped SAN goes (``reach`` in the config san), by auxiliary models on validation people.
 
     python scripts/reach.py --data DIR
+    python scripts/reach.py --data DIR --figure docs/figures/reach.png
 
 On CelebA's validation people, for each reach: the error of our own gender classifier, and TMR at FMR 1 % and 0.1 % by
 the auxiliary matchers SFace (which SAN was trained against) and FaceNet (which it was not), originals in the gallery,
 thresholds fixed on originals. No referee is asked. The change is masked as it is when it is put back into a photo.
+
+``--figure`` draws what is gained, points of error, over what is lost, points of TMR at FMR 1 %, and the SAN paper's
+points beside it: G-COTS' error on LFW, MUCT and AR, and M-COTS' match rate there (its tables 2 and 3).
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from halfmask import drawing
+from halfmask.evaluation.benchmark.config import find, read_config
 from halfmask.evaluation.measuring.matching import all_pairs
 from halfmask.evaluation.measuring.metrics import match_rate
 from halfmask.methods import Subject
@@ -28,12 +36,40 @@ from halfmask.tabular import markdown
 from halfmask.training.data import open_faces
 
 
+def published() -> dict[str, tuple[float, float]]:
+    """Set → what the paper's OP loses of M-COTS' matches and gains of G-COTS' errors, in points."""
+    of = {}
+    for table, by in (("san-table2", "G-COTS"), ("san-table3", "M-COTS")):
+        rows = read_config(find([table])[0]).published[0].rows
+        of[by] = {str(r["set"]): 100 * (r["SAN published, OP"] - r["before"]) for r in rows if r["by"] == by}
+    return {name: (-lost, of["G-COTS"][name]) for name, lost in of["M-COTS"].items()}
+
+
+def draw(rows: Sequence[Mapping[str, Any]], paper: Mapping[str, tuple[float, float]], path: Path) -> None:
+    """Points of error gained over points of TMR lost, a curve a matcher, a point a reach."""
+    with drawing.canvas(6.2, 4.4) as (figure, axes):
+        ax = axes[0, 0]
+        for name, colour in (("sface", drawing.BLUE), ("facenet", drawing.GREEN)):
+            lost = [100 * (rows[0][f"{name}@0.01"] - row[f"{name}@0.01"]) for row in rows]
+            gained = [100 * (row["error"] - rows[0]["error"]) for row in rows]
+            ax.plot(lost, gained, marker="o", color=colour, label=f"SAN+ by reach, TMR by {name}")
+            for x, y, row in list(zip(lost, gained, rows, strict=True))[1:]:
+                ax.annotate(row["reach"], (x, y), xytext=(4, -10), textcoords="offset points", fontsize=8, color=colour)
+        ax.plot(*zip(*paper.values(), strict=True), "D", color=drawing.ORANGE, label="SAN paper, OP (G-COTS, M-COTS)")
+        for name, (x, y) in paper.items():
+            ax.annotate(name, (x, y), xytext=(5, 4), textcoords="offset points", fontsize=8, color=drawing.ORANGE)
+        ax.set(xlabel="TMR lost at FMR 1 %, points", ylabel="gender error gained, points")
+        ax.legend(loc="lower right")
+        drawing.save(figure, path)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--reach", default="1,1.1,1.2,1.3,1.4,1.6")
     parser.add_argument("--run", type=Path, help="a run's folder with san.onnx and san.npz instead of the shipped SAN")
     parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--figure", type=Path, help="also draw the curve, into this PNG")
     asked = parser.parse_args()
     if asked.threads:
         torch.set_num_threads(asked.threads)
@@ -74,6 +110,8 @@ def main() -> None:
     for name in matchers:
         heads |= {f"{name}@0.01": f"{name}, FMR 1 %|.1%", f"{name}@0.001": f"{name}, FMR 0.1 %|.1%"}
     print(markdown(rows, heads))
+    if asked.figure:
+        draw(rows, published(), asked.figure)
 
 
 if __name__ == "__main__":
