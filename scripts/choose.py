@@ -13,6 +13,7 @@ validation people, every target drawn by key:
 - *retrained*: a fresh CNN taught by protected faces of other people, balanced accuracy;
 - *linear*, *kNN*: the audit's readers of descriptors, on SFace's, taught by protected faces of other people, AUC,
   beside the same on originals;
+- *change*: the same linear reader on what is seen of the change itself from far away, which no reader has by itself;
 - *TMR loss* at FMR 1 % and 0.1 % by SFace and FaceNet on CelebA's validation people, protected against originals;
 - *SSIM*, the mean of the aligned faces.
 
@@ -38,6 +39,7 @@ from halfmask.methods.halfmask import Halfmask
 from halfmask.networks.backbones import BACKBONES
 from halfmask.networks.matchers import load_matcher
 from halfmask.tabular import markdown
+from halfmask.training.adversaries import coarse
 from halfmask.training.data import Faces, open_faces, to_tensor
 from halfmask.training.loop import channels_last
 from halfmask.training.watching import load_watcher
@@ -202,6 +204,13 @@ def main() -> None:
         descriptors = {where: asked(matchers["sface"], after[where]) for where in ("taught", "read")}
         found = readers(descriptors["taught"], gender["taught"], persons, descriptors["read"], gender["read"])
         row |= {name: f"{value:.3f}" for name, value in found.items()}
+        if method is not None:
+            changes = {
+                where: coarse(to_tensor(after[where]) - to_tensor(pixels[where])).numpy()
+                for where in ("taught", "read")
+            }
+            found = readers(changes["taught"], gender["taught"], persons, changes["read"], gender["read"])
+        row["change"] = f"{found['linear']:.3f}" if method is not None else "–"
         if not a.quick:
             row["retrained"] = f"{retrained(after['taught'], gender['taught'], after['read'], gender['read']):.3f}"
         for name, net in matchers.items():
