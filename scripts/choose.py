@@ -13,6 +13,7 @@ validation people, every target drawn by key:
 - *retrained*: a fresh CNN taught by protected faces of other people, balanced accuracy;
 - *linear*, *kNN*: the audit's readers of descriptors, on SFace's, taught by protected faces of other people, AUC,
   beside the same on originals;
+- *linear, NAME*: the same on the features of a watcher, which no generator was trained against;
 - *change*: the same linear reader on what is seen of the change itself from far away, which no reader has by itself;
 - *TMR loss* at FMR 1 % and 0.1 % by SFace and FaceNet on CelebA's validation people, protected against originals;
 - *SSIM*, the mean of the aligned faces.
@@ -24,7 +25,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -37,6 +38,7 @@ from tqdm import tqdm
 from halfmask.evaluation.attackers.learning import probed
 from halfmask.methods.halfmask import Halfmask
 from halfmask.networks.backbones import BACKBONES
+from halfmask.networks.classifiers import GenderOf
 from halfmask.networks.matchers import load_matcher
 from halfmask.tabular import markdown
 from halfmask.training.adversaries import coarse
@@ -118,6 +120,18 @@ def retrained(
     with torch.no_grad():
         answer = torch.cat([net(x) + net(x.flip(3)) for x in small[1].split(128)]).argmax(1)
     return float(balanced_accuracy_score(true, answer.numpy()))
+
+
+class Features(torch.nn.Module):
+    """What a backbone hands to its heads."""
+
+    def __init__(self, backbone: torch.nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, faces: torch.Tensor) -> torch.Tensor:
+        features: torch.Tensor = self.backbone.features(faces)  # type: ignore[operator]
+        return features
 
 
 def readers(
@@ -204,6 +218,12 @@ def main() -> None:
         descriptors = {where: asked(matchers["sface"], after[where]) for where in ("taught", "read")}
         found = readers(descriptors["taught"], gender["taught"], persons, descriptors["read"], gender["read"])
         row |= {name: f"{value:.3f}" for name, value in found.items()}
+        for name, net in watchers.items():
+            if isinstance(net.net, GenderOf):
+                backbone = cast(GenderOf, net.net).net.backbone
+                features = {where: asked(Features(backbone), after[where], 112) for where in ("taught", "read")}
+                other = readers(features["taught"], gender["taught"], persons, features["read"], gender["read"])
+                row[f"linear, {name}"] = f"{other['linear']:.3f}"
         if method is not None:
             changes = {
                 where: coarse(to_tensor(after[where]) - to_tensor(pixels[where])).numpy()
