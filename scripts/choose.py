@@ -41,7 +41,6 @@ from halfmask.networks.backbones import BACKBONES
 from halfmask.networks.classifiers import GenderOf
 from halfmask.networks.matchers import load_matcher
 from halfmask.tabular import markdown
-from halfmask.training.adversaries import coarse
 from halfmask.training.data import Faces, open_faces, to_tensor
 from halfmask.training.loop import channels_last
 from halfmask.training.watching import load_watcher
@@ -120,6 +119,14 @@ def retrained(
     with torch.no_grad():
         answer = torch.cat([net(x) + net(x.flip(3)) for x in small[1].split(128)]).argmax(1)
     return float(balanced_accuracy_score(true, answer.numpy()))
+
+
+def coarse(change: torch.Tensor) -> NDArray[np.float32]:
+    """What can be seen of a change (N, 3, H, W) from far away: its luma in 14 x 14 cells, how much of it and its
+    colours in 7 x 7."""
+    luma = (change * change.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
+    parts = [F.avg_pool2d(x, x.shape[2] // n) for x, n in ((luma, 14), (luma.abs(), 7), (change, 7))]
+    return 100 * torch.cat([part.flatten(1) for part in parts], 1).numpy()
 
 
 class Features(torch.nn.Module):

@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..errors import UsageError
 from ..networks.attribute import AttributeNet
@@ -171,24 +170,6 @@ def linear_reader(
     cov = (1 - ridge) * cov + ridge * spread * torch.eye(len(cov))
     weights = torch.linalg.solve(cov, means[1] - means[0])
     return weights, -(weights @ (means[0] + means[1]) / 2)
-
-
-#: How many numbers :func:`coarse` gives.
-COARSE = 14 * 14 + 7 * 7 + 3 * 7 * 7
-
-
-def coarse(change: Tensor) -> Tensor:
-    """What can be seen of a change (N, 3, H, W) from far away, (N, COARSE), in hundredths.
-
-    Its luma in 14 x 14 cells, how much of it there is in 7 x 7, and its colours in 7 x 7. A face that is drawn toward
-    its own gender needs little change, and one that is not much: so even from this the truth is read (docs/method.md).
-
-    >>> coarse(torch.full((2, 3, 112, 112), 0.01)).mean(1)
-    tensor([1.0000, 1.0000])
-    """
-    luma = (change * change.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
-    parts = [F.avg_pool2d(x, x.shape[2] // n) for x, n in ((luma, 14), (luma.abs(), 7), (change, 7))]
-    return 100 * torch.cat([part.flatten(1) for part in parts], 1)
 
 
 class Multipliers:

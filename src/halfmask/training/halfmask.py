@@ -44,7 +44,7 @@ from ..networks.readings import Reading, reading
 from ..networks.views import moved, ssim_map
 from ..storage import ensure_folder, save_arrays
 from ..weights import shipped
-from .adversaries import COARSE, Learner, Multipliers, Replay, Told, coarse, linear_reader, open_reader
+from .adversaries import Learner, Multipliers, Replay, Told, linear_reader, open_reader
 from .data import open_faces, to_tensor
 from .export import export_masker
 from .loop import alone, batch_indices, channels_last, fit, make_accelerator, start_run
@@ -81,9 +81,8 @@ class HalfmaskConfig:
     train nothing, by file or name: the log says what they read.
 
     ``odds`` is how often each attribute is hidden, ``weights`` how much each counts. ``confidence`` is the share of
-    belief that a reader is to give the target. ``told_weight``, ``linear_weight`` and ``coarse_weight`` are those of
-    population B, of linear readers of descriptors and of those of the change itself, seen coarsely. ``direct`` is the
-    share of the way to the target's gender that descriptors are to go
+    belief that a reader is to give the target. ``told_weight`` and ``linear_weight`` are those of population B and of
+    linear readers of descriptors. ``direct`` is the share of the way to the target's gender that descriptors are to go
     (0: none). ``margin`` is the distance (1 - cosine) that a matcher may see for nothing, ``match`` its weight to begin
     with, and ``distance`` the mean distance at which the weight settles (0: it stays); all at a strength of 1, and for
     a face of another strength times its square, as distances grow. Likewise ``ssim`` is the structural similarity that
@@ -112,7 +111,6 @@ class HalfmaskConfig:
     reads: int = 4
     told_weight: float = 0.0
     linear_weight: float = 0.0
-    coarse_weight: float = 0.0
     fresh_every: int = 400
     warm: int = 200
     direct: float = 0.0
@@ -318,9 +316,7 @@ class _Run:
             self.axes.append(_gender_axes(seen, self.labels["gender"], self.labels["race"], len(self.config.races)))
         self.linear: list[dict[int, tuple[Tensor, Tensor]]] = [{} for _ in self.matchers]
         # only those of B that count are replayed to; descriptors are as wide as their matcher says
-        # and what is seen of the change itself comes last
-        self.linear.append({})
-        self.replay = Replay(1024, SIDE, 2048, [*(table.shape[1] for table in self.untouched), COARSE])
+        self.replay = Replay(1024, SIDE, 2048, [table.shape[1] for table in self.untouched])
         self.accelerator.register_for_checkpointing(self.replay)
 
     def _asked(
@@ -425,8 +421,6 @@ class _Run:
         jobs += [partial(self._read, k) for k in sorted(turn)]
         if self.told:
             jobs.append(self._told)
-        if self.config.coarse_weight:
-            jobs.append(self._coarse)
         return [*jobs, self._judge, self._budgets]
 
     def _hear(
@@ -500,20 +494,6 @@ class _Run:
             losses.append(learner.learn(F.binary_cross_entropy_with_logits(answer, truths.float())))
         return terms, {"told_readers": torch.stack(losses).mean()}
 
-    def _coarse(self, batch: Batch, i: int, change: Tensor, rng: np.random.Generator) -> Say:
-        """Linear readers of the change itself: who is drawn toward one target gets one change, whatever the truth."""
-        truth, target = batch.truth["gender"], batch.targets.gender
-        seen, last = coarse(change / batch.reach[:, None, None, None]), len(self.matchers)
-        if i % _SOLVE_EVERY == 0:
-            self._solve(last)
-        terms: dict[str, Tensor] = {}
-        for t, (w, b) in self.linear[last].items():
-            term = l_told((seen @ w + b)[None], target == t)
-            terms["coarse"] = terms.get("coarse", 0.0) + self.config.coarse_weight * term
-        asked = (target >= 0).nonzero()[:, 0]
-        self.replay.describe(last, seen[asked], truth[asked], target[asked])
-        return terms, {}
-
     def _match(self, k: int, batch: Batch, i: int, change: Tensor, rng: np.random.Generator) -> Say:
         """Matcher ``k``: near the same person with the target's gender; its linear readers know nothing."""
         config, turns = self.config, len(self.matchers)
@@ -540,7 +520,7 @@ class _Run:
         return terms, {f"apart_{name}": distance.mean(), f"weight_{name}": self.multipliers.weights[k]}
 
     def _solve(self, k: int) -> None:
-        """Linear readers of the truth, one a target, from what matcher ``k`` saw last; the last ``k`` is the change."""
+        """Matcher ``k``'s linear readers of the truth, one a target, from what it saw last."""
         held = min(int(self.replay.seen[1 + k]), len(self.replay.of[k]))
         kept, of = self.replay.descriptors[k][:held], self.replay.of[k][:held]
         for t in (0, 1):
