@@ -175,6 +175,41 @@ def test_small_faces_in_wide_photos(
     assert smallest_searched(width, 400) == 32.0
 
 
+def test_small_faces_beside_a_large_one_and_on_it(detector: Detector, astronaut: np.ndarray) -> None:
+    (face,) = detector(astronaut)
+    factor = 2400 / 512  # her face is 500 pixels high then, and searched for at other scales
+    photo = np.full((3000, 4000, 3), astronaut[5, 5], np.uint8)
+    photo[600:, 1000:3400] = cv2.resize(astronaut, (2400, 2400), interpolation=cv2.INTER_CUBIC)
+    x, y, w, h = (factor * side for side in face.box)
+    scale = 40 / face.box[3]
+    head = cv2.resize(astronaut[30:230, 120:330], None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    corners = [(20, 20), (3800, 2800), (round(1000 + x - 100), round(600 + y + h / 2)),
+               (round(1000 + x + 0.6 * w), round(600 + y + 0.55 * h))]  # the last on her cheek  # fmt: skip
+    for left, top in corners:
+        photo[top : top + head.shape[0], left : left + head.shape[1]] = head
+    found = detector(photo)
+    assert lies_on(found[0], face.points * factor + [1000, 600])
+    for left, top in corners:
+        expected = (face.points - [120, 30]) * scale + [left, top]
+        assert sum(lies_on(other, expected) for other in found) == 1, (left, top)
+
+
+@pytest.mark.parametrize("length", [900, 1000])
+def test_faces_of_the_least_size_on_both_sides_of_a_large_photos_limit(
+    length: int, detector: Detector, astronaut: np.ndarray
+) -> None:
+    (face,) = detector(astronaut)
+    scale = 26 / face.box[3]
+    head = cv2.resize(astronaut[30:230, 120:330], None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    photo = np.full((700, length, 3), 120, np.uint8)
+    corners = [(x, y) for x in range(10, length - 60, 120) for y in range(10, 640, 120)]
+    for left, top in corners:
+        photo[top : top + head.shape[0], left : left + head.shape[1]] = head
+    found = detector(photo)
+    hit = sum(any(lies_on(f, (face.points - [120, 30]) * scale + [x, y]) for f in found) for x, y in corners)
+    assert hit >= 0.95 * len(corners)
+
+
 def test_where_no_turn_is_better_it_is_said(
     detector: Detector, astronaut: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
