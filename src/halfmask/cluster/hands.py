@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 
 #: How often a photo is begun before it is held to be what kills its worker.
 TRIES = 2
-#: Photos that a worker takes at once, and the bytes of their files: what is lost, and done again, when it dies. Each
-#: such block costs Ray some 20 ms.
+#: Photos that a worker takes at once, and the bytes of their files: what is lost, and done again, when it dies.
 BLOCK, BYTES = 32, 16_000_000
 _FORGET = 500  # outcomes after which the ledger drops what it noted of them
 
