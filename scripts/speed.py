@@ -3,6 +3,7 @@
     python scripts/speed.py --data DIR
     python scripts/speed.py --data DIR --before CHECKOUT    beside another state of halfmask, ratios
     python scripts/speed.py --data DIR --flat 2000          memory over many photos
+    python scripts/speed.py --data DIR --steps              processor time a step, of whatever halfmask PYTHONPATH names
 
 1. SAN's network: layer by layer in torch float32, against the exported folded network in onnxruntime. Same weights and
    inputs, outputs compared in the same run.
@@ -104,6 +105,33 @@ def stages(paths: list[Path], what: str) -> None:
     print(f"{what}, ms a stage, one photo at a time, median of {len(paths)}: {medians}")
 
 
+def steps(paths: list[Path], what: str) -> None:
+    """A row of mean processor milliseconds a step, one photo at a time in one thread, as in a run over many."""
+    from halfmask.protecting import pipeline
+    from halfmask.protecting.options import Options
+
+    engine = pipeline.load(Options(if_no_face="copy", score=False), workers=1, photos=len(paths))
+    cv2.setNumThreads(1)
+    taken = np.zeros((len(paths), 6))
+    for k, path in enumerate([paths[0], *paths]):  # the first twice: it warms up
+        marks = [time.process_time()]
+        photo = engine.read(path)
+        marks.append(time.process_time())
+        faces = engine.detect(photo)
+        marks.append(time.process_time())
+        prepared = engine.crop(photo, faces, engine.choose(photo, faces))
+        marks.append(time.process_time())
+        (changed,) = engine.change([prepared])
+        marks.append(time.process_time())
+        after, _ = engine.paste(prepared, changed)
+        marks.append(time.process_time())
+        engine.encode(after)
+        marks.append(time.process_time())
+        taken[max(0, k - 1)] = 1000 * np.diff(marks)
+    means = taken.mean(0)
+    print(f"| {what} | {len(paths)} | " + " | ".join(f"{m:.1f}" for m in (*means, means.sum())) + " |")
+
+
 def before(checkout: Path, sets: dict[str, Path], rounds: int) -> None:
     """A table of processor and wall seconds of this state and another, run in turns; medians, and rates as ratios."""
     sources = {"then": checkout / "src", "now": Path(halfmask.__file__).parents[1]}
@@ -160,6 +188,7 @@ def main() -> None:
     parser.add_argument("--before", type=Path, help="a checkout of another state, to run in turns with this one")
     parser.add_argument("--rounds", type=int, default=3, help="of --before")
     parser.add_argument("--photos", type=int, default=200, help="of LFW, for --before and --flat")
+    parser.add_argument("--steps", action="store_true", help="only measure processor time a step")
     parser.add_argument("--flat", type=int, metavar="N", help="only measure memory over N photos")
     asked = parser.parse_args()
     lfw = asked.data / "lfw" / "lfw-deepfunneled"
@@ -167,6 +196,13 @@ def main() -> None:
     some = paths[:: max(1, len(paths) // asked.photos)][: asked.photos]
     if asked.flat:
         flat(some, asked.flat)
+        return
+    if asked.steps:
+        print("| photos | number | read | detect | crop | change | paste | encode | all |\n" + "|---" * 9 + "|")
+        with tempfile.TemporaryDirectory() as work:
+            large(lfw, Path(work) / "large", 8)
+            steps(some, "LFW")
+            steps(sorted((Path(work) / "large").iterdir()), "12 megapixels")
         return
     if asked.before:
         with tempfile.TemporaryDirectory() as work:
