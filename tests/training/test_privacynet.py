@@ -211,6 +211,24 @@ def test_starts_from_weights_of_the_same_shape(config: recipe.PrivacyNetConfig, 
         recipe.train_privacynet(replace(config, width=8, start=str(first)), tmp_path / "other")
 
 
+def test_stages_go_on_from_the_one_before(config: recipe.PrivacyNetConfig, tmp_path: Path) -> None:
+    stages = [{"name": "one", "steps": 1}, {"name": "two", "steps": 0, "use": 2.0, "seed": 5}]
+    path = recipe.train_privacynet(replace(config, stages=stages), tmp_path)
+    first, second = (tmp_path / name / "privacynet.safetensors" for name in ("one", "two"))
+    assert path.read_bytes() == first.read_bytes() == second.read_bytes()
+    assert (tmp_path / "privacynet.onnx").read_bytes() == second.with_suffix(".onnx").read_bytes()
+    assert Network(tmp_path / "privacynet.onnx").about["reach"] == "2.0"
+    assert recipe.train_privacynet(replace(config, stages=stages), tmp_path).read_bytes() == first.read_bytes()
+    for wrong, words in (
+        ([{"name": "a"}, {"name": "a"}], "a name of its own"),
+        ([{"steps": 1}], "a name of its own"),
+        ([{"name": "../a"}], "a name of its own"),
+        ([{"name": "a", "stepps": 1}], "stage a sets stepps; known"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            recipe.train_privacynet(replace(config, stages=wrong), tmp_path / "wrong")
+
+
 def test_lazy_terms_come_in_their_steps_alone(
     config: recipe.PrivacyNetConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,8 +12,9 @@ c, and adds to no loss.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from ..networks.readings import Reading, reading
 from ..networks.state import loading, read_exported, read_weights, write_weights
 from ..networks.views import ssim_map
 from ..photos.paste import mask
+from ..storage import whole
 from ..weights import shipped
 from .adversaries import Learner, Multipliers
 from .data import Faces, augment, open_faces, to_tensor
@@ -88,7 +90,9 @@ class PrivacyNetConfig:
     *The run.* The cycle and the gradient penalty, the two dearest terms, are taken in each ``lazy``-th step alone, with
     so many times the weight (Karras et al. 2020, lazy regularization). ``warmup`` steps come first, of ``warmup_batch``
     randomly changed faces, in which the critic learns to read the attributes and nothing else happens; ``lr_warmup`` is
-    its learning rate there. ``watcher`` is the attribute network that the log asks; it trains nothing.
+    its learning rate there. ``watcher`` is the attribute network that the log asks; it trains nothing. ``stages`` are
+    changes to this config, run one after the other, each from the generator of the one before; each has a ``name``, its
+    folder.
     """
 
     train: list[dict[str, Any]]
@@ -139,6 +143,7 @@ class PrivacyNetConfig:
     evaluate_every: int = 500
     precision: str = "bf16"
     seed: int = 1
+    stages: list[dict[str, Any]] = field(default_factory=list)
 
 
 def readings_of(config: PrivacyNetConfig) -> dict[str, Reading]:
@@ -184,13 +189,41 @@ def told(aim: Ranks, old: Ranks, blank: bool) -> Ranks:
 
 
 def train_privacynet(config: PrivacyNetConfig, folder: Path, *, resume: bool = True) -> Path:
-    """Train, log to ``folder``; returns the path of ``privacynet.safetensors``, the generator.
+    """Train, stage by stage, log to ``folder``; returns the path of ``privacynet.safetensors``, the generator.
 
-    Beside it: ``privacynet.onnx``, ``losses.png`` and ``strip.png``, the same faces while training: original, the seven
-    combinations of :data:`COMBINATIONS`, and the last of them brought back by the cycle.
+    Beside it, or in each stage's folder: ``privacynet.onnx``, ``losses.png`` and ``strip.png``, the same faces while
+    training: original, the seven combinations of :data:`COMBINATIONS`, and the last of them brought back by the cycle.
 
     Raises :class:`~halfmask.errors.UsageError` for a config that makes no sense.
     """
+    path = folder / "privacynet.safetensors"
+    last = None
+    for name, stage in _stages(config):
+        last = _train(replace(stage, start=str(last)) if last else stage, folder / name, resume)
+    if last is not None and last != path:
+        for suffix in (".safetensors", ".onnx"):
+            with whole(path.with_suffix(suffix)) as fresh:
+                shutil.copyfile(last.with_suffix(suffix), fresh)
+    return path
+
+
+def _stages(config: PrivacyNetConfig) -> list[tuple[str, PrivacyNetConfig]]:
+    """The name and config of each stage; one without a name when there are none."""
+    known = {f.name for f in fields(config)} - {"stages"}
+    names = [str(changes.get("name", "")) for changes in config.stages]
+    if len(set(names)) < len(names) or not all(name and Path(name).name == name for name in names):
+        raise UsageError(f"the stages are called {names}; expected a name of its own for each")
+    plain, found = replace(config, stages=[]), []
+    for name, changes in zip(names, config.stages, strict=True):
+        changed = {key: value for key, value in changes.items() if key != "name"}
+        if unknown := sorted(set(changed) - known):
+            raise UsageError(f"stage {name} sets {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+        found.append((name, replace(plain, **changed)))
+    return found or [("", plain)]
+
+
+def _train(config: PrivacyNetConfig, folder: Path, resume: bool) -> Path:
+    """One stage; as :func:`train_privacynet`."""
     if unknown := sorted(set(config.weights) - set(ATTRIBUTES)):
         raise UsageError(f"weights names {', '.join(unknown)}; expected {', '.join(ATTRIBUTES)}")
     least = {"n_critic": 1, "reads": 1, "lazy": 1, "warmup": 0}
