@@ -24,6 +24,7 @@ Prints a Markdown table, and writes it with ``--out``.
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any, cast
 
@@ -171,7 +172,6 @@ def strength_at(
     matchers: dict[str, torch.nn.Module],
 ) -> float:
     """The strength at which matchers see faces (N, 224, 224, 3) moved by that mean cosine distance."""
-    low, high = 0.0, 1.0
 
     def seen(strength: float) -> float:
         after = protected(Halfmask(1, strength=strength, key="choose", weights=folder), pixels)
@@ -179,12 +179,12 @@ def strength_at(
             np.mean([1 - (asked(net, after) * untouched[n][: len(after)]).sum(1) for n, net in matchers.items()])
         )
 
-    if seen(1.0) < distance:
+    strength = 0.8
+    for _ in range(3):  # a distance grows about as the square of the strength
+        strength = min(1.0, strength * float(np.sqrt(distance / seen(strength))))
+    if strength == 1.0:
         raise SystemExit(f"{folder}: at full strength matchers see less than {distance}; ask for less")
-    while high - low > 0.004:
-        middle = (low + high) / 2
-        low, high = (low, middle) if seen(middle) > distance else (middle, high)
-    return round((low + high) / 2, 4)
+    return round(strength, 4)
 
 
 def main() -> None:
@@ -213,7 +213,7 @@ def main() -> None:
     for folder in a.weights:
         strengths: list[str | float] = a.strength or ["mid"]
         if a.distance:
-            strengths = [strength_at(folder, a.distance, pixels["people"][:150], untouched, matchers)]
+            strengths = [strength_at(folder, a.distance, pixels["people"][:100], untouched, matchers)]
         for strength in strengths:
             ways.append((f"{folder}, {strength}", Halfmask(1, strength=strength, key="choose", weights=folder)))
     for label, method in tqdm(ways, unit="generator"):
@@ -247,6 +247,7 @@ def main() -> None:
         row["SSIM"] = f"{np.mean([structural_similarity(x, y, channel_axis=2) for x, y in pairs]):.3f}"
         rows.append(row)
         tqdm.write(str(row))
+        sys.stdout.flush()
     table = markdown(rows, {name: name for name in rows[0]})
     print(table)
     if a.out:
