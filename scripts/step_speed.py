@@ -32,7 +32,7 @@ OFF: dict[str, Any] = {"told": [], "told_weight": 0.0, "linear_weight": 0.0, "di
 
 def recipes(checkout: Path, data: Path) -> dict[str, tuple[Path, dict[str, Any]]]:
     """Name → where the code lies, and the config."""
-    old = yaml.safe_load((checkout / "configs/halfmask.yaml").read_text("utf-8"))
+    old = yaml.safe_load((checkout / "configs" / "halfmask.yaml").read_text("utf-8"))
     for source in old["train"] + old["valid"]:
         source["root"] = str((data / source["layout"]).resolve())
     for key in ("adapters", "watcher"):
