@@ -233,8 +233,7 @@ def main() -> None:
                 row[f"linear, {name}"] = f"{other['linear']:.3f}"
         if method is not None:
             changes = {
-                where: coarse(to_tensor(after[where]) - to_tensor(pixels[where])).numpy()
-                for where in ("taught", "read")
+                where: coarse(to_tensor(after[where]) - to_tensor(pixels[where])) for where in ("taught", "read")
             }
             found = readers(changes["taught"], gender["taught"], persons, changes["read"], gender["read"])
         row["change"] = f"{found['linear']:.3f}" if method is not None else "–"
