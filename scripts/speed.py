@@ -2,6 +2,7 @@
 
     python scripts/speed.py --data DIR
     python scripts/speed.py --data DIR --before CHECKOUT    beside another state of halfmask, ratios
+    python scripts/speed.py --data DIR --deface DEFACE      beside deface's command, ratios
     python scripts/speed.py --data DIR --flat 2000          memory over many photos
     python scripts/speed.py --data DIR --steps              processor time a step, of whatever halfmask PYTHONPATH names
 
@@ -150,13 +151,41 @@ def before(checkout: Path, sets: dict[str, Path], rounds: int) -> None:
         )
 
 
+def peer(deface: str, sets: dict[str, Path], rounds: int) -> None:
+    """The same of deface, which blurs faces (CenterFace in onnxruntime), on copies of the same photos."""
+    here = Path(halfmask.__file__).parents[1]
+    print("| what | photos | CPU s, deface | halfmask | rate, CPU | wall s, deface | halfmask | rate, wall |")
+    print("|---" * 8 + "|")
+    for what, folder in sets.items():
+        taken: dict[str, list[tuple[float, float]]] = {"deface": [], "halfmask": []}
+        for _ in range(rounds):
+            with tempfile.TemporaryDirectory() as work:  # it writes beside what it reads
+                copy = shutil.copytree(folder, Path(work) / "photos")
+                taken["deface"].append(_watched([deface, str(copy), "--backend", "onnxrt"], {}))
+                if not any(copy.glob("*_anonymized*")):
+                    raise SystemExit(f"{deface} wrote nothing into {copy}")
+            taken["halfmask"].append(_once(here, folder))
+        cpu, wall = ({n: statistics.median(t[k] for t in taken[n]) for n in taken} for k in (0, 1))
+        print(
+            f"| {what} | {sum(1 for _ in folder.iterdir())} | {cpu['deface']:.2f} | {cpu['halfmask']:.2f} "
+            f"| **{cpu['deface'] / cpu['halfmask']:.2f}** | {wall['deface']:.2f} | {wall['halfmask']:.2f} "
+            f"| {wall['deface'] / wall['halfmask']:.2f} |",
+            flush=True,
+        )
+
+
 def _once(source: Path, folder: Path | None) -> tuple[float, float]:
     """Processor and wall seconds of protecting a folder in one thread, or of the help."""
-    env = os.environ | {"PYTHONPATH": str(source), "OMP_NUM_THREADS": "1"}
     with tempfile.TemporaryDirectory() as out:
         rest = ["--help"] if folder is None else [str(folder), "-o", f"{out}/o", "-q", "--workers", "1"]
         command = [sys.executable, "-m", "halfmask", *([] if folder is None else ["protect"]), *rest]
-        done = subprocess.run([sys.executable, "-c", _WATCH, *command], capture_output=True, text=True, env=env)
+        return _watched(command, {"PYTHONPATH": str(source)})
+
+
+def _watched(command: list[str], env: dict[str, str]) -> tuple[float, float]:
+    """Processor and wall seconds of a command that may use one thread."""
+    env = os.environ | {"OMP_NUM_THREADS": "1"} | env
+    done = subprocess.run([sys.executable, "-c", _WATCH, *command], capture_output=True, text=True, env=env)
     code, took, _, processor = done.stdout.split()[-4:]
     if code not in ("0", "3"):  # 3: a photo without a face
         raise SystemExit(f"{' '.join(command)} ended with {code}: {done.stderr}")
@@ -186,7 +215,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--before", type=Path, help="a checkout of another state, to run in turns with this one")
-    parser.add_argument("--rounds", type=int, default=3, help="of --before")
+    parser.add_argument("--deface", help="deface's command, to run in turns with this one on the same photos")
+    parser.add_argument("--rounds", type=int, default=3, help="of --before and --deface")
     parser.add_argument("--photos", type=int, default=200, help="of LFW, for --before and --flat")
     parser.add_argument("--steps", action="store_true", help="only measure processor time a step")
     parser.add_argument("--flat", type=int, metavar="N", help="only measure memory over N photos")
@@ -204,7 +234,7 @@ def main() -> None:
             steps(some, "LFW")
             steps(sorted((Path(work) / "large").iterdir()), "12 megapixels")
         return
-    if asked.before:
+    if asked.before or asked.deface:
         with tempfile.TemporaryDirectory() as work:
             sets = {name: Path(work) / name for name in ("--help", "one of LFW", "LFW", "12 megapixels")}
             for name, chosen in (("one of LFW", some[:1]), ("LFW", some)):
@@ -212,7 +242,10 @@ def main() -> None:
                 for path in chosen:
                     shutil.copy(path, sets[name])
             large(lfw, sets["12 megapixels"], 8)
-            before(asked.before, sets, asked.rounds)
+            if asked.before:
+                before(asked.before, sets, asked.rounds)
+            if asked.deface:
+                peer(asked.deface, {name: folder for name, folder in sets.items() if folder.exists()}, asked.rounds)
         return
     network()
     with tempfile.TemporaryDirectory() as work:
