@@ -1,7 +1,7 @@
 """What each ingredient of halfmask's recipe is worth: every one left out once, at equal steps.
 
     python scripts/ablations.py --data DIR --out runs/ablations
-    python scripts/choose.py --data DIR --quick --taught 1000 --distance 0.08 --watcher ... runs/ablations/*
+    python scripts/choose.py --data DIR --taught 1000 --distance 0.09 --watcher ... runs/ablations/*
 
 Each arm starts from what 0.1 shipped and takes the same steps with the settings of the recipe's last stage; a rerun
 does what is missing. The second line compares them at one match distance, by auxiliary models (docs/method.md).

@@ -25,8 +25,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,6 +42,7 @@ from halfmask.methods.halfmask import Halfmask
 from halfmask.networks.backbones import BACKBONES
 from halfmask.networks.classifiers import GenderOf
 from halfmask.networks.matchers import load_matcher
+from halfmask.photos.samples import LUMA
 from halfmask.tabular import markdown
 from halfmask.training.data import Faces, open_faces, to_tensor
 from halfmask.training.loop import channels_last
@@ -125,7 +127,7 @@ def retrained(
 def coarse(change: torch.Tensor) -> NDArray[np.float32]:
     """What can be seen of a change (N, 3, H, W) from far away: its luma in 14 x 14 cells, how much of it and its
     colours in 7 x 7."""
-    luma = (change * change.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
+    luma = (change * change.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
     parts = [F.avg_pool2d(x, x.shape[2] // n) for x, n in ((luma, 14), (luma.abs(), 7), (change, 7))]
     return 100 * torch.cat([part.flatten(1) for part in parts], 1).numpy()
 
@@ -187,6 +189,19 @@ def strength_at(
     return round(strength, 4)
 
 
+def name_of(path: Path) -> str:
+    """What a network is called: its run, or the file."""
+    return path.parent.name if path.stem == "attribute" else path.stem
+
+
+def tell(rows: Sequence[dict[str, str]], out: Path | None) -> None:
+    """Print the rows as Markdown, and write that."""
+    table = markdown(rows, {name: name for name in rows[0]})
+    print(table)
+    if out:
+        out.write_text(table + "\n", "utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("weights", nargs="*", help="folders with halfmask.onnx")
@@ -206,7 +221,7 @@ def main() -> None:
     taught = [sets["taught"].rows[i] for i in places["taught"]]
     persons = np.array([row.identity or row.key for row in taught])
     matchers = {name: load_matcher(name) for name in ("sface", "facenet")}
-    watchers = {path.parent.name if path.stem == "attribute" else path.stem: load_watcher(path) for path in a.watcher}
+    watchers = {name_of(path): load_watcher(path) for path in a.watcher}
     untouched = {name: asked(net, pixels["people"]) for name, net in matchers.items()}
     rows = []
     ways: list[tuple[str, Halfmask | None]] = [("originals", None)]
@@ -227,7 +242,7 @@ def main() -> None:
         row |= {name: f"{value:.3f}" for name, value in found.items()}
         for name, net in watchers.items():
             if isinstance(net.net, GenderOf):
-                backbone = cast(GenderOf, net.net).net.backbone
+                backbone = net.net.net.backbone
                 features = {where: asked(Features(backbone), after[where], 112) for where in ("taught", "read")}
                 other = readers(features["taught"], gender["taught"], persons, features["read"], gender["read"])
                 row[f"linear, {name}"] = f"{other['linear']:.3f}"
@@ -247,10 +262,7 @@ def main() -> None:
         rows.append(row)
         tqdm.write(str(row))
         sys.stdout.flush()
-    table = markdown(rows, {name: name for name in rows[0]})
-    print(table)
-    if a.out:
-        a.out.write_text(table + "\n", "utf-8")
+    tell(rows, a.out)
 
 
 if __name__ == "__main__":

@@ -24,18 +24,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from choose import asked, sources, spread, tmr_loss
+from choose import asked, name_of, sources, spread, tell, tmr_loss
 from numpy.typing import NDArray
 from skimage.metrics import structural_similarity
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from tqdm import tqdm
 
+from halfmask.datasets.ages import age_class
 from halfmask.methods.contract import Subject
 from halfmask.methods.privacynet import PrivacyNet
 from halfmask.networks.attribute import AttributeNet
 from halfmask.networks.matchers import load_matcher
-from halfmask.tabular import markdown
-from halfmask.training.data import open_faces
+from halfmask.photos.paste import mask
+from halfmask.training.data import open_faces, to_tensor
 from halfmask.training.watching import load_watcher
 from halfmask.weights import shipped
 
@@ -46,8 +47,6 @@ EVERY = "gender,age,race"
 
 def protected(method: PrivacyNet, reach: float, pixels: Pixels, gender: NDArray[np.int64]) -> Pixels:
     """Crops after a method, its change times ``reach`` under the oval of a head, as eight bits."""
-    from halfmask.photos.paste import mask
-
     out = np.empty_like(pixels)
     oval = mask(pixels.shape[1])
     for i in range(0, len(pixels), 8):
@@ -73,9 +72,6 @@ class Reader:
 
     @torch.no_grad()
     def __call__(self, pixels: Pixels) -> tuple[NDArray[np.float64], list[str]]:
-        from halfmask.datasets.ages import age_class
-        from halfmask.training.data import to_tensor
-
         middles = np.array([age_class(w).middle for w in self.net.heads["age"].words])
         words, years, races = self.net.heads["race"].words, [], []
         for i in range(0, len(pixels), 32):
@@ -104,8 +100,8 @@ def main() -> None:
     ranges = np.array([r.age_range or (r.age, r.age) for r in rows_of], np.float64)
     race = [r.race for r in rows_of]
     who = [people.rows[i].identity for i in places[1]]
-    watchers = {p.parent.name if p.stem == "attribute" else p.stem: load_watcher(shipped.find(p)) for p in a.watcher}
-    readers = {p.parent.name if p.stem == "attribute" else p.stem: Reader(shipped.find(p)) for p in a.reader}
+    watchers = {name_of(path): load_watcher(shipped.find(path)) for path in a.watcher}
+    readers = {name_of(path): Reader(shipped.find(path)) for path in a.reader}
     matchers = {name: load_matcher(name) for name in ("sface", "facenet")}
 
     def mae(years: NDArray[np.float64]) -> float:
@@ -150,10 +146,7 @@ def main() -> None:
             row[f"SSIM, {what}"] = " ".join(f"{alike(pixels['celeba'][:60], p[:60], gray):.3f}" for p in crops.values())
         table.append(row)
         tqdm.write(str(row))
-    text = markdown(table, {name: name for name in table[0]})
-    print(text)
-    if a.out:
-        a.out.write_text(text + "\n", "utf-8")
+    tell(table, a.out)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -133,45 +135,38 @@ def steps(paths: list[Path], what: str) -> None:
     print(f"| {what} | {len(paths)} | " + " | ".join(f"{m:.1f}" for m in (*means, means.sum())) + " |")
 
 
-def before(checkout: Path, sets: dict[str, Path], rounds: int) -> None:
-    """A table of processor and wall seconds of this state and another, run in turns; medians, and rates as ratios."""
-    sources = {"then": checkout / "src", "now": Path(halfmask.__file__).parents[1]}
-    print("| what | photos | CPU s, then | now | rate, CPU | wall s, then | now | rate, wall |\n" + "|---" * 8 + "|")
-    for what, folder in sets.items():
-        photos = 0 if what == "--help" else sum(1 for _ in folder.iterdir())
-        taken: dict[str, list[tuple[float, float]]] = {name: [] for name in sources}
-        for _ in range(rounds):
-            for name, source in sources.items():
-                taken[name].append(_once(source, None if what == "--help" else folder))
-        cpu, wall = ({n: statistics.median(t[k] for t in taken[n]) for n in sources} for k in (0, 1))
-        print(
-            f"| {what} | {photos} | {cpu['then']:.2f} | {cpu['now']:.2f} | **{cpu['then'] / cpu['now']:.2f}** "
-            f"| {wall['then']:.2f} | {wall['now']:.2f} | {wall['then'] / wall['now']:.2f} |",
-            flush=True,
-        )
+#: A folder of photos, None for the help, to processor and wall seconds.
+Way = Callable[[Path | None], tuple[float, float]]
 
 
-def peer(deface: str, sets: dict[str, Path], rounds: int) -> None:
-    """The same of deface, which blurs faces (CenterFace in onnxruntime), on copies of the same photos."""
-    here = Path(halfmask.__file__).parents[1]
-    print("| what | photos | CPU s, deface | halfmask | rate, CPU | wall s, deface | halfmask | rate, wall |")
+def beside(ways: dict[str, Way], sets: dict[str, Path | None], rounds: int) -> None:
+    """A table of processor and wall seconds of two ways, run in turns; medians, and the second's rate by the first."""
+    one, two = ways
+    print(f"| what | photos | CPU s, {one} | {two} | rate, CPU | wall s, {one} | {two} | rate, wall |")
     print("|---" * 8 + "|")
     for what, folder in sets.items():
-        taken: dict[str, list[tuple[float, float]]] = {"deface": [], "halfmask": []}
+        photos = sum(1 for _ in folder.iterdir()) if folder else 0
+        taken: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
         for _ in range(rounds):
-            with tempfile.TemporaryDirectory() as work:  # it writes beside what it reads
-                copy = shutil.copytree(folder, Path(work) / "photos")
-                taken["deface"].append(_watched([deface, str(copy), "--backend", "onnxrt"], {}))
-                if not any(copy.glob("*_anonymized*")):
-                    raise SystemExit(f"{deface} wrote nothing into {copy}")
-            taken["halfmask"].append(_once(here, folder))
-        cpu, wall = ({n: statistics.median(t[k] for t in taken[n]) for n in taken} for k in (0, 1))
+            for name, way in ways.items():
+                taken[name].append(way(folder))
+        cpu, wall = ({n: statistics.median(t[k] for t in taken[n]) for n in ways} for k in (0, 1))
         print(
-            f"| {what} | {sum(1 for _ in folder.iterdir())} | {cpu['deface']:.2f} | {cpu['halfmask']:.2f} "
-            f"| **{cpu['deface'] / cpu['halfmask']:.2f}** | {wall['deface']:.2f} | {wall['halfmask']:.2f} "
-            f"| {wall['deface'] / wall['halfmask']:.2f} |",
+            f"| {what} | {photos} | {cpu[one]:.2f} | {cpu[two]:.2f} | **{cpu[one] / cpu[two]:.2f}** "
+            f"| {wall[one]:.2f} | {wall[two]:.2f} | {wall[one] / wall[two]:.2f} |",
             flush=True,
         )
+
+
+def _deface(command: str, folder: Path | None) -> tuple[float, float]:
+    """The same of deface, which blurs faces (CenterFace in onnxruntime), on a copy: it writes beside what it reads."""
+    assert folder is not None
+    with tempfile.TemporaryDirectory() as work:
+        copy = shutil.copytree(folder, Path(work) / "photos")
+        took = _watched([command, str(copy), "--backend", "onnxrt"], {})
+        if not any(copy.glob("*_anonymized*")):
+            raise SystemExit(f"{command} wrote nothing into {copy}")
+    return took
 
 
 def _once(source: Path, folder: Path | None) -> tuple[float, float]:
@@ -236,16 +231,18 @@ def main() -> None:
         return
     if asked.before or asked.deface:
         with tempfile.TemporaryDirectory() as work:
-            sets = {name: Path(work) / name for name in ("--help", "one of LFW", "LFW", "12 megapixels")}
+            sets = {name: Path(work) / name for name in ("one of LFW", "LFW", "12 megapixels")}
             for name, chosen in (("one of LFW", some[:1]), ("LFW", some)):
                 sets[name].mkdir()
                 for path in chosen:
                     shutil.copy(path, sets[name])
             large(lfw, sets["12 megapixels"], 8)
+            now = partial(_once, Path(halfmask.__file__).parents[1])
             if asked.before:
-                before(asked.before, sets, asked.rounds)
+                ways = {"then": partial(_once, asked.before / "src"), "now": now}
+                beside(ways, {"--help": None, **sets}, asked.rounds)
             if asked.deface:
-                peer(asked.deface, {name: folder for name, folder in sets.items() if folder.exists()}, asked.rounds)
+                beside({"deface": partial(_deface, asked.deface), "halfmask": now}, {**sets}, asked.rounds)
         return
     network()
     with tempfile.TemporaryDirectory() as work:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -41,16 +41,9 @@ def album(tmp_path: Path, astronaut: np.ndarray) -> Path:
     return tmp_path / "in"
 
 
-@pytest.fixture
-def memory(album: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+@pytest.fixture(autouse=True)
+def key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HALFMASK_KEY", "tests")
-    fs = fsspec.filesystem("memory")
-    fs.store.clear()
-    for path in album.rglob("*"):
-        if path.is_file():
-            fs.pipe_file(f"/album/{path.relative_to(album).as_posix()}", path.read_bytes())
-    yield "memory://album"
-    fs.store.clear()
 
 
 @dataclass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -41,17 +41,6 @@ def album(tmp_path: Path, astronaut: np.ndarray) -> Path:
     (folder / "damaged.jpg").write_bytes(b"\xff\xd8\xff nothing")
     (folder / "note.txt").write_text("no picture")
     return folder
-
-
-@pytest.fixture
-def memory(album: Path) -> Iterator[str]:
-    fs = fsspec.filesystem("memory")
-    fs.store.clear()
-    for path in album.rglob("*"):
-        if path.is_file():
-            fs.pipe_file(f"/album/{path.relative_to(album).as_posix()}", path.read_bytes())
-    yield "memory://album"
-    fs.store.clear()
 
 
 def test_an_address_is_told_of_as_a_path(run: Run, album: Path, memory: str, tmp_path: Path) -> None:

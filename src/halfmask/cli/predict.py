@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -87,11 +88,15 @@ def predict(
     from ..protecting.records import Records
     from ..weights.store import sha256_of
 
-    limit = max_pixels or MAX_PIXELS
+    asked = _Asked(format_, faces, network, workers, device, max_pixels or MAX_PIXELS, quiet)
+    if output == "":
+        raise UsageError("-o is empty; expected a file or a folder")
+    if format_ != "picture":
+        _check_file(output, format_)
     if is_elsewhere(paths, on, address):
         if format_ == "picture":
             raise UsageError("--format picture knows neither --on ray nor addresses; give paths, or another format")
-        return _elsewhere(paths, output, format_, faces, network, workers, device, limit, quiet, on, address)
+        return _elsewhere(paths, output, asked, on, address)
     path = network or shipped_network()
     # what is no file is told of when it is loaded
     how = {"predict": faces, "network": sha256_of(path) if path.is_file() else "", "halfmask": __version__}
@@ -102,8 +107,21 @@ def predict(
         summary.fail(name, reason)
     with records, _sink(None if format_ == "picture" else output) as write:
         if jobs or format_ != "picture":
-            _run(jobs, summary, write, records, format_, faces, network, workers, device, limit, quiet)
+            _run(jobs, summary, write, records, asked)
     return summary.tell(quiet)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """How photos are looked at, and what is said of them."""
+
+    format: str
+    faces: str
+    network: Path | None
+    workers: int | None
+    device: str
+    max_pixels: int
+    quiet: bool
 
 
 class _Summary:
@@ -168,10 +186,7 @@ def _jobs(
     from ..photos.kinds import is_video
     from ..protecting import plan
 
-    if output == "":
-        raise UsageError("-o is empty; expected a file or a folder")
     if format_ != "picture":
-        _check_file(output, format_)
         listing = plan.listed(paths)
         photos = [p.source for p in listing.photos]
         problems = [*listing.problems, *listing.pictures, *((shown(p), _VIDEO) for p in photos if is_video(p))]
@@ -215,19 +230,7 @@ def _check_file(output: str | None, format_: str) -> None:
         )
 
 
-def _elsewhere(
-    paths: tuple[str, ...],
-    output: str | None,
-    format_: str,
-    faces: str,
-    network: Path | None,
-    workers: int | None,
-    device: str,
-    max_pixels: int,
-    quiet: bool,
-    on: str,
-    address: str | None,
-) -> int:
+def _elsewhere(paths: tuple[str, ...], output: str | None, asked: _Asked, on: str, address: str | None) -> int:
     """Photos at addresses, or by Ray; the exit code."""
     import cv2
 
@@ -235,37 +238,21 @@ def _elsewhere(
     from ..predicting.network import AttributeNetwork
     from ..weights import store
 
-    if output == "":
-        raise UsageError("-o is empty; expected a file")
-    _check_file(output, format_)
     tasks, rest = look.find(paths)
     summary = _Summary(ignored=rest.ignored, there=0)
     for name, reason in (*rest.problems, *rest.pictures):
         summary.fail(name, reason)
     store.get("yunet", say=lambda line: click.echo(line, err=True))
     cv2.setNumThreads(1)
-    described = AttributeNetwork(network, 1)
+    described = AttributeNetwork(asked.network, 1)
+    looker = look.Looker(asked.faces, asked.network, asked.device, asked.max_pixels)
     with _sink(output) as write:
-        seen = look.run(
-            tasks, look.Looker(faces, network, device, max_pixels), on=on, address=address, workers=workers or 0
-        )
-        _tell(seen, len(tasks), summary, write, format_, described, quiet)
-    return summary.tell(quiet)
+        seen = look.run(tasks, looker, on=on, address=address, workers=asked.workers or 0)
+        _tell(seen, len(tasks), summary, write, described, asked)
+    return summary.tell(asked.quiet)
 
 
-def _run(
-    jobs: _Jobs,
-    summary: _Summary,
-    write: Callable[[str], object],
-    records: Records,
-    format_: str,
-    faces: str,
-    network: Path | None,
-    workers: int | None,
-    device: str,
-    max_pixels: int,
-    quiet: bool,
-) -> None:
+def _run(jobs: _Jobs, summary: _Summary, write: Callable[[str], object], records: Records, asked: _Asked) -> None:
     import cv2
 
     from ..predicting.api import Predictor
@@ -274,20 +261,20 @@ def _run(
     from ..weights import store
 
     store.get("yunet", say=lambda line: click.echo(line, err=True))
-    workers = workers or cores()
+    workers = asked.workers or cores()
     threads = workers if len(jobs) == 1 else 1  # a single photo gets all cores inside the network instead
     cv2.setNumThreads(threads)
-    predictor = Predictor(network, threads, device)
+    predictor = Predictor(asked.network, threads, asked.device)
     marks = {picture: records.mark(source) for source, picture in jobs if picture is not None}
     seen = run(
         jobs,
         predictor,
-        faces=faces,
-        max_pixels=max_pixels,
+        faces=asked.faces,
+        max_pixels=asked.max_pixels,
         workers=workers,
         noting=lambda picture, part: records.placing(picture, marks[picture], part),
     )
-    _tell(seen, len(jobs), summary, write, format_, predictor.network, quiet)
+    _tell(seen, len(jobs), summary, write, predictor.network, asked)
 
 
 def _tell(
@@ -295,9 +282,8 @@ def _tell(
     total: int,
     summary: _Summary,
     write: Callable[[str], object],
-    format_: str,
     network: AttributeNetwork,
-    quiet: bool,
+    asked: _Asked,
 ) -> None:
     """Count the photos and write what is said of them."""
     from tqdm import tqdm
@@ -312,15 +298,15 @@ def _tell(
         file=sys.stderr,
         delay=2,
         mininterval=0.2 if sys.stderr.isatty() else 10,
-        disable=quiet,
+        disable=asked.quiet,
     )
     photos = summary.watch(bar)
     with contextlib.closing(seen):
-        if format_ == "picture":
+        if asked.format == "picture":
             for _ in photos:
                 pass
         else:
-            for piece in {"text": to_text, "json": to_json, "csv": to_csv}[format_](photos, network):
+            for piece in {"text": to_text, "json": to_json, "csv": to_csv}[asked.format](photos, network):
                 write(piece)
 
 

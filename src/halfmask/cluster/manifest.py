@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Protocol
 
@@ -24,7 +24,6 @@ from .work import Task
 
 BEGUN = "begun"
 _PART = 50_000  # lines
-_FIELDS = ("source", "size", "etag", "mark", "output", "status", "output_etag")
 
 
 @dataclass(frozen=True)
@@ -152,7 +151,7 @@ class Manifest:
         try:
             for text in data.decode().splitlines():
                 row = json.loads(text)
-                self._take(Line(**{field: row[field] for field in _FIELDS}))
+                self._take(Line(**{field.name: row[field.name] for field in fields(Line)}))
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(
                 f"{shown(self.place.address)}/{MANIFEST}/{shown(name)} is no manifest of halfmask: {error}. Move it "

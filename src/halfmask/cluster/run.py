@@ -20,7 +20,7 @@ from ..protecting import pipeline
 from ..protecting.known import NOTHING, Known, read_known
 from ..protecting.options import Options
 from ..protecting.plan import Job
-from ..protecting.records import mark_of, state_of, text_of
+from ..protecting.records import mark_of, not_ours, state_of, text_of
 from .hands import hand_out
 from .manifest import DONE, FOREIGN, TODO, WITHOUT, Kept, kept
 from .places import Place, renamed
@@ -118,10 +118,7 @@ def _settle(
         task = replace(task, known=about, mark=mark_of(how, of, about))
         state = TODO if overwrite else ours.state(task, files.get(name, b""))
         if state == FOREIGN:
-            reason = (
-                f"the output {shown(name)} was not made by halfmask, or changed since, as {ours.name} tells, so it "
-                "is left as it is; give --overwrite to replace it, or choose another -o"
-            )
+            reason = not_ours(name, ours.name)
             settled.append(pipeline.Outcome(task.job, pipeline.FAILED, reason=reason))
         elif state == DONE:
             settled.append(pipeline.Outcome(task.job, pipeline.THERE))

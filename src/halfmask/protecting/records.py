@@ -118,10 +118,7 @@ class Records:
         if _copied(source, output, digest):
             return None
         if found is None:
-            return (
-                f"the output {shown(output)} was not made by halfmask, or changed since, as {RECORD} beside it tells, "
-                "so it is left as it is; give --overwrite to replace it, or choose another -o"
-            )
+            return not_ours(output, f"{RECORD} beside it")
         return "" if found == mark else None
 
     @contextlib.contextmanager
@@ -213,6 +210,14 @@ class Records:
                     known[name] = {stands: digests[stands]}
             with whole(path) as fresh:
                 fresh.write_text(_text(known), "utf-8")
+
+
+def not_ours(output: Path | str, teller: str) -> str:
+    """Why an output must not be replaced."""
+    return (
+        f"the output {shown(output)} was not made by halfmask, or changed since, as {teller} tells, so it is left as "
+        "it is; give --overwrite to replace it, or choose another -o"
+    )
 
 
 def _standing(output: Path, digests: Mapping[str, str]) -> str:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
 from ..errors import UsageError
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 Config = TypeVar("Config")
+Staged = TypeVar("Staged", bound="DataclassInstance")
 
 #: Where the configs that ship lie.
 SHIPPED = Path(__file__).parent / "configs"
@@ -88,6 +92,25 @@ def load_config(
         return kind(**values)
     except TypeError as error:
         raise UsageError(f"the config {given or ''} is not complete: {error}") from error
+
+
+def stages_of(config: Staged) -> list[tuple[str, Staged]]:
+    """The stages of a config that has ``stages``, changes each with a ``name``: the name and the changed config.
+
+    One without a name when there are none. Raises :class:`~halfmask.errors.UsageError` for a name that is absent, there
+    twice or no folder's, and for an unknown key.
+    """
+    stages: list[dict[str, Any]] = config.stages  # type: ignore[attr-defined]
+    known = {f.name for f in fields(config)} - {"stages"}
+    names = [str(changes.get("name", "")) for changes in stages]
+    if len(set(names)) < len(names) or not all(name and Path(name).name == name for name in names):
+        raise UsageError(f"the stages are called {names}; expected a name of its own for each")
+    plain, found = replace(config, stages=[]), []
+    for name, changes in zip(names, stages, strict=True):
+        if unknown := sorted(set(changes) - known - {"name"}):
+            raise UsageError(f"stage {name} sets {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+        found.append((name, replace(plain, **{key: value for key, value in changes.items() if key in known})))
+    return found or [("", plain)]
 
 
 def placed(values: Any, data: Path | None) -> Any:

@@ -20,7 +20,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -45,6 +45,7 @@ from ..networks.views import moved, ssim_map
 from ..storage import ensure_folder, save_arrays
 from ..weights import shipped
 from .adversaries import Learner, Multipliers, Replay, Told, linear_reader, open_reader
+from .config import stages_of
 from .data import open_faces, to_tensor
 from .export import export_masker
 from .loop import alone, batch_indices, channels_last, fit, make_accelerator, start_run
@@ -171,16 +172,10 @@ def _stages(config: HalfmaskConfig) -> list[HalfmaskConfig]:
     """The config of each stage, checked."""
     if not config.adapters:
         raise UsageError("the config needs at least one adapter")
-    known, names = set(asdict(config)) - {"stages"}, [str(s.get("name", "")) for s in config.stages]
-    if len(set(names)) < len(names) or (names and not all(n and Path(n).name == n for n in names)):
-        raise UsageError(f"the stages are called {names}; expected a name of its own for each")
-    for changes in config.stages:
-        if unknown := sorted(set(changes) - known):
-            raise UsageError(f"stage {changes['name']} sets {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+    stages = [stage for _, stage in stages_of(config)]
     if not 0 < config.reads <= len(config.adapters):
         raise UsageError(f"reads is {config.reads}, expected 1 to {len(config.adapters)}, the number of adapters")
-    plain = replace(config, stages=[])
-    return [replace(plain, **changes) for changes in config.stages] or [plain]
+    return stages
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ from ..photos.paste import mask
 from ..storage import whole
 from ..weights import shipped
 from .adversaries import Learner, Multipliers
+from .config import stages_of
 from .data import Faces, augment, open_faces, to_tensor
 from .export import export_privacynet
 from .loop import alone, batch_indices, channels_last, fit, make_accelerator, start_run, update
@@ -198,28 +199,13 @@ def train_privacynet(config: PrivacyNetConfig, folder: Path, *, resume: bool = T
     """
     path = folder / "privacynet.safetensors"
     last = None
-    for name, stage in _stages(config):
+    for name, stage in stages_of(config):
         last = _train(replace(stage, start=str(last)) if last else stage, folder / name, resume)
     if last is not None and last != path:
         for suffix in (".safetensors", ".onnx"):
             with whole(path.with_suffix(suffix)) as fresh:
                 shutil.copyfile(last.with_suffix(suffix), fresh)
     return path
-
-
-def _stages(config: PrivacyNetConfig) -> list[tuple[str, PrivacyNetConfig]]:
-    """The name and config of each stage; one without a name when there are none."""
-    known = {f.name for f in fields(config)} - {"stages"}
-    names = [str(changes.get("name", "")) for changes in config.stages]
-    if len(set(names)) < len(names) or not all(name and Path(name).name == name for name in names):
-        raise UsageError(f"the stages are called {names}; expected a name of its own for each")
-    plain, found = replace(config, stages=[]), []
-    for name, changes in zip(names, config.stages, strict=True):
-        changed = {key: value for key, value in changes.items() if key != "name"}
-        if unknown := sorted(set(changed) - known):
-            raise UsageError(f"stage {name} sets {', '.join(unknown)}; known: {', '.join(sorted(known))}")
-        found.append((name, replace(plain, **changed)))
-    return found or [("", plain)]
 
 
 def _train(config: PrivacyNetConfig, folder: Path, resume: bool) -> Path:
