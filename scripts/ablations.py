@@ -5,6 +5,9 @@
 
 Each arm starts from what 0.1 shipped and takes the same steps with the settings of the recipe's last stage; a rerun
 does what is missing. The second line compares them at one match distance, by auxiliary models (docs/method.md).
+
+With ``--start`` arms go on from other weights, against fresh adversaries: short runs to be averaged
+(scripts/mean_weights.py), where ``--config`` may be halfmask-research, and ``--seed`` another chance.
 """
 
 from __future__ import annotations
@@ -35,6 +38,8 @@ def arms(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
         "no-portraits": full | {"train": [fairface | {"share": 16}]},
         "no-composites": full | {"train": [fairface | {"share": 8}, portraits | {"share": 8}]},
         "three-readers": full | {"adapters": full["adapters"][:3], "reads": 3},
+        "other-readers": full | {"adapters": full["adapters"][3:], "reads": 4},
+        "one-learns": full | {"learns": 1},
         "no-critic": full | {"critic": 0.0},
         "no-budgets": full | {"blotch_weight": 0.0, "ssim_weight": 0.0, "chroma_weight": 20.0},
     }
@@ -45,9 +50,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=240)
+    parser.add_argument("--config", default="halfmask")
+    parser.add_argument("--start", type=Path, help="generator to go on from")
+    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("arms", nargs="*", help="only these")
     asked = parser.parse_args()
-    config = placed(yaml.safe_load(find("halfmask").read_text("utf-8")), asked.data)
+    config = placed(yaml.safe_load(find(asked.config).read_text("utf-8")), asked.data)
+    if asked.start:
+        config["start"] = str(asked.start)
     untouched = (asked.out / "untouched").resolve()
     untouched.mkdir(parents=True, exist_ok=True)
     for name, arm in arms(config).items():
@@ -57,7 +67,7 @@ def main() -> None:
         folder.mkdir(exist_ok=True)
         if not (folder / "untouched").exists():  # what everybody says of untouched faces is asked once
             (folder / "untouched").symlink_to(untouched)
-        arm |= {"steps": asked.steps, "evaluate_every": asked.steps}
+        arm |= {"steps": asked.steps, "evaluate_every": asked.steps, "seed": asked.seed}
         train_halfmask(HalfmaskConfig(**arm), folder)
 
 

@@ -75,7 +75,7 @@ class HalfmaskConfig:
 
     ``adapters`` are files of ``halfmask train attribute``, or names of such that ship, with the heads gender, age (in
     ``ages``, the lowest year of each group) and race (``races``, as in an attribute config): population A, of whom
-    ``reads`` judge and learn in a step, in turn. ``told`` describes population B
+    ``reads`` judge in a step, in turn, and ``learns`` of these learn (0: all). ``told`` describes population B
     (:class:`~halfmask.training.adversaries.Told`); every ``fresh_every`` steps one of them is started afresh, and
     counts again when it has learned for ``warm`` steps. ``matchers`` are auxiliaries of
     :func:`~halfmask.networks.matchers.load_matcher`, one a step, in turn. ``watchers`` are gender classifiers that
@@ -110,6 +110,7 @@ class HalfmaskConfig:
     confidence: float = 0.9
     keep: float = 0.5
     reads: int = 4
+    learns: int = 0
     told_weight: float = 0.0
     linear_weight: float = 0.0
     fresh_every: int = 400
@@ -175,6 +176,8 @@ def _stages(config: HalfmaskConfig) -> list[HalfmaskConfig]:
     stages = [stage for _, stage in stages_of(config)]
     if not 0 < config.reads <= len(config.adapters):
         raise UsageError(f"reads is {config.reads}, expected 1 to {len(config.adapters)}, the number of adapters")
+    if not 0 <= config.learns <= config.reads:
+        raise UsageError(f"learns is {config.learns}, expected 0 (all) to {config.reads}, the number that judges")
     return stages
 
 
@@ -411,9 +414,10 @@ class _Run:
 
     def _jobs(self, i: int) -> list[Callable[..., Say]]:
         """Who is heard in step ``i``, the longest first."""
-        turn = [(i * self.config.reads + j) % len(self.readers) for j in range(self.config.reads)]
+        reads, learns = self.config.reads, self.config.learns or self.config.reads
+        turn = [((i * reads + j) % len(self.readers), j < learns) for j in range(reads)]
         jobs: list[Callable[..., Say]] = [partial(self._match, i % len(self.matchers))] if self.matchers else []
-        jobs += [partial(self._read, k) for k in sorted(turn)]
+        jobs += [partial(self._read, k, learns) for k, learns in sorted(turn)]
         if self.told:
             jobs.append(self._told)
         return [*jobs, self._judge, self._budgets]
@@ -433,8 +437,8 @@ class _Run:
 
         return list(self.pool.map(one, range(len(jobs)))) if self.pool else [one(k) for k in range(len(jobs))]
 
-    def _read(self, k: int, batch: Batch, i: int, change: Tensor, rng: np.random.Generator) -> Say:
-        """Reader ``k`` of A: it believes the target, or what it believed before; then it learns the truth."""
+    def _read(self, k: int, learns: bool, batch: Batch, i: int, change: Tensor, rng: np.random.Generator) -> Say:
+        """Reader ``k`` of A: it believes the target, or what it believed before; then, if so, it learns the truth."""
         config, reader = self.config, self.readers[k]
         heads = cast(AttributeNet, self.accelerator.unwrap_model(reader.net)).heads
         changed = batch.changed(change)
@@ -448,7 +452,7 @@ class _Run:
             before = torch.from_numpy(self.beliefs[k][name][batch.index]).to(self.device)
             stays.append(l_aim(believed, before, target < 0))
         terms = {n: v / config.reads for n, v in (hidden | {"keep": config.keep * torch.stack(stays).sum()}).items()}
-        if i < config.adapt_from:
+        if i < config.adapt_from or not learns:
             return terms, {}
         both = torch.cat([view(batch.face, rng), view(changed.detach(), rng)])
         with self.accelerator.autocast():
@@ -457,7 +461,7 @@ class _Run:
             config.weights[name] * heads[name].loss(logits[name].float(), batch.truth[name].repeat(2))
             for name in ATTRIBUTES
         ]
-        return terms, {"readers": reader.learn(torch.stack(losses).sum()) / config.reads}
+        return terms, {"readers": reader.learn(torch.stack(losses).sum()) / (config.learns or config.reads)}
 
     def _told(self, batch: Batch, i: int, change: Tensor, rng: np.random.Generator) -> Say:
         """Population B: who counts knows nothing; then all of them learn from this batch and earlier ones."""
