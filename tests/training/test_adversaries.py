@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from halfmask.training.adversaries import Multipliers, Replay, Told, linear_reader, outside
+from halfmask.training.adversaries import Multipliers, Ring, Told, linear_reader, outside
 
 
 def test_a_linear_reader_is_fishers_with_a_shrunk_covariance() -> None:
@@ -49,15 +49,17 @@ def test_afresh_depends_on_the_seed_alone() -> None:
     assert not torch.equal(one.head.weight, two.head.weight)
 
 
-def test_replay_keeps_the_last_and_survives_a_checkpoint() -> None:
-    replay = Replay(4, 2, 3, [5])
+def test_a_ring_keeps_the_last_and_survives_a_checkpoint() -> None:
+    replay, described = Ring(4, (3, 2, 2), torch.uint8), Ring(3, (5,))
     for k in range(3):
-        faces = torch.full((2, 3, 2, 2), k / 10)
-        replay.add(faces, torch.tensor([k, k]), torch.tensor([0, 1]))
-        replay.describe(0, torch.full((2, 5), float(k)), torch.tensor([k, k]), torch.tensor([0, 1]))
-    assert sorted(replay.labels[:, 0].tolist()) == [1, 1, 2, 2]
-    assert sorted(replay.of[0][:, 0].tolist()) == [1, 2, 2]
-    other = Replay(4, 2, 3, [5])
+        truth, target = torch.tensor([k, k]), torch.tensor([0, 1])
+        replay.add(torch.full((2, 3, 2, 2), k / 10), truth, target)
+        described.add(torch.full((2, 5), float(k)), truth, target)
+    assert sorted(replay.held()[1][:, 0].tolist()) == [1, 1, 2, 2]
+    kept, of = described.held()
+    assert sorted(of[:, 0].tolist()) == [1, 2, 2]
+    assert torch.equal(kept[:, 0], of[:, 0].float())
+    other = Ring(4, (3, 2, 2), torch.uint8)
     other.load_state_dict(replay.state_dict())
     drawn = [r.draw(8, np.random.default_rng(1)) for r in (replay, other)]
     assert all(torch.equal(a, b) for a, b in zip(*drawn, strict=True))

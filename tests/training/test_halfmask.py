@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
@@ -48,10 +52,8 @@ class Tiny(nn.Module):
         return nn.functional.normalize(nn.functional.adaptive_avg_pool2d(faces, 4).flatten(1).float())
 
 
-@pytest.fixture
-def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[recipe.HalfmaskConfig]:
-    monkeypatch.setattr(recipe, "open_faces", lambda sources, keep, size: made_up())
-    monkeypatch.setattr(recipe, "load_matcher", lambda name: Tiny())
+def adapters(folder: Path) -> None:
+    """Two readers of the three attributes that know nothing, as files."""
     torch.manual_seed(0)
     words = ("0-29", "30-59", "60+")
     for k, kind in enumerate(("resnet18", "plain")):
@@ -62,14 +64,15 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[recipe.H
             "age": Coral(width, words),
             "race": Categorical(width, tuple(RACES)),
         }
-        AttributeNet(backbone, heads).save(tmp_path / f"adapter{k}.safetensors")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    AcceleratorState._reset_state()  # it takes one precision a process
-    yield recipe.HalfmaskConfig(
+        AttributeNet(backbone, heads).save(folder / f"adapter{k}.safetensors")
+
+
+def small(folder: Path) -> recipe.HalfmaskConfig:
+    """A config of four steps; ``folder`` holds the adapters."""
+    return recipe.HalfmaskConfig(
         train=[{"layout": "folder", "root": "r", "share": 4, "zoom": [1.0, 1.2]}],
         valid=[],
-        adapters=[str(tmp_path / f"adapter{k}.safetensors") for k in (0, 1)],
+        adapters=[str(folder / f"adapter{k}.safetensors") for k in (0, 1)],
         reads=1,
         told=[{"backbone": "plain", "size": 32}, {"backbone": "plain", "size": 32, "ring": True}],
         told_weight=0.2,
@@ -86,6 +89,17 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[recipe.H
         threads=1,
         precision="no",
     )
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[recipe.HalfmaskConfig]:
+    monkeypatch.setattr(recipe, "open_faces", lambda sources, keep, size: made_up())
+    monkeypatch.setattr(recipe, "load_matcher", lambda name: Tiny())
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    AcceleratorState._reset_state()  # it takes one precision a process
+    adapters(tmp_path)
+    yield small(tmp_path)
     AcceleratorState._reset_state()
     torch.set_num_threads(threads)
 
@@ -136,6 +150,37 @@ def test_two_threads_repeat_themselves_and_agree_with_one(config: recipe.Halfmas
     for name, value in two.items():
         assert torch.equal(value, again[name]), name
         assert torch.allclose(value, one[name], atol=1e-3), name
+
+
+@pytest.mark.slow
+def test_two_processes_follow_the_curve_of_one(tmp_path: Path) -> None:
+    """Every figure of every step, through two stages and what is handed over between them.
+
+    Few steps: Adam's first ones go by the gradient's sign, so what rounding leaves apart grows.
+    """
+    logs, weights = [], []
+    for processes in (1, 2):
+        out = tmp_path / f"by{processes}"
+        out.mkdir()
+        adapters(out)
+        launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
+        launch += ["--mixed_precision", "no", "--dynamo_backend", "no"]
+        line = [sys.executable, *(launch if processes > 1 else []), __file__, str(out)]
+        done = subprocess.run(
+            line, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert json.loads((out / "run/second/versions.json").read_text())["processes"] == processes
+        logs.append([r for stage in ("first", "second") for r in loop.read_log(out / "run" / stage)])
+        weights.append(Masker.load(out / "run/halfmask.safetensors").state_dict())
+    assert len(logs[0]) == len(logs[1]) == 3
+    for one, two in zip(*logs, strict=True):
+        assert set(one) == set(two)
+        for name in set(one) - {"seconds"}:
+            assert two[name] == pytest.approx(one[name], rel=5e-3, abs=2e-3), (name, one["step"])
+    assert len({record["readers"] for record in logs[0]}) > 1
+    for name, value in weights[0].items():
+        torch.testing.assert_close(weights[1][name], value, rtol=0, atol=1e-3, msg=name)
 
 
 def test_stages_go_on_from_each_other(config: recipe.HalfmaskConfig, tmp_path: Path) -> None:
@@ -257,3 +302,16 @@ def test_young_faces_are_left_out(
     monkeypatch.setattr(recipe, "open_faces", look)
     recipe._Run(replace(config, youngest=10), tmp_path / "run", None, tmp_path / "asked")
     assert asked[:4] == [False, True, True, True]
+
+
+def _train(folder: Path) -> None:
+    """A run of two stages, as one of several processes: each has some of the readers, of B and of what is counted."""
+    torch.set_num_threads(1)
+    recipe.open_faces = lambda sources, keep, size: made_up()  # type: ignore[assignment]
+    recipe.load_matcher = lambda name: Tiny()  # type: ignore[assignment]
+    stages = [{"name": "first", "steps": 2}, {"name": "second", "steps": 4, "learns": 1}]
+    recipe.train_halfmask(replace(small(folder), reads=2, evaluate_every=2, stages=stages), folder / "run")
+
+
+if __name__ == "__main__":
+    _train(Path(sys.argv[1]))

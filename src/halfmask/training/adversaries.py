@@ -101,50 +101,47 @@ def outside(side: int, device: torch.device | None = None) -> Tensor:
     return ((((x - 0.5) / 0.29) ** 2 + ((y - 0.6) / 0.36) ** 2) > 1).float()
 
 
-class Replay:
-    """The last changed faces with truth and target, and what matchers saw of them; part of every checkpoint.
+class Ring:
+    """The last ``size`` of something, each with truth and target; part of every checkpoint.
 
-    ``size`` faces of (3, side, side), kept in eight bits, and one ring of ``described`` descriptors a matcher.
+    ``shape`` and ``dtype`` are of one of them: faces are kept in eight bits, descriptors as they are.
+
+    >>> ring = Ring(3, (2,))
+    >>> for k in range(4):
+    ...     ring.add(torch.full((1, 2), float(k)), torch.tensor([k % 2]), torch.tensor([0]))
+    >>> ring.held()[0][:, 0].tolist()
+    [3.0, 1.0, 2.0]
     """
 
-    def __init__(self, size: int, side: int, described: int, widths: Sequence[int]) -> None:
-        self.faces = torch.zeros(size, 3, side, side, dtype=torch.uint8)
-        self.labels = torch.full((size, 2), -1)
-        self.descriptors = [torch.zeros(described, width) for width in widths]
-        self.of = [torch.full((described, 2), -1) for _ in widths]
-        self.seen = torch.zeros(1 + len(widths), dtype=torch.long)
+    def __init__(self, size: int, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> None:
+        self.what, self.of, self.seen = torch.zeros(size, *shape, dtype=dtype), torch.full((size, 2), -1), 0
 
-    def add(self, faces: Tensor, truth: Tensor, target: Tensor) -> None:
-        """Keep changed faces (N, 3, S, S) in [0, 1] with truth and target (N,)."""
-        place = self._places(0, len(faces), len(self.faces))
-        self.faces[place] = faces.detach().mul(255).round().byte().cpu()
-        self.labels[place] = torch.stack([truth, target], 1).cpu()
+    def add(self, what: Tensor, truth: Tensor, target: Tensor) -> None:
+        """Keep N of them, (N, ...), in [0, 1] where they are kept in eight bits, with truth and target (N,)."""
+        place = torch.arange(self.seen, self.seen + len(what)) % len(self.of)
+        self.seen += len(what)
+        kept = what.detach().mul(255).round() if self.what.dtype == torch.uint8 else what.detach()
+        self.what[place] = kept.to(self.what.dtype).cpu()
+        self.of[place] = torch.stack([truth, target], 1).cpu()
+
+    def held(self) -> tuple[Tensor, Tensor]:
+        """All that is kept, in no order of age, and truth and target (N, 2)."""
+        count = min(self.seen, len(self.of))
+        return self.what[:count], self.of[:count]
 
     def draw(self, count: int, rng: Any) -> tuple[Tensor, Tensor, Tensor]:
-        """``count`` kept faces in [0, 1], their truth and target; fewer while fewer are there."""
-        held = min(int(self.seen[0]), len(self.faces))
+        """``count`` of those kept in eight bits, in [0, 1], their truth and target; fewer while fewer are there."""
+        held = min(self.seen, len(self.of))
         place = torch.from_numpy(rng.integers(0, held, min(count, held)))
-        return self.faces[place].float() / 255, self.labels[place, 0], self.labels[place, 1]
-
-    def describe(self, matcher: int, descriptors: Tensor, truth: Tensor, target: Tensor) -> None:
-        """Keep what a matcher saw: descriptors (N, D) with truth and target (N,)."""
-        place = self._places(1 + matcher, len(descriptors), len(self.of[matcher]))
-        self.descriptors[matcher][place] = descriptors.detach().cpu()
-        self.of[matcher][place] = torch.stack([truth, target], 1).cpu()
-
-    def _places(self, ring: int, count: int, size: int) -> Tensor:
-        first = int(self.seen[ring])
-        self.seen[ring] += count
-        return torch.arange(first, first + count) % size
+        return self.what[place].float() / 255, self.of[place, 0], self.of[place, 1]
 
     def state_dict(self) -> dict[str, Any]:
         """All of it, for a checkpoint."""
-        return {k: getattr(self, k) for k in ("faces", "labels", "descriptors", "of", "seen")}
+        return {"what": self.what, "of": self.of, "seen": self.seen}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """What :meth:`state_dict` gave."""
-        for name, value in state.items():
-            setattr(self, name, value)
+        self.what, self.of, self.seen = state["what"], state["of"], state["seen"]
 
 
 def linear_reader(

@@ -12,7 +12,8 @@ to them, and moves the generator along the sum of the answers:
 
 The target is drawn independently of the truth, with a soft aim (``confidence``), so that a face which already looks
 like its target is drawn toward the same place as one that does not. Each of them is a job of its own, in turn on as
-many threads as the config says; the sum does not depend on which ends first, so a run can be repeated.
+many threads as the config says; the sum does not depend on which ends first, so a run can be repeated. Of several
+processes each has some of these as its own, and all move the generator alike.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from typing import Any, cast
 import cv2
 import numpy as np
 import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
@@ -44,11 +47,11 @@ from ..networks.readings import Reading, reading
 from ..networks.views import moved, ssim_map
 from ..storage import ensure_folder, save_arrays
 from ..weights import shipped
-from .adversaries import Learner, Multipliers, Replay, Told, linear_reader, open_reader
+from .adversaries import Learner, Multipliers, Ring, Told, linear_reader, open_reader
 from .config import stages_of
 from .data import open_faces, to_tensor
 from .export import export_masker
-from .loop import alone, batch_indices, channels_last, fit, make_accelerator, start_run
+from .loop import batch_indices, channels_last, fit, make_accelerator, same_everywhere, start_run
 from .views import passing, relit, view
 from .watching import Targets, chroma, draw_targets, load_watcher, measure, preview
 
@@ -56,6 +59,10 @@ from .watching import Targets, chroma, draw_targets, load_watcher, measure, prev
 FINE = 144
 #: Keys of a source that are the recipe's own: how many of a batch come from it, and by how much they come closer.
 OURS = ("share", "zoom")
+#: Steps between two checkpoints.
+_CHECKPOINT = 250
+#: Which process, of several, has what is one of a kind; reader k is the k-th's. More than there are begin anew.
+_MATCHERS, _TOLD, _CRITIC, _BUDGETS = 0, 1, 2, 3
 #: Linear readers of descriptors are solved anew after so many looks of their matcher.
 _SOLVE_EVERY = 5
 
@@ -163,7 +170,7 @@ def train_halfmask(config: HalfmaskConfig, folder: Path, *, resume: bool = True)
             _Run(stage, home, before, folder / "untouched").train(resume)
         before = home
     assert before is not None
-    if before != folder:
+    if before != folder and PartialState().is_main_process:
         Masker.load(before / "halfmask.safetensors").save(folder / "halfmask.safetensors")
         export_masker(Masker.load(folder / "halfmask.safetensors"), folder / "halfmask.onnx")
     return folder / "halfmask.safetensors"
@@ -212,12 +219,12 @@ class _Run:
     def __init__(self, config: HalfmaskConfig, folder: Path, before: Path | None, asked: Path) -> None:
         self.config, self.folder = config, folder
         self.accelerator = make_accelerator(config.precision, config.seed, config.threads)
-        alone(self.accelerator, "halfmask")
         self.device = self.accelerator.device
         start_run(folder, config)
         self._open_data()
         self._open_networks(before)
-        self._ask_untouched(asked)
+        with self.accelerator.main_process_first():
+            self._ask_untouched(asked)
         self.pools = self._pools()
         workers = config.threads if self.device.type == "cpu" else 1
         self.pool = ThreadPoolExecutor(workers, initializer=lambda: torch.set_num_threads(1)) if workers > 1 else None
@@ -286,9 +293,12 @@ class _Run:
             [first],
         )
         self.multipliers = Multipliers(config.match, len(self.matchers), config.distance, rate=0.02)
-        self.net, self.optimizer, self.schedule = self.accelerator.prepare(self.net, self.optimizer, self.schedule)
+        # no process' part of a batch is its own, so there is no gradient to be averaged
+        ready = partial(self.accelerator.prepare_model, evaluation_mode=True)
+        self.net = ready(self.net)
+        self.optimizer, self.schedule = self.accelerator.prepare(self.optimizer, self.schedule)
         for learner in (self.critic, *self.readers, *self.told):
-            learner.net, learner.optimizer = self.accelerator.prepare(learner.net, learner.optimizer)
+            learner.net, learner.optimizer = ready(learner.net), self.accelerator.prepare(learner.optimizer)
         self.accelerator.register_for_checkpointing(self.averaged, self.multipliers)
 
     def _ask_untouched(self, folder: Path) -> None:
@@ -313,9 +323,10 @@ class _Run:
             self.untouched.append(seen)
             self.axes.append(_gender_axes(seen, self.labels["gender"], self.labels["race"], len(self.config.races)))
         self.linear: list[dict[int, tuple[Tensor, Tensor]]] = [{} for _ in self.matchers]
-        # only those of B that count are replayed to; descriptors are as wide as their matcher says
-        self.replay = Replay(1024, SIDE, 2048, [table.shape[1] for table in self.untouched])
-        self.accelerator.register_for_checkpointing(self.replay)
+        # the last changed faces, for B to learn from, and what matchers saw of them, for their linear readers
+        self.replay = Ring(1024, (3, SIDE, SIDE), torch.uint8)
+        self.described = [Ring(2048, (table.shape[1],)) for table in self.untouched]
+        self.accelerator.register_for_checkpointing(self.replay, *self.described)
 
     def _asked(
         self, ask: Callable[[Tensor], Mapping[str, Tensor]], folder: Path, who: str
@@ -401,41 +412,58 @@ class _Run:
         with self.accelerator.autocast():
             change = self.net(batch.face, code)
         change = batch.reach[:, None, None, None] * change.float()
-        said = self._hear([partial(job, batch, i) for job in self._jobs(i)], change.detach(), i)
-        gradient = torch.stack([g for g, _, _ in said if g is not None]).sum(0)
+        gradient, terms, record = self._hear(batch, change.detach(), i)
         self.optimizer.zero_grad(set_to_none=True)
         self.accelerator.backward(change, gradient=gradient)
         self.accelerator.clip_grad_norm_(self.net.parameters(), 1.0)
         self.optimizer.step()
         self.schedule.step()
         self.averaged.update_parameters(self.accelerator.unwrap_model(self.net))
-        terms = _sum([t for _, t, _ in said])
-        return terms | _sum([r for _, _, r in said]) | {"loss": torch.stack(list(terms.values())).sum()}
+        done, config = i + 1, self.config
+        if done % _CHECKPOINT == 0 or done % max(config.evaluate_every, 1) == 0 or done == config.steps:
+            same_everywhere(self.accelerator, self._owned())
+        return terms | record | {"loss": torch.stack(list(terms.values())).sum()}
 
-    def _jobs(self, i: int) -> list[Callable[..., Say]]:
-        """Who is heard in step ``i``, the longest first."""
+    def _owned(self) -> list[tuple[int, Any]]:
+        """What changes in one process only, and in which."""
+        learners = [*enumerate(self.readers), *((_TOLD, t) for t in self.told), (_CRITIC, self.critic)]
+        parts = [(owner, part) for owner, learner in learners for part in (learner.net, learner.optimizer)]
+        parts += [(_TOLD, self.replay), (_MATCHERS, self.multipliers), *((_MATCHERS, d) for d in self.described)]
+        return [(owner % self.accelerator.num_processes, part) for owner, part in parts]
+
+    def _jobs(self, i: int) -> list[tuple[int, Callable[..., Say]]]:
+        """Who is heard in step ``i``, the longest first, each with the process that has it."""
         reads, learns = self.config.reads, self.config.learns or self.config.reads
         turn = [((i * reads + j) % len(self.readers), j < learns) for j in range(reads)]
-        jobs: list[Callable[..., Say]] = [partial(self._match, i % len(self.matchers))] if self.matchers else []
-        jobs += [partial(self._read, k, learns) for k, learns in sorted(turn)]
+        jobs: list[tuple[int, Callable[..., Say]]] = []
+        if self.matchers:
+            jobs.append((_MATCHERS, partial(self._match, i % len(self.matchers))))
+        jobs += [(k, partial(self._read, k, learns)) for k, learns in sorted(turn)]
         if self.told:
-            jobs.append(self._told)
-        return [*jobs, self._judge, self._budgets]
+            jobs.append((_TOLD, self._told))
+        return [*jobs, (_CRITIC, self._judge), (_BUDGETS, self._budgets)]
 
-    def _hear(
-        self, jobs: Sequence[Callable[..., Say]], change: Tensor, i: int
-    ) -> list[tuple[Tensor | None, dict[str, Tensor], dict[str, Tensor]]]:
-        """What every job says of a change: the gradient of its terms by the change, the terms, the record."""
+    def _hear(self, batch: Batch, change: Tensor, i: int) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+        """What all jobs say of a change: the gradient of their terms by the change, the terms, the record."""
+        jobs, processes = self._jobs(i), self.accelerator.num_processes
+        mine = [k for k, (owner, _) in enumerate(jobs) if owner % processes == self.accelerator.process_index]
 
         def one(k: int) -> tuple[Tensor | None, dict[str, Tensor], dict[str, Tensor]]:
             leaf = change.detach().requires_grad_()
-            terms, record = jobs[k](leaf, np.random.default_rng([self.config.seed, 2, i, k]))
+            terms, record = jobs[k][1](batch, i, leaf, np.random.default_rng([self.config.seed, 2, i, k]))
             gradient = None
             if terms:
                 (gradient,) = torch.autograd.grad(torch.stack(list(terms.values())).sum(), leaf)
             return gradient, {n: v.detach() for n, v in terms.items()}, {n: v.detach() for n, v in record.items()}
 
-        return list(self.pool.map(one, range(len(jobs)))) if self.pool else [one(k) for k in range(len(jobs))]
+        said = list(self.pool.map(one, mine)) if self.pool else [one(k) for k in mine]
+        gradients = [g for g, _, _ in said if g is not None]
+        gradient = torch.stack(gradients).sum(0) if gradients else torch.zeros_like(change)
+        told = [({n: v.cpu() for n, v in t.items()}, {n: v.cpu() for n, v in r.items()}) for _, t, r in said]
+        if processes > 1:
+            gradient = cast(Tensor, self.accelerator.reduce(gradient, "sum"))
+            told = gather_object(told)
+        return gradient, _sum([t for t, _ in told]), _sum([r for _, r in told])
 
     def _read(self, k: int, learns: bool, batch: Batch, i: int, change: Tensor, rng: np.random.Generator) -> Say:
         """Reader ``k`` of A: it believes the target, or what it believed before; then, if so, it learns the truth."""
@@ -515,13 +543,12 @@ class _Run:
                 term = l_told((described @ w + b)[None], target == t)
                 terms[f"linear_{name}"] = terms.get(f"linear_{name}", 0.0) + turns * config.linear_weight * term
             asked = (target >= 0).nonzero()[:, 0]
-            self.replay.describe(k, described[asked], truth[asked], target[asked])
+            self.described[k].add(described[asked], truth[asked], target[asked])
         return terms, {f"apart_{name}": distance.mean(), f"weight_{name}": self.multipliers.weights[k]}
 
     def _solve(self, k: int) -> None:
         """Matcher ``k``'s linear readers of the truth, one a target, from what it saw last."""
-        held = min(int(self.replay.seen[1 + k]), len(self.replay.of[k]))
-        kept, of = self.replay.descriptors[k][:held], self.replay.of[k][:held]
+        kept, of = self.described[k].held()
         for t in (0, 1):
             mine = of[:, 1] == t
             if solved := linear_reader(kept[mine], of[mine, 0]):
@@ -580,13 +607,15 @@ class _Run:
             self.step,
             evaluate=self.evaluate,
             evaluate_every=self.config.evaluate_every,
-            checkpoint_every=250,
+            checkpoint_every=_CHECKPOINT,
             resume=resume,
             desc=f"halfmask {self.config.name}".strip(),
         )
         if self.pool:
             self.pool.shutdown()
-        export_masker(Masker.load(self.folder / "halfmask.safetensors"), self.folder / "halfmask.onnx")
+        if self.accelerator.is_main_process:
+            export_masker(Masker.load(self.folder / "halfmask.safetensors"), self.folder / "halfmask.onnx")
+        self.accelerator.wait_for_everyone()
 
 
 def _learner(net: torch.nn.Module, lr: float, betas: tuple[float, float] = (0.9, 0.999)) -> Learner:

@@ -15,7 +15,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -146,6 +146,16 @@ def synced(accelerator: Accelerator, net: Net) -> Net:
     return net
 
 
+def same_everywhere(accelerator: Accelerator, parts: Sequence[tuple[int, Any]]) -> None:
+    """Give all processes the state of things that each is kept by one: ``(process, what has a state_dict)``."""
+    if accelerator.num_processes > 1:
+        for process, part in parts:
+            state = [part.state_dict() if accelerator.process_index == process else None]
+            broadcast_object_list(state, from_process=process)
+            if accelerator.process_index != process:
+                part.load_state_dict(state[0])
+
+
 Net = TypeVar("Net", bound=torch.nn.Module)
 
 
@@ -198,6 +208,10 @@ def _completed(text: str, kind: type[Any]) -> str:
         return text
 
 
+#: Steps between two checkpoints, unless a recipe says otherwise.
+CHECKPOINT_EVERY = 200
+
+
 def fit(
     folder: Path,
     accelerator: Accelerator,
@@ -206,7 +220,7 @@ def fit(
     *,
     evaluate: Callable[[int], Mapping[str, float]] | None = None,
     evaluate_every: int = 0,
-    checkpoint_every: int = 200,
+    checkpoint_every: int = CHECKPOINT_EVERY,
     resume: bool = True,
     desc: str = "training",
 ) -> None:
