@@ -7,7 +7,8 @@ Each arm starts from what 0.1 shipped and takes the same steps with the settings
 does what is missing. The second line compares them at one match distance, by auxiliary models (docs/method.md).
 
 With ``--start`` arms go on from other weights, against fresh adversaries: short runs to be averaged
-(scripts/mean_weights.py), where ``--config`` may be halfmask-research, and ``--seed`` another chance.
+(scripts/mean_weights.py). ``--faces halfmask-research`` takes the training faces of that config, ``--seed`` another
+chance.
 """
 
 from __future__ import annotations
@@ -50,12 +51,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=240)
-    parser.add_argument("--config", default="halfmask")
+    parser.add_argument("--faces", default="halfmask", help="config whose training faces are taken")
     parser.add_argument("--start", type=Path, help="generator to go on from")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("arms", nargs="*", help="only these")
     asked = parser.parse_args()
-    config = placed(yaml.safe_load(find(asked.config).read_text("utf-8")), asked.data)
+    config, faces = (placed(yaml.safe_load(find(n).read_text("utf-8")), asked.data) for n in ("halfmask", asked.faces))
+    config["train"] = faces["train"]
     if asked.start:
         config["start"] = str(asked.start)
     untouched = (asked.out / "untouched").resolve()
