@@ -18,7 +18,6 @@ processes each has some of these as its own, and all move the generator alike.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -45,13 +44,13 @@ from ..networks.halfmask import SIDE, Critic, Masker
 from ..networks.matchers import load_matcher
 from ..networks.readings import Reading, reading
 from ..networks.views import moved, ssim_map
-from ..storage import ensure_folder, save_arrays
 from ..weights import shipped
 from .adversaries import Learner, Multipliers, Ring, Told, linear_reader, open_reader
 from .config import stages_of
 from .data import open_faces, to_tensor
 from .export import export_masker
 from .loop import batch_indices, channels_last, fit, make_accelerator, same_everywhere, start_run
+from .untouched import Untouched, gender_axes
 from .views import passing, relit, view
 from .watching import Targets, chroma, draw_targets, load_watcher, measure, preview
 
@@ -303,58 +302,21 @@ class _Run:
 
     def _ask_untouched(self, folder: Path) -> None:
         """What readers believe and matchers see of untouched faces, before anybody adapts; kept in ``folder``."""
-        self.beliefs = []
-        for path, reader in zip(self.config.adapters, self.originals, strict=True):
-            reader.to(self.device)
-
-            def believe(face: Tensor, reader: AttributeNet = reader) -> dict[str, Tensor]:
-                return {name: p.float().clamp_min(1e-6) for name, p in reader.eval().probabilities(face).items()}
-
-            self.beliefs.append(self._asked(believe, folder, _digest_of(shipped.find(path))))
+        asked = Untouched(self.faces, self.ends.tolist(), folder, self.accelerator)
+        self.beliefs = [
+            asked.believed(reader, shipped.find(path))
+            for path, reader in zip(self.config.adapters, self.originals, strict=True)
+        ]
         del self.originals
-        self.untouched: list[Tensor] = []
-        self.axes: list[Tensor] = []
-        for name, matcher in zip(self.config.matchers, self.matchers, strict=True):
-
-            def describe(face: Tensor, matcher: torch.nn.Module = matcher) -> dict[str, Tensor]:
-                return {"descriptor": matcher(face)}
-
-            seen = torch.from_numpy(self._asked(describe, folder, name)["descriptor"]).to(self.device)
-            self.untouched.append(seen)
-            self.axes.append(_gender_axes(seen, self.labels["gender"], self.labels["race"], len(self.config.races)))
+        names = self.config.matchers
+        self.untouched = [asked.described(m, name) for m, name in zip(self.matchers, names, strict=True)]
+        gender, race = self.labels["gender"], self.labels["race"]
+        self.axes = [gender_axes(seen, gender, race, len(self.config.races)) for seen in self.untouched]
         self.linear: list[dict[int, tuple[Tensor, Tensor]]] = [{} for _ in self.matchers]
         # the last changed faces, for B to learn from, and what matchers saw of them, for their linear readers
         self.replay = Ring(1024, (3, SIDE, SIDE), torch.uint8)
         self.described = [Ring(2048, (table.shape[1],)) for table in self.untouched]
         self.accelerator.register_for_checkpointing(self.replay, *self.described)
-
-    def _asked(
-        self, ask: Callable[[Tensor], Mapping[str, Tensor]], folder: Path, who: str
-    ) -> dict[str, NDArray[np.float32]]:
-        """What a network says of every untouched training face, kept in a file a source, which is whole or absent."""
-        sources = [
-            self._asked_of(ask, folder, who, range(int(first), int(last)))
-            for first, last in zip(self.ends, self.ends[1:], strict=False)
-        ]
-        return {name: np.concatenate([part[name] for part in sources]) for name in sources[0]}
-
-    def _asked_of(
-        self, ask: Callable[[Tensor], Mapping[str, Tensor]], folder: Path, who: str, places: range
-    ) -> dict[str, NDArray[np.float32]]:
-        from tqdm import tqdm
-
-        keys = "\n".join(self.faces.rows[i].key for i in places).encode("utf-8", "surrogateescape")
-        file = folder / f"{who}-{hashlib.sha256(keys).hexdigest()[:12]}.npz"
-        if not file.is_file():
-            parts: list[Mapping[str, Tensor]] = []
-            for start in tqdm(range(places.start, places.stop, 32), desc=f"asking {who}", unit="batch"):
-                face = self.faces.take(np.arange(start, min(start + 32, places.stop))).to(self.device)
-                with torch.no_grad(), self.accelerator.autocast():
-                    parts.append(ask(face))
-            said = {name: torch.cat([p[name].float().cpu() for p in parts]).numpy() for name in parts[0]}
-            save_arrays(ensure_folder(folder) / file.name, said)
-        with np.load(file) as stored:
-            return {name: stored[name] for name in stored.files}
 
     def _pools(self) -> list[list[NDArray[np.int64]]]:
         """Of each source the women and the men that can be read."""
@@ -427,7 +389,9 @@ class _Run:
     def _owned(self) -> list[tuple[int, Any]]:
         """What changes in one process only, and in which."""
         learners = [*enumerate(self.readers), *((_TOLD, t) for t in self.told), (_CRITIC, self.critic)]
-        parts = [(owner, part) for owner, learner in learners for part in (learner.net, learner.optimizer)]
+        parts: list[tuple[int, Any]] = [
+            (owner, part) for owner, learner in learners for part in (learner.net, learner.optimizer)
+        ]
         parts += [(_TOLD, self.replay), (_MATCHERS, self.multipliers), *((_MATCHERS, d) for d in self.described)]
         return [(owner % self.accelerator.num_processes, part) for owner, part in parts]
 
@@ -637,23 +601,6 @@ def _frequencies(ranks: NDArray[np.integer], r: Reading) -> dict[str, float]:
     return dict(zip(r.words, shares.tolist(), strict=True))
 
 
-def _gender_axes(descriptors: Tensor, gender: Tensor, race: Tensor, races: int) -> Tensor:
-    """Means of men less those of women, (races + 1, D), by race; the last row, at -1, is everybody's.
-
-    A race with fewer than 50 of either takes everybody's.
-    """
-
-    def axis(mine: Tensor) -> Tensor | None:
-        women, men = (descriptors[(mine & (gender == g)).to(descriptors.device)] for g in (0, 1))
-        return men.mean(0) - women.mean(0) if min(len(women), len(men)) >= 50 else None
-
-    everybody = axis(torch.ones_like(gender, dtype=torch.bool))
-    if everybody is None:
-        everybody = torch.zeros(descriptors.shape[1], device=descriptors.device)
-    own = [axis(race == k) for k in range(races)]
-    return torch.stack([everybody if a is None else a for a in (*own, None)])
-
-
 def _sum(many: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """Figures of the same name added up."""
     total: dict[str, Tensor] = {}
@@ -661,7 +608,3 @@ def _sum(many: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
         for name, value in one.items():
             total[name] = total[name] + value if name in total else value
     return total
-
-
-def _digest_of(path: Path) -> str:
-    return f"{path.stem}-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}"
