@@ -381,10 +381,14 @@ class _Run:
         self.optimizer.step()
         self.schedule.step()
         self.averaged.update_parameters(self.accelerator.unwrap_model(self.net))
-        done, config = i + 1, self.config
-        if done % _CHECKPOINT == 0 or done % max(config.evaluate_every, 1) == 0 or done == config.steps:
+        if self._kept(i + 1):
             same_everywhere(self.accelerator, self._owned())
         return terms | record | {"loss": torch.stack(list(terms.values())).sum()}
+
+    def _kept(self, done: int) -> bool:
+        """Whether what there is after so many steps is looked at or written."""
+        steps = self.config.steps
+        return any(done % n == 0 for n in (_CHECKPOINT, self.config.evaluate_every or steps, steps))
 
     def _owned(self) -> list[tuple[int, Any]]:
         """What changes in one process only, and in which."""
