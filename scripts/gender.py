@@ -2,7 +2,8 @@
 
     python scripts/gender.py --data DIR
 
-CelebA's test people, all of LFW, and FairFace's validation set with its seven races, by the ONNX file that ships.
+CelebA's test people, all of LFW, and FairFace's validation set with its seven races, by the ONNX file that ships, or
+by that of another run: --weights runs/gender-paper/gender.onnx.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ from halfmask.tabular import markdown
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("data"))
+    parser.add_argument("--weights", type=Path, help="another run's gender.onnx")
     asked = parser.parse_args()
-    estimate = GenderEstimate()
+    estimate = GenderEstimate(path=asked.weights) if asked.weights else GenderEstimate()
     rows: list[Published] = []
     for name, split in (("celeba", "test"), ("lfw", None), ("fairface", "valid")):
         table = read(name, asked.data / name)

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from torch import nn
 
 from halfmask.datasets.cache import Crops
@@ -193,18 +194,24 @@ def test_onnx_equals_torch(tmp_path: Path) -> None:
         assert np.abs(run(x.numpy()) - classifier(x).numpy()).max() < 1e-4
 
 
-def test_gender_recipe_learns_and_loads_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("precision", ["no", "bf16"])
+def test_gender_recipe_learns_and_loads_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str) -> None:
     monkeypatch.setattr(gender_recipe, "open_faces", lambda sources, keep: made_up(40))
     config = gender_recipe.GenderConfig(
-        train=[], valid=[], epochs=12, batch=8, widths=[4, 8, 8, 8, 8, 8], precision="no", lr=5e-3, dropout=0.1
+        train=[], valid=[], epochs=12, batch=8, widths=[4, 8, 8, 8, 8, 8], precision=precision, lr=5e-3, dropout=0.1
     )
+    AcceleratorState._reset_state()  # it takes one precision a process
     path = gender_recipe.train_gender(config, tmp_path / "run")
+    AcceleratorState._reset_state()
     faces = made_up(40, seed=9)
     net = load_gender(path)
     assert not any(p.requires_grad for p in net.parameters())
     p = gender_recipe.predict(net, faces)
     assert ((p > 0.5) == faces.labels("gender")).mean() > 0.9
-    assert (tmp_path / "run" / "gender.onnx").is_file()
+    x = gray_pixels(faces.pixels(np.arange(4))).transpose(0, 3, 1, 2).astype(np.float32) / 255
+    with torch.no_grad():
+        apart = np.abs(Network(tmp_path / "run" / "gender.onnx")(x) - net(torch.from_numpy(x)).numpy())
+    assert apart.max() < 1e-4
 
 
 def test_damaged_classifier_is_named(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,10 +12,13 @@ from .runtime import Faces, Network, gray
 
 
 class GenderEstimate:
-    """Our auxiliary gender classifier (SAN paper, section 2.2.3), from crops of the shared template."""
+    """Our auxiliary gender classifier (SAN paper, section 2.2.3), from crops of the shared template.
 
-    def __init__(self, threads: int = 0) -> None:
-        self._net = Network(shipped.path("gender.onnx"), threads)
+    ``path`` is the ``gender.onnx`` of a run; without it the one that ships is taken.
+    """
+
+    def __init__(self, threads: int = 0, path: Path | None = None) -> None:
+        self._net = Network(path or shipped.path("gender.onnx"), threads)
 
     def p_male(self, crops: Faces) -> NDArray[np.float64]:
         """Probability of male, (N,), for RGB crops (N, 3, 224, 224) in [0, 1]; face and mirror image averaged."""

@@ -20,6 +20,7 @@ from ..networks.privacynet import Generator
 from ..networks.san import SAN, SANForExport
 from ..photos.align import CROP
 from ..storage import whole
+from ..weights import running
 
 
 def export_onnx(net: nn.Module, path: Path, inputs: Mapping[str, Tensor], output: str | Sequence[str]) -> Path:
@@ -27,7 +28,8 @@ def export_onnx(net: nn.Module, path: Path, inputs: Mapping[str, Tensor], output
 
     ``output`` names what ``forward`` returns, several names a tuple.
 
-    The file is whole or absent. Agreement with torch is a test (tests/training/test_san.py).
+    The file is whole or absent, and one that onnxruntime can open: a network that still has its training's autocast
+    would give one that it cannot. Agreement with torch is a test (tests/training/test_san.py).
     """
     outputs = [output] if isinstance(output, str) else list(output)
     with whole(path) as fresh, warnings.catch_warnings():
@@ -44,6 +46,7 @@ def export_onnx(net: nn.Module, path: Path, inputs: Mapping[str, Tensor], output
             opset_version=17,
             dynamo=False,
         )
+        running.session(fresh, 1)
     return path
 
 

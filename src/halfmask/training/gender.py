@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..networks.gendercnn import GenderCNN
+from ..networks.gendercnn import GenderCNN, load_gender
 from ..networks.state import write_weights
 from .data import Faces, augment, gray_pixels, open_faces, to_tensor
 from .export import export_gender
@@ -102,7 +102,8 @@ def train_gender(config: GenderConfig, folder: Path, *, resume: bool = True) -> 
     state = {k: v.float() for k, v in trained.state_dict().items() if v.is_floating_point()}
     widths = ",".join(map(str, config.widths))
     write_weights(path, state, {"widths": widths, "batch_norm": str(config.batch_norm), "slope": str(config.slope)})
-    export_gender(trained, folder / "gender.onnx")
+    # read back: Accelerate leaves its autocast in the network that it prepared, and that would be exported with it
+    export_gender(load_gender(path), folder / "gender.onnx")
     return path
 
 
