@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--weights", type=Path, help="another run's gender.onnx")
     asked = parser.parse_args()
-    estimate = GenderEstimate(path=asked.weights) if asked.weights else GenderEstimate()
+    estimate = GenderEstimate(path=asked.weights)
     rows: list[Published] = []
     for name, split in (("celeba", "test"), ("lfw", None), ("fairface", "valid")):
         table = read(name, asked.data / name)

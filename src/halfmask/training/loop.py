@@ -208,10 +208,6 @@ def _completed(text: str, kind: type[Any]) -> str:
         return text
 
 
-#: Steps between two checkpoints, unless a recipe says otherwise.
-CHECKPOINT_EVERY = 200
-
-
 def fit(
     folder: Path,
     accelerator: Accelerator,
@@ -220,7 +216,7 @@ def fit(
     *,
     evaluate: Callable[[int], Mapping[str, float]] | None = None,
     evaluate_every: int = 0,
-    checkpoint_every: int = CHECKPOINT_EVERY,
+    checkpoint_every: int = 200,
     resume: bool = True,
     desc: str = "training",
 ) -> None:

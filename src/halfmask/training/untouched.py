@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from ..networks.attribute import AttributeNet
 from ..storage import ensure_folder, save_arrays
+from ..weights.store import sha256_of
 from .data import Faces
 
 _AT_ONCE = 32
@@ -46,7 +47,7 @@ class Untouched:
         def ask(faces: Tensor) -> dict[str, Tensor]:
             return {name: p.float().clamp_min(1e-6) for name, p in reader.probabilities(faces).items()}
 
-        return self._said(ask, f"{path.stem}-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}")
+        return self._said(ask, f"{path.stem}-{sha256_of(path)[:8]}")
 
     def described(self, matcher: torch.nn.Module, name: str) -> Tensor:
         """What a matcher sees: descriptors (N, D), on the accelerator's device."""
@@ -54,7 +55,7 @@ class Untouched:
         return torch.from_numpy(said["descriptor"]).to(self.accelerator.device)
 
     def _said(self, ask: Callable[[Tensor], Mapping[str, Tensor]], who: str) -> dict[str, NDArray[np.float32]]:
-        parts = [self._of_source(ask, who, range(int(a), int(b))) for a, b in pairwise(self.ends)]
+        parts = [self._of_source(ask, who, range(a, b)) for a, b in pairwise(self.ends)]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def _of_source(self, ask: Callable[[Tensor], Mapping[str, Tensor]], who: str, places: range) -> dict[str, Any]:
