@@ -34,6 +34,11 @@ class Faces:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def ends(self) -> NDArray[np.int64]:
+        """Part k holds the faces from ``ends[k]`` to ``ends[k + 1]``."""
+        return np.cumsum([0, *(len(chosen) for _, chosen in self._parts)])
+
     def pixels(self, indices: NDArray[np.integer]) -> NDArray[np.uint8]:
         """Faces as uint8 (len(indices), size, size, 3)."""
         where = np.asarray(indices, np.int64)

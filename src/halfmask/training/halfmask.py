@@ -245,9 +245,8 @@ class _Run:
         sources = [{k: v for k, v in source.items() if k not in OURS} for source in config.train]
         self.zooms = [tuple(source.get("zoom", (1.0, 1.0))) for source in config.train]
         self.shares = [int(source.get("share", 16)) for source in config.train]
-        parts = [open_faces([source], known, size=SIDE) for source in sources]
-        self.ends = np.cumsum([0, *(len(part) for part in parts)])
         self.faces = open_faces(sources, known, size=SIDE)
+        self.ends = self.faces.ends
         self.fine = open_faces(sources, known, size=FINE)
         self.valid = open_faces(config.valid, known, size=SIDE)
         self.labels = {n: torch.tensor([r.rank(row) for row in self.faces.rows]) for n, r in self.readings.items()}

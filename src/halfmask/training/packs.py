@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
@@ -58,15 +59,20 @@ def read_pack(path: Path, name: str, size: int) -> Crops:
             described = json.loads(pack[f"{name}/rows"].tobytes())
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{path} cannot be read as a pack: {error}. Write it anew with scripts/pack.py") from error
-    pixels = np.empty((len(described), size, size, 3), np.uint8)
-    for i, (first, last) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
-        face = cv2.imdecode(data[first:last], cv2.IMREAD_COLOR)
+
+    def opened(i: int) -> NDArray[np.uint8]:
+        face = cv2.imdecode(data[ends[i - 1] if i else 0 : ends[i]], cv2.IMREAD_COLOR)
         if face is None:
             raise DataError(f"face {i} of {name} in the pack {path} is damaged; write it anew with scripts/pack.py")
         if face.shape[0] != size:
             way = cv2.INTER_AREA if face.shape[0] > size else cv2.INTER_LINEAR
             face = cv2.resize(face, (size, size), interpolation=way)
-        pixels[i] = face[..., ::-1]
+        return np.asarray(face, np.uint8)[..., ::-1]
+
+    pixels = np.empty((len(described), size, size, 3), np.uint8)
+    with ThreadPoolExecutor() as threads:
+        for i, face in enumerate(threads.map(opened, range(len(described)))):
+            pixels[i] = face
     rows = []
     for about in described:
         years = about.pop("age_range")

@@ -25,7 +25,8 @@ from ..storage import ensure_folder, save_arrays
 from ..weights.store import sha256_of
 from .data import Faces
 
-_AT_ONCE = 32
+#: Faces a batch on a CPU, and on what has more to do.
+_AT_ONCE = (32, 256)
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,9 @@ class Untouched:
         file = self.folder / f"{who}-{hashlib.sha256(keys).hexdigest()[:12]}.npz"
         if not file.is_file():
             parts: list[Mapping[str, Tensor]] = []
-            for start in tqdm(range(places.start, places.stop, _AT_ONCE), desc=f"asking {who}", unit="batch"):
-                faces = self.faces.take(np.arange(start, min(start + _AT_ONCE, places.stop)))
+            count = _AT_ONCE[self.accelerator.device.type != "cpu"]
+            for start in tqdm(range(places.start, places.stop, count), desc=f"asking {who}", unit="batch"):
+                faces = self.faces.take(np.arange(start, min(start + count, places.stop)))
                 with torch.no_grad(), self.accelerator.autocast():
                     parts.append(ask(faces.to(self.accelerator.device)))
             said = {name: torch.cat([p[name].float().cpu() for p in parts]).numpy() for name in parts[0]}

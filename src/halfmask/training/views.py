@@ -36,8 +36,11 @@ def view(faces: Tensor, rng: np.random.Generator) -> Tensor:
     if kind == 3:
         return low_resolution(out, round(out.shape[2] / math.exp(rng.uniform(0, math.log(3)))))
     if kind == 4:
-        noise = torch.from_numpy(rng.normal(0, rng.uniform(0, 0.06), tuple(out.shape)).astype(np.float32))
-        return out + noise.to(out.device)
+        level = rng.uniform(0, 0.06)
+        if out.device.type == "cuda":  # which would wait for numpy's
+            chance = torch.Generator(out.device).manual_seed(int(rng.integers(2**62)))
+            return out + level * torch.randn(out.shape, generator=chance, device=out.device, dtype=out.dtype)
+        return out + torch.from_numpy(rng.normal(0, level, tuple(out.shape)).astype(np.float32))
     return out
 
 
