@@ -6,9 +6,10 @@
 Each arm starts from what 0.1 shipped and takes the same steps with the settings of the recipe's last stage; a rerun
 does what is missing. The second line compares them at one match distance, by auxiliary models (docs/method.md).
 
-With ``--start`` arms go on from other weights, against fresh adversaries: short runs to be averaged
+With ``--start`` arms go on from other weights, against fresh adversaries: runs to be averaged
 (scripts/mean_weights.py). ``--faces halfmask-research`` takes the training faces of that config, ``--seed`` another
-chance.
+chance, ``--times 4`` batches four times as large, for a GPU; ``--config`` the file that scripts/pack.py wrote for one.
+The arms ``wide`` and ``told`` are for long runs: all readers judge each step, or more readers are told and count more.
 """
 
 from __future__ import annotations
@@ -41,6 +42,15 @@ def arms(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
         "three-readers": full | {"adapters": full["adapters"][:3], "reads": 3},
         "other-readers": full | {"adapters": full["adapters"][3:], "reads": 4},
         "one-learns": full | {"learns": 1},
+        "wide": full | {"reads": len(full["adapters"]), "learns": 3, "adapter_lr": 0.0002, "warm": 200},
+        "told": full
+        | {
+            "told": [*full["told"], {"backbone": "gendercnn", "size": 112}, {"backbone": "plain", "size": 32}],
+            "told_weight": 1.0,
+            "linear_weight": 0.5,
+            "learns": 2,
+            "warm": 200,
+        },
         "no-critic": full | {"critic": 0.0},
         "no-budgets": full | {"blotch_weight": 0.0, "ssim_weight": 0.0, "chroma_weight": 20.0},
     }
@@ -48,16 +58,22 @@ def arms(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--data", type=Path, help="as for halfmask train")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--config", default="halfmask", help="as for halfmask train halfmask")
     parser.add_argument("--steps", type=int, default=240)
-    parser.add_argument("--faces", default="halfmask", help="config whose training faces are taken")
+    parser.add_argument("--times", type=int, default=1, help="batches so many times as large")
+    parser.add_argument("--cool", type=float, help="share of the steps in which the learning rate falls")
+    parser.add_argument("--faces", help="config whose training faces are taken")
     parser.add_argument("--start", type=Path, help="generator to go on from")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("arms", nargs="*", help="only these")
     asked = parser.parse_args()
-    config, faces = (placed(yaml.safe_load(find(n).read_text("utf-8")), asked.data) for n in ("halfmask", asked.faces))
-    config["train"] = faces["train"]
+    config, faces = (
+        placed(yaml.safe_load(find(n).read_text("utf-8")), asked.data)
+        for n in (asked.config, asked.faces or asked.config)
+    )
+    config["train"] = [source | {"share": asked.times * source["share"]} for source in faces["train"]]
     if asked.start:
         config["start"] = str(asked.start)
     untouched = (asked.out / "untouched").resolve()
@@ -69,7 +85,9 @@ def main() -> None:
         folder.mkdir(exist_ok=True)
         if not (folder / "untouched").exists():  # what everybody says of untouched faces is asked once
             (folder / "untouched").symlink_to(untouched)
-        arm |= {"steps": asked.steps, "evaluate_every": asked.steps, "seed": asked.seed}
+        arm |= {"steps": asked.steps, "evaluate_every": min(asked.steps, 1000), "seed": asked.seed}
+        if asked.cool is not None:
+            arm["cool"] = asked.cool
         train_halfmask(HalfmaskConfig(**arm), folder)
 
 
