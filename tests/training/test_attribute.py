@@ -237,7 +237,7 @@ def test_a_killed_run_resumes_to_the_same_weights(tmp_path: Path, monkeypatch: p
     wanted = config(utk, heads=heads, keep=keep, epochs=4, augment={})  # each of 4 steps
     monkeypatch.setattr(recipe, "fit", partial(loop.fit, checkpoint_every=5))
     recipe.train_attribute(wanted, tmp_path / "straight")
-    original, calls = recipe.augment, []
+    original, calls = recipe.update, []
 
     def dying(*args: Any, **options: Any) -> Any:
         calls.append(1)
@@ -245,7 +245,7 @@ def test_a_killed_run_resumes_to_the_same_weights(tmp_path: Path, monkeypatch: p
             raise Killed
         return original(*args, **options)
 
-    monkeypatch.setattr(recipe, "augment", dying)
+    monkeypatch.setattr(recipe, "update", dying)
     with pytest.raises(Killed):
         recipe.train_attribute(wanted, tmp_path / "broken")
     recipe.train_attribute(wanted, tmp_path / "broken")

@@ -82,7 +82,7 @@ def test_one_number_in_two_data_sets_is_two_people():
 
 def test_training_separates_people_and_survives_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     sets = {"train": made_up(24, 4, seed=1), "valid": made_up(24, 4, seed=2)}
-    monkeypatch.setattr(matcher, "open_faces", lambda sources, keep: sets[sources[0]["layout"]])
+    monkeypatch.setattr(matcher, "open_faces", lambda sources, keep, size: sets[sources[0]["layout"]])
     config = matcher.MatcherConfig(
         train=[{"layout": "train"}],
         valid=[{"layout": "valid"}],
@@ -121,7 +121,7 @@ def test_training_separates_people_and_survives_a_kill(tmp_path: Path, monkeypat
 
 
 def test_too_few_people_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(matcher, "open_faces", lambda sources, keep: made_up(3, 2, seed=1))
+    monkeypatch.setattr(matcher, "open_faces", lambda sources, keep, size: made_up(3, 2, seed=1))
     with pytest.raises(DataError, match="cannot be made of 3 people"):
         matcher.train_matcher(matcher.MatcherConfig(train=[], valid=[], people=4), tmp_path)
 

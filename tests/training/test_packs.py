@@ -12,6 +12,7 @@ from halfmask.datasets.cache import Crops
 from halfmask.datasets.table import Row
 from halfmask.errors import DataError
 from halfmask.training.data import open_faces
+from halfmask.training.matcher import people_of
 from halfmask.training.packs import read_pack, write_pack
 
 
@@ -36,6 +37,25 @@ def test_a_pack_gives_back_faces_and_labels(crops: Crops, tmp_path: Path) -> Non
     faces = open_faces([{"pack": str(tmp_path / "data.npz"), "part": "one"}], lambda row: row.gender == 1, size=112)
     assert [row.key for row in faces.rows] == ["a/1.png", "a/3.png"]
     assert faces.pixels(np.arange(2)).shape == (2, 112, 112, 3)
+    assert {row.path.as_posix() for row in again.rows} == {
+        f"{tmp_path.as_posix()}/data.npz/one/{r.key}" for r in crops.rows
+    }
+
+
+def test_better_quality_is_nearer_and_larger(crops: Crops, tmp_path: Path) -> None:
+    low, high = (write_pack(tmp_path / f"{q}.npz", {"one": crops}, q) for q in (60, 95))
+    off = [
+        np.abs(read_pack(tmp_path / f"{q}.npz", "one", 144).pixels.astype(int) - crops.pixels).mean() for q in (60, 95)
+    ]
+    assert low < high
+    assert off[0] > off[1]
+
+
+def test_people_of_two_parts_are_not_one(crops: Crops, tmp_path: Path) -> None:
+    rows = [Row(f"{i}.png", Path(f"{i}.png"), identity="7") for i in range(2)]
+    write_pack(tmp_path / "data.npz", {name: Crops(crops.pixels[:2], rows, []) for name in ("one", "two")})
+    faces = open_faces([{"pack": str(tmp_path / "data.npz"), "part": name} for name in ("one", "two")])
+    assert [p.tolist() for p in people_of(faces)] == [[0, 1], [2, 3]]
 
 
 def test_what_is_no_pack_is_refused(crops: Crops, tmp_path: Path) -> None:

@@ -7,11 +7,15 @@ from pathlib import Path
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..photos.align import CROP
 from .gendercnn import to_gray
 from .resize import Resize
 from .state import frozen, loading, read_weights, write_weights
 
 _SIDE = 112  # pixels of the ArcFace cut of the template; five poolings leave 4 x 4
+_ZOOM = 1.75  # the cut's 196 of the template's 224 pixels, for each of these
+#: The side of the crops of which the network sees every pixel once.
+CROPS = round(CROP / _ZOOM)
 
 
 class MatcherCNN(nn.Module):
@@ -30,7 +34,7 @@ class MatcherCNN(nn.Module):
     ) -> None:
         super().__init__()
         self.widths, self.size, self.gray = widths, size, gray
-        self.resize = Resize(_SIDE, 1.75)
+        self.resize = Resize(_SIDE, _ZOOM)
         layers: list[nn.Module] = []
         channels, side = 1 if gray else 3, _SIDE
         for width in widths:

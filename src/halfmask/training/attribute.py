@@ -26,7 +26,7 @@ from ..networks.heads import HEADS, Head
 from ..networks.readings import Reading, reading
 from ..photos.align import CROP
 from ..storage import save_arrays, whole
-from .data import Faces, augment, open_faces, to_tensor
+from .data import Faces, ahead, augment, open_faces, to_tensor
 from .export import export_attribute
 from .loop import batch_indices, channels_last, fit, make_accelerator, share, start_run, synced, update
 
@@ -110,10 +110,15 @@ def train_attribute(config: AttributeConfig, folder: Path, *, resume: bool = Tru
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, total_steps=steps + 1, pct_start=0.15)
     net, optimizer, schedule = accelerator.prepare(net, optimizer, schedule)
 
+    def drawn(i: int) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+        chosen = batch_indices(config.seed, i, len(train), config.batch)
+        return chosen, augment(train.pixels(chosen), np.random.default_rng([config.seed, i]), **config.augment)
+
+    batch = ahead(drawn, steps)
+
     def step(i: int) -> Mapping[str, Tensor]:
         net.train()
-        chosen = batch_indices(config.seed, i, len(train), config.batch)
-        pixels = augment(train.pixels(chosen), np.random.default_rng([config.seed, i]), **config.augment)
+        chosen, pixels = batch(i)
         mine = share(accelerator, len(chosen))
         with accelerator.autocast():
             logits = net(to_tensor(pixels[mine]).to(device))
@@ -155,7 +160,7 @@ def train_attribute(config: AttributeConfig, folder: Path, *, resume: bool = Tru
     trained = AttributeNet.load(path)
     export_attribute(trained, folder / "attribute.onnx")
     if test is not None:
-        logits = answers(trained, test, precision=config.precision)
+        logits = answers(trained.to(device), test, precision=config.precision)
         columns = {f"logits/{name}": values for name, values in logits.items()}
         ranks = {f"rank/{n}": np.array([r.rank(row) for row in test.rows]) for n, r in readings.items()}
         everything: dict[str, Any] = {"keys": np.array([row.key for row in test.rows]), **columns, **ranks}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -20,6 +21,8 @@ from ..photos.align import CROP
 from .composites import open_composites
 from .packs import read_pack
 from .sources import source_table
+
+Batch = TypeVar("Batch")
 
 
 class Faces:
@@ -62,6 +65,27 @@ class Faces:
         return np.array([-1 if (v := getattr(r, column)) is None else int(v) for r in self.rows], np.int64)
 
 
+def ahead(make: Callable[[int], Batch], steps: int) -> Callable[[int], Batch]:
+    """``make`` of steps 0 to ``steps`` - 1, the next two made by threads while the caller still works on the last.
+
+    A batch is a function of its step alone, so who makes it when changes nothing.
+
+    >>> square = ahead(lambda i: i * i, 4)
+    >>> [square(i) for i in range(4)]
+    [0, 1, 4, 9]
+    """
+    threads = ThreadPoolExecutor(2)
+    begun: dict[int, Future[Batch]] = {}
+
+    def get(i: int) -> Batch:
+        for k in range(i, min(i + 3, steps)):
+            if k not in begun:
+                begun[k] = threads.submit(make, k)
+        return begun.pop(i).result()
+
+    return get
+
+
 def open_faces(
     sources: Sequence[Mapping[str, Any]],
     keep: Callable[[Row], bool] = lambda row: True,
@@ -73,8 +97,9 @@ def open_faces(
 
     Each source is ``{layout, root, splits}``, see :func:`~halfmask.training.sources.source_table`. With ``heads``,
     another such source, its faces are put into that source's heads (:mod:`~halfmask.training.composites`); or it is
-    ``{pack, part}``, a part of a file of :mod:`~halfmask.training.packs`. Rows for which ``keep`` is false are left
-    out. ``size`` is the crops' side. Raises :class:`~halfmask.errors.DataError` when a source has no face left.
+    ``{pack, part}``, a part of a file of :mod:`~halfmask.training.packs`, and may say which ``layout`` that was. Rows
+    for which ``keep`` is false are left out. ``size`` is the crops' side. Raises
+    :class:`~halfmask.errors.DataError` when a source has no face left.
     """
     if not sources:
         raise UsageError("no data source was given, expected a list of {layout, root, splits}")

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from ..errors import DataError
 from ..losses import triplet_loss
-from ..networks.matchercnn import MatcherCNN
-from .data import Faces, augment, open_faces, to_tensor
+from ..networks.matchercnn import CROPS, MatcherCNN
+from .data import Faces, ahead, augment, open_faces, to_tensor
 from .loop import alone, batch_indices, channels_last, fit, make_accelerator, start_run, update
 
 
@@ -99,7 +99,7 @@ def train_matcher(config: MatcherConfig, folder: Path, *, resume: bool = True) -
     Raises :class:`~halfmask.errors.DataError` when too few people have two photos.
     """
     known = lambda row: row.identity is not None  # noqa: E731
-    train, valid = open_faces(config.train, known), open_faces(config.valid, known)
+    train, valid = (open_faces(part, known, size=CROPS) for part in (config.train, config.valid))
     people = people_of(train)
     if len(people) < config.people or config.people < 2 or config.each < 2:
         raise DataError(
@@ -118,10 +118,15 @@ def train_matcher(config: MatcherConfig, folder: Path, *, resume: bool = True) -
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.steps, eta_min=config.lr / 50)
     wrapped, optimizer, schedule = accelerator.prepare(net, optimizer, schedule)
 
+    def drawn(i: int) -> tuple[NDArray[np.uint8], Tensor]:
+        chosen, who = pick(people, config, i)
+        return augment(train.pixels(chosen), np.random.default_rng([config.seed, i, 1]), **config.augment), who
+
+    batch = ahead(drawn, config.steps)
+
     def step(i: int) -> Mapping[str, Tensor]:
         wrapped.train()
-        chosen, who = pick(people, config, i)
-        pixels = augment(train.pixels(chosen), np.random.default_rng([config.seed, i, 1]), **config.augment)
+        pixels, who = batch(i)
         with accelerator.autocast():
             e = wrapped(to_tensor(pixels).to(device)).float()
         anchor, positive, negative = semi_hard(e, who.to(device))
