@@ -53,3 +53,14 @@ def test_nobody_to_use_is_an_error(face: np.ndarray, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no face can be put into a head"):
         open_composites(crops([np.full_like(face, 90)], [0]), crops([face], [0]), size=224, folder=tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_face_goes_into_several_heads_the_likeliest_first(face: np.ndarray, tmp_path: Path) -> None:
+    lighter, darker = (np.clip(face.astype(int) + by, 0, 255).astype(np.uint8) for by in (3, -15))
+    faces, heads = crops([face], [0]), crops([darker, lighter, lighter], [0, 0, 1])
+    made = open_composites(faces, heads, size=224, each=3, folder=tmp_path)
+    assert [row.key for row in made.rows] == ["composite/0.png", "composite/0.png/2"], "no head of another gender"
+    corners = np.s_[:40, :40]
+    assert np.array_equal(made.pixels[0][corners], lighter[corners])
+    assert np.array_equal(made.pixels[1][corners], darker[corners])
+    assert len(open_composites(faces, heads, size=224, folder=tmp_path)) == 1, "made anew for another number"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -33,25 +34,30 @@ _UNLIKE = 12.0
 _GRAY = 4.0
 #: Forehead to chin: centre and half axes in the crop of 224.
 _OVAL = ((112, 137), (54, 72))
-#: Of so many heads drawn for a face, the one of the likeliest complexion is taken.
+#: Of so many heads drawn for a face, those of the likeliest complexion are taken.
 _DRAWN = 40
 
 
 def open_composites(
-    faces: tuple[Crops, Sequence[int]], heads: tuple[Crops, Sequence[int]], *, size: int, folder: Path | None = None
+    faces: tuple[Crops, Sequence[int]],
+    heads: tuple[Crops, Sequence[int]],
+    *,
+    size: int,
+    each: int = 1,
+    folder: Path | None = None,
 ) -> Crops:
-    """Each frontal face of ``faces`` in a head of ``heads``, from the cache, or made now and then cached.
+    """Each frontal face of ``faces`` in ``each`` heads of ``heads``, from the cache, or made now and then cached.
 
     Both are crops of 224 with the rows that may be used. Left out are faces that look away, gray pictures, and faces
     whose complexion no head has: the seam would show. A composite keeps its face's labels; it is nobody's picture,
     so it has no identity. Raises :class:`~halfmask.errors.DataError` when no face or no head can be used.
     """
     keys = [[c.rows[i].key for i in chosen] for c, chosen in (faces, heads)]
-    key = hashlib.sha256(json.dumps([_VERSION, *keys]).encode()).hexdigest()[:16]
+    key = hashlib.sha256(json.dumps([_VERSION, *keys, *([each] if each > 1 else [])]).encode()).hexdigest()[:16]
     home = ensure_folder(folder or default_folder()) / f"composites-{CROP}-{key}"
     if not (home / "index.json").is_file():
         with whole_folder(home) as work:
-            _build(faces, heads, work)
+            _build(faces, heads, each, work)
     if size != CROP:
         large, home = home, home.with_name(f"composites-{size}-{key}")
         if not (home / "index.json").is_file():
@@ -59,7 +65,12 @@ def open_composites(
                 _resize(large, size, work)
     index = json.loads((home / "index.json").read_text("utf-8"))
     pixels = np.memmap(home / "crops.u8", np.uint8, "r", shape=(len(index), size, size, 3))
-    rows = [replace(faces[0].rows[i], key=f"composite/{faces[0].rows[i].key}", identity=None) for i in index]
+    seen: Counter[int] = Counter()
+    rows = []
+    for i in index:
+        seen[i] += 1
+        again = f"/{seen[i]}" if seen[i] > 1 else ""
+        rows.append(replace(faces[0].rows[i], key=f"composite/{faces[0].rows[i].key}{again}", identity=None))
     return Crops(pixels, rows, [])
 
 
@@ -103,7 +114,7 @@ def _resize(large: Path, size: int, work: Path) -> None:
     (work / "index.json").write_text(json.dumps(index), "utf-8")
 
 
-def _build(faces: tuple[Crops, Sequence[int]], heads: tuple[Crops, Sequence[int]], work: Path) -> None:
+def _build(faces: tuple[Crops, Sequence[int]], heads: tuple[Crops, Sequence[int]], each: int, work: Path) -> None:
     fair, inner = faces[0], frontal(*faces)
     port, outer = heads[0], frontal(*heads)
     by_gender = {g: [i for i in outer if port.rows[i].gender == g] for g in (0, 1)}
@@ -116,10 +127,11 @@ def _build(faces: tuple[Crops, Sequence[int]], heads: tuple[Crops, Sequence[int]
             pool = by_gender[gender] if gender is not None else []
             drawn = rng.permutation(pool)[:_DRAWN]
             apart = {int(k): float(np.linalg.norm(tone[k] - own)) for k in drawn}
-            if np.abs(own[1:] - 128).sum() < _GRAY or not apart or min(apart.values()) > _UNLIKE:
+            if np.abs(own[1:] - 128).sum() < _GRAY:
                 continue
-            out.write(composite(fair.pixels[i], port.pixels[min(apart, key=lambda k: apart[k])]).tobytes())
-            used.append(int(i))
+            for k in sorted((k for k in apart if apart[k] <= _UNLIKE), key=lambda k: apart[k])[:each]:
+                out.write(composite(fair.pixels[i], port.pixels[k]).tobytes())
+                used.append(int(i))
     if not used:
         raise DataError("no face can be put into a head: none looks at the camera, or no head is like it")
     (work / "index.json").write_text(json.dumps(used), "utf-8")

@@ -96,7 +96,8 @@ def open_faces(
     """Open the data that a config names.
 
     Each source is ``{layout, root, splits}``, see :func:`~halfmask.training.sources.source_table`. With ``heads``,
-    another such source, its faces are put into that source's heads (:mod:`~halfmask.training.composites`); or it is
+    another such source, its faces are put into that source's heads, each into ``each`` of them
+    (:mod:`~halfmask.training.composites`); or it is
     ``{pack, part}``, a part of a file of :mod:`~halfmask.training.packs`, and may say which ``layout`` that was. Rows
     for which ``keep`` is false are left out. ``size`` is the crops' side. Raises
     :class:`~halfmask.errors.DataError` when a source has no face left.
@@ -106,9 +107,9 @@ def open_faces(
     parts = []
     for source in sources:
         if "heads" in source:
-            own = {name: value for name, value in source.items() if name != "heads"}
+            own = {name: value for name, value in source.items() if name not in ("heads", "each")}
             faces, heads = (_part(part, keep, cache, CROP) for part in (own, source["heads"]))
-            crops = open_composites(faces, heads, size=size, folder=cache)
+            crops = open_composites(faces, heads, size=size, each=int(source.get("each", 1)), folder=cache)
             parts.append((crops, list(range(len(crops)))))
         else:
             parts.append(_part(source, keep, cache, size))
