@@ -8,7 +8,8 @@ does what is missing. The second line compares them at one match distance, by au
 
 With ``--start`` arms go on from other weights, against fresh adversaries: runs to be averaged
 (scripts/mean_weights.py). ``--faces halfmask-research`` takes the training faces of that config, ``--seed`` another
-chance, ``--times 4`` batches four times as large, for a GPU; ``--config`` the file that scripts/pack.py wrote for one.
+chance, ``--shares 24 8 32`` larger batches, for a GPU, in which few portraits do not come too often, ``--each 3`` more
+composites; ``--config`` is then the file that scripts/pack.py wrote for one.
 The arms ``wide`` and ``told`` are for long runs: all readers judge each step, or more readers are told and count more.
 """
 
@@ -62,7 +63,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--config", default="halfmask", help="as for halfmask train halfmask")
     parser.add_argument("--steps", type=int, default=240)
-    parser.add_argument("--times", type=int, default=1, help="batches so many times as large")
+    parser.add_argument("--shares", type=int, nargs="+", help="faces of a batch from each source")
+    parser.add_argument("--each", type=int, default=1, help="heads for each face of a source with heads")
     parser.add_argument("--cool", type=float, help="share of the steps in which the learning rate falls")
     parser.add_argument("--faces", help="config whose training faces are taken")
     parser.add_argument("--start", type=Path, help="generator to go on from")
@@ -73,7 +75,10 @@ def main() -> None:
         placed(yaml.safe_load(find(n).read_text("utf-8")), asked.data)
         for n in (asked.config, asked.faces or asked.config)
     )
-    config["train"] = [source | {"share": asked.times * source["share"]} for source in faces["train"]]
+    shares = asked.shares or [source["share"] for source in faces["train"]]
+    config["train"] = [source | {"share": n} for source, n in zip(faces["train"], shares, strict=True)]
+    if asked.each > 1:
+        config["train"] = [s | {"each": asked.each} if "heads" in s else s for s in config["train"]]
     if asked.start:
         config["start"] = str(asked.start)
     untouched = (asked.out / "untouched").resolve()
