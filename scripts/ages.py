@@ -12,23 +12,22 @@ contradict each other.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from ages_figure import draw
-from ordinal import biases_ordered, rank_inconsistencies
+from ordinal import biases_ordered, head_of, rank_inconsistencies
 
 from halfmask.errors import UsageError
 from halfmask.evaluation.measuring.metrics import cumulative_score, mae, rmse
-from halfmask.networks.attribute import AttributeNet
 from halfmask.networks.heads import Coral
 from halfmask.tabular import markdown
 from halfmask.training.attribute import AttributeConfig, train_attribute
 from halfmask.training.config import load_config
 
-FIRST = 21
 #: What is put behind a kind for importance weights.
 WEIGHTED = "+iw"
 
@@ -44,17 +43,35 @@ def config_of(kind: str, seed: int, data: Path | None = None) -> AttributeConfig
 
 def figures(folder: Path) -> dict[str, float]:
     """MAE, RMSE and CS(5) in years on the test pictures, and contradictions a picture; ordered: 1 when biases are."""
-    net = AttributeNet.load(folder / "attribute.safetensors")
-    head = net.heads["age"]
+    head = head_of(folder)
     with np.load(folder / "test.npz") as kept:
-        logits, true = torch.from_numpy(kept["logits/age"]), kept["rank/age"] + FIRST
-    said = head.predict(logits).numpy() + FIRST
+        logits, true = torch.from_numpy(kept["logits/age"]), kept["rank/age"]
+    said = head.predict(logits).numpy()
     found = {"mae": mae(true, said), "rmse": rmse(true, said), "cs5": cumulative_score(true, said), "n": len(true)}
     if head.kind != "categorical":
         found["contradictions"] = float(rank_inconsistencies(head.exceedance(logits).numpy()).mean())
-    if isinstance(head, Coral):
-        found["ordered"] = float(biases_ordered(head.bias.detach().numpy()))
+    if isinstance(head, Coral):  # whose logits are one number a face, the same for all ranks, and the biases
+        found["ordered"] = float(biases_ordered(logits.double().mean(0).numpy()))
     return found
+
+
+#: Key → what stands above it, of the table of :func:`row`.
+HEADS = {"kind": "head", "n": "test faces", "mae": "MAE, years", "rmse": "RMSE, years", "cs5": "CS(5)"}
+HEADS |= {"seeds": "MAE by seed", "contradictions": "contradictions a face, by seed", "ordered": "biases ordered"}
+
+
+def row(kind: str, found: Sequence[Mapping[str, float]]) -> dict[str, object]:
+    """One line of the table, of a head's :func:`figures` by seed."""
+    line: dict[str, object] = {"kind": kind, "n": int(found[0]["n"])}
+    line["seeds"] = " / ".join(f"{f['mae']:.2f}" for f in found)
+    for name in ("mae", "rmse", "cs5"):
+        values = [f[name] for f in found]
+        line[name] = f"{np.mean(values):.2f} ± {np.std(values, ddof=1) if len(values) > 1 else 0:.2f}"
+    counts = [f["contradictions"] for f in found if "contradictions" in f]
+    line["contradictions"] = " / ".join(f"{c:.2f}" for c in counts) if counts else "–"
+    ordered = [f["ordered"] for f in found if "ordered" in f]
+    line["ordered"] = ("yes" if all(ordered) else "NO") if ordered else "–"
+    return line
 
 
 def main() -> None:
@@ -75,21 +92,8 @@ def main() -> None:
             folder = asked.out / f"{kind}-{seed}"
             if not (folder / "test.json").is_file():
                 train_attribute(config_of(kind, seed, asked.data), folder)
-    rows = []
-    for kind in kinds:
-        found = [figures(asked.out / f"{kind}-{seed}") for seed in seeds]
-        row = {"kind": kind, "n": int(found[0]["n"]), "seeds": " / ".join(f"{f['mae']:.2f}" for f in found)}
-        for name in ("mae", "rmse", "cs5"):
-            values = [f[name] for f in found]
-            row |= {name: f"{np.mean(values):.2f} ± {np.std(values, ddof=1) if len(values) > 1 else 0:.2f}"}
-        counts = [f["contradictions"] for f in found if "contradictions" in f]
-        row["contradictions"] = " / ".join(f"{c:.2f}" for c in counts) if counts else "–"
-        ordered = [f["ordered"] for f in found if "ordered" in f]
-        row["ordered"] = ("yes" if all(ordered) else "NO") if ordered else "–"
-        rows.append(row)
-    heads = {"kind": "head", "n": "test faces", "mae": "MAE, years", "rmse": "RMSE, years", "cs5": "CS(5)"}
-    heads |= {"seeds": "MAE by seed", "contradictions": "contradictions a face, by seed", "ordered": "biases ordered"}
-    print(markdown(rows, heads))
+    rows = [row(kind, [figures(asked.out / f"{kind}-{seed}") for seed in seeds]) for kind in kinds]
+    print(markdown(rows, HEADS))
     if asked.figure:
         ordinal = [kind for kind in ("or", "coral", "corn") if kind in kinds]
         draw({kind: [asked.out / f"{kind}-{seed}" for seed in seeds] for kind in ordinal}, asked.figure)

@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from ordinal import head_of
 
 from halfmask.drawing import BLUE, GREEN, ORANGE, WIDTH, canvas, save
 from halfmask.losses import importance_weights
-from halfmask.networks.attribute import AttributeNet
 from halfmask.training.sources import source_table
 
 TOLERANCE = 1e-5
@@ -32,7 +32,7 @@ NAMES = {"or": "OR-CNN", "coral": "CORAL", "corn": "CORN"}
 
 def answers(run: Path) -> tuple[NDArray[np.float64], list[str]]:
     """P(age > k) of a run's test pictures, (N, K-1), and the words of the K ages."""
-    head = AttributeNet.load(run / "attribute.safetensors").heads["age"]
+    head = head_of(run)
     with np.load(run / "test.npz") as kept:
         return head.exceedance(torch.from_numpy(kept["logits/age"])).double().numpy(), list(head.words)
 

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from halfmask.errors import MetricError
+from halfmask.networks.heads import HEADS, Head
+from halfmask.networks.readings import reading
+from halfmask.training.attribute import AttributeConfig
+from halfmask.training.config import load_config
+
+
+def head_of(run: Path) -> Head:
+    """The age head of a run of ``halfmask train attribute`` as its config describes it, to ask what logits mean.
+
+    Its weights are new: what a run answered stands in its ``test.npz``, and large networks need not be kept.
+    """
+    about = load_config(AttributeConfig, run / "config.yaml").heads["age"]
+    return HEADS[about["kind"]](1, reading("age", about).words)
 
 
 def rank_inconsistencies(exceedance: ArrayLike, tolerance: float = 1e-5) -> NDArray[np.int64]:
