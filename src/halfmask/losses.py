@@ -175,6 +175,19 @@ def l_match(descriptors: Tensor, aims: Tensor, budget: Tensor) -> Tensor:
     return F.relu(1 - F.cosine_similarity(descriptors, aims) - budget).mean()
 
 
+def l_apart(descriptors: Tensor, own: Tensor, kind: Tensor, limit: float) -> Tensor:
+    """max(0, cos(e' - m, e - m) - limit), a mean over the batch: a matcher is to see somebody else.
+
+    e' descriptors of changed faces, e (``own``) of the untouched ones, m (``kind``) the mean of all people of the same
+    kind, each (N, D). At 0 the face is as good as drawn among people of its kind.
+
+    >>> e, m = torch.eye(2), torch.zeros(2, 2)
+    >>> l_apart(e, e, m, 0.25).item(), l_apart(e, -e, m, 0.25).item()
+    (0.75, 0.0)
+    """
+    return F.relu(F.cosine_similarity(descriptors - kind, own - kind) - limit).mean()
+
+
 def e_star(untouched: Tensor, axis: Tensor, target: Tensor, truth: Tensor, share: float) -> Tensor:
     """e* = unit(e + share (mu_target - mu_truth)): the same person, with the target's gender (docs/method.md).
 

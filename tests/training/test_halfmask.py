@@ -27,7 +27,7 @@ from halfmask.networks.backbones import BACKBONES
 from halfmask.networks.halfmask import SIDE, Masker
 from halfmask.networks.heads import Binary, Categorical, Coral
 from halfmask.training import halfmask as recipe
-from halfmask.training import loop
+from halfmask.training import loop, watching
 from halfmask.training.data import Faces
 
 RACES = {"a": ["a"], "b": ["b"]}
@@ -302,6 +302,80 @@ def test_young_faces_are_left_out(
     monkeypatch.setattr(recipe, "open_faces", look)
     recipe._Run(replace(config, youngest=10), tmp_path / "run", None, tmp_path / "asked")
     assert asked[:4] == [False, True, True, True]
+
+
+def hiding(config: recipe.HalfmaskConfig, folder: Path) -> recipe.HalfmaskConfig:
+    """The same turned round: identity is hidden, a copy of the matcher and a student of it adapt."""
+    pupils = [{"of": "tiny", "lr": 1e-2}, {"of": "tiny", "reader": str(folder / "adapter0.safetensors"), "lr": 1e-2}]
+    return replace(
+        config, identity="hide", pupils=pupils, heard=1, told=[], match=20.0, critic=0.0, ssim=0.05, limit=-0.2,
+        reads=2, learns=1, lr=3e-3,
+    )  # fmt: skip
+
+
+class Copied(Tiny):
+    """A matcher that can learn."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(48))
+
+    def forward(self, faces: torch.Tensor) -> torch.Tensor:
+        return nn.functional.normalize(super().forward(faces) * self.weight)
+
+
+def test_identity_is_hidden_and_pupils_adapt(
+    config: recipe.HalfmaskConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recipe, "load_matcher", lambda name: Copied())
+    path = recipe.train_halfmask(hiding(config, tmp_path), tmp_path / "run")
+    log = loop.read_log(path.parent)
+    assert {"near_tiny", "near_pupil0", "near_pupil1", "keep_gender", "keep_age", "keep_race", "ssim"} <= set(log[-1])
+    assert {"valid_cosine_tiny", "valid_age_adapter1", "valid_gender_adapter0", "valid_ssim"} <= set(log[-1])
+    assert not [name for name in log[-1] if name.startswith(("hide", "match", "told"))]
+    net = Masker.load(path)
+    assert (net.hides, Masker.load(path.parent / "halfmask.onnx").hides) == ("identity", "identity")
+    weights = [torch.load(path.parent / f"pupils/{k}.pt", weights_only=True) for k in (0, 1)]
+    assert not torch.equal(weights[0]["weight"], torch.ones(48)), "the copy did not learn"
+    faces = made_up()
+    index = np.arange(len(faces))
+    before, after = watching.protected(net, faces, index, watching.untargeted(len(index)))
+    assert not torch.equal(before, after)
+    assert torch.equal(before[:, :, 0], after[:, :, 0]), "nothing changes outside of the head"
+
+
+def test_readers_of_who_is_hidden_see_untouched_faces_alone(config: recipe.HalfmaskConfig, tmp_path: Path) -> None:
+    """What a reader learns in a step does not depend on the change."""
+    learned = []
+    for size in (0.0, 0.3):
+        AcceleratorState._reset_state()
+        asked = replace(hiding(config, tmp_path), pupils=[])
+        run = recipe._Run(asked, tmp_path / f"run{size}", None, tmp_path / "asked")
+        batch = run.draw(0)
+        change = torch.full_like(batch.face, size).requires_grad_()
+        terms, _ = run._spare(1, True, batch, 0, change, np.random.default_rng(5))
+        learned.append({n: v.clone() for n, v in run.readers[1].net.state_dict().items()})
+        kept = {name: float(term.detach()) for name, term in terms.items()}
+        assert all(abs(v) < 1e-5 for v in kept.values()) == (size == 0), kept
+    for name, value in learned[0].items():
+        assert torch.equal(value, learned[1][name]), name
+
+
+def test_hiding_stages_go_on_from_each_others_pupils(config: recipe.HalfmaskConfig, tmp_path: Path) -> None:
+    stages = [{"name": "one", "steps": 2}, {"name": "two", "steps": 1}]
+    asked = replace(hiding(config, tmp_path), stages=stages, pupils=hiding(config, tmp_path).pupils[1:])
+    recipe.train_halfmask(asked, tmp_path / "run")
+    run = recipe._Run(replace(asked, stages=[], name="three"), tmp_path / "x", tmp_path / "run/two", tmp_path / "asked")
+    saved = torch.load(tmp_path / "run/two/pupils/0.pt", weights_only=True)
+    for name, value in run.pupils[0].net.state_dict().items():
+        assert torch.equal(value, saved[name]), name
+
+
+def test_what_cannot_be_hidden_so_is_refused(config: recipe.HalfmaskConfig, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="identity is hid; expected keep or hide"):
+        recipe.train_halfmask(replace(config, identity="hid"), tmp_path / "a")
+    with pytest.raises(UsageError, match=r"a pupil is .*expected \{of, reader, lr\}, of which 'of' is one of: tiny"):
+        recipe.train_halfmask(replace(hiding(config, tmp_path), pupils=[{"of": "sface"}]), tmp_path / "b")
 
 
 def _train(folder: Path) -> None:

@@ -26,7 +26,9 @@ from .state import loading, read_exported, read_weights, write_weights
 SIDE = 112
 #: The largest change of luma, and of each chroma (of Y, Cb, Cr as in JFIF, full range 1).
 LUMA, CHROMA = 0.5, 0.15
-_FORMAT = "1"
+#: What a generator of the other kind hides: who is shown.
+IDENTITY = "identity"
+_FORMAT, _SOFT = "1", "attributes"
 Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 #: Cb, Cr → R, G, B of JFIF
 _CHROMA_RGB = ((0.0, -0.344136, 1.772), (1.402, -0.714136, 0.0))
@@ -37,7 +39,8 @@ class Masker(nn.Module):
 
     ``forward`` takes RGB crops (N, 3, 112, 112) of ``template(112)`` in [0, 1] and codes (N, ``code``) of
     :meth:`encode`, and gives the change (N, 3, 112, 112) in RGB. ``ages`` and ``races`` are the groups that can be
-    targets, each with its share in the population that targets are drawn from. A fresh network changes nothing.
+    targets, each with its share in the population that targets are drawn from. ``hides`` says what it was trained for:
+    attributes, or identity, whose code is that of no target. A fresh network changes nothing.
 
     >>> net = Masker(ages={"young": 0.6, "old": 0.4}, races={"a": 0.5, "b": 0.3, "c": 0.2})
     >>> code = net.encode(gender=torch.tensor([1, -1]), age=torch.tensor([-1, 0]), race=torch.tensor([-1, 2]))
@@ -48,10 +51,14 @@ class Masker(nn.Module):
     chroma_rgb: Tensor
 
     def __init__(
-        self, ages: Mapping[str, float], races: Mapping[str, float], widths: tuple[int, int, int] = (32, 64, 128)
+        self,
+        ages: Mapping[str, float],
+        races: Mapping[str, float],
+        widths: tuple[int, int, int] = (32, 64, 128),
+        hides: str = _SOFT,
     ) -> None:
         super().__init__()
-        self.ages, self.races, self.widths = dict(ages), dict(races), tuple(widths)
+        self.ages, self.races, self.widths, self.hides = dict(ages), dict(races), tuple(widths), hides
         self.code = 4 + len(self.ages) + len(self.races)
         one, two, three = widths
         self.read = nn.Sequential(nn.Linear(self.code, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU())
@@ -95,7 +102,7 @@ class Masker(nn.Module):
     def save(self, path: Path, dtype: torch.dtype = torch.float32) -> None:
         """Write weights and what is needed to build the network again, as safetensors; whole or absent."""
         about = {"format": _FORMAT, "halfmask": __version__, "widths": json.dumps(self.widths)}
-        about |= {"ages": json.dumps(self.ages), "races": json.dumps(self.races)}
+        about |= {"ages": json.dumps(self.ages), "races": json.dumps(self.races), "hides": self.hides}
         write_weights(path, {k: v.to(dtype) for k, v in self.state_dict().items()}, about)
 
     @classmethod
@@ -107,7 +114,8 @@ class Masker(nn.Module):
         """
         with loading(path, "the generator", "Masker.save"):
             about, state = _exported(path) if path.suffix == ".onnx" else read_weights(path, _FORMAT)
-            net = cls(*(json.loads(about[k]) for k in ("ages", "races", "widths")))
+            ages, races, widths = (json.loads(about[k]) for k in ("ages", "races", "widths"))
+            net = cls(ages, races, widths, about.get("hides", _SOFT))  # older files do not say
             net.load_state_dict({name: v.float() for name, v in state.items()})
         return net.requires_grad_(False).eval()
 

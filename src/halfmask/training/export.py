@@ -114,7 +114,8 @@ def export_masker(net: Masker, path: Path) -> Path:
         export_onnx(wrapped, fresh, {"face": torch.rand(2, 3, CROP, CROP), "code": code}, "change")
         model = onnx.load(fresh)
         _halve(model.graph)
-        onnx.helper.set_model_props(model, {"ages": json.dumps(net.ages), "races": json.dumps(net.races)})
+        about = {"ages": json.dumps(net.ages), "races": json.dumps(net.races), "hides": net.hides}
+        onnx.helper.set_model_props(model, about)
         onnx.save(model, fresh)
     return path
 

@@ -11,7 +11,16 @@ to them, and moves the generator along the sum of the answers:
 - a small *critic*, who learns to tell changed from untouched patches, and budgets of structure and colour.
 
 The target is drawn independently of the truth, with a soft aim (``confidence``), so that a face which already looks
-like its target is drawn toward the same place as one that does not. Each of them is a job of its own, in turn on as
+like its target is drawn toward the same place as one that does not.
+
+Turned round (``identity: hide``) the same hides who is shown, and keeps gender, age and race (docs/deidentify.md):
+
+- *matchers* are to see somebody else of the same gender and age (``losses.l_apart``), all of them in every step;
+- *pupils* of theirs, too, who keep learning to see through what is done (:mod:`~halfmask.training.pupils`);
+- *readers* are to read of every view what they read of the same view before. They learn from untouched faces alone:
+  so they stay strangers to the change, as those who will read it are, and yet no fixed network can be outwitted.
+
+Each of them is a job of its own, in turn on as
 many threads as the config says; the sum does not depend on which ends first, so a run can be repeated. Of several
 processes each has some of these as its own, and all move the generator alike.
 """
@@ -37,31 +46,34 @@ from torch.optim.swa_utils import AveragedModel
 
 from ..datasets.table import Row
 from ..errors import UsageError
-from ..losses import e_star, hinge, l_aim, l_match, l_told, over, soft
+from ..losses import e_star, hinge, l_aim, l_apart, l_match, l_told, over, soft
 from ..methods.choice import ATTRIBUTES
 from ..networks.attribute import AttributeNet
-from ..networks.halfmask import SIDE, Critic, Masker
+from ..networks.halfmask import IDENTITY, SIDE, Critic, Masker
 from ..networks.matchers import load_matcher
 from ..networks.readings import Reading, reading
 from ..networks.views import moved, ssim_map
+from ..networks.views import view as shot
+from ..photos.paste import mask
 from ..weights import shipped
 from .adversaries import Learner, Multipliers, Ring, Told, linear_reader, open_reader
 from .config import stages_of
 from .data import open_faces, to_tensor
 from .export import export_masker
 from .loop import batch_indices, channels_last, fit, make_accelerator, same_everywhere, start_run
+from .pupils import in_turn, kind_means, kinds_of, open_pupil
 from .untouched import Untouched, gender_axes
 from .views import passing, relit, view
-from .watching import Targets, chroma, draw_targets, load_watcher, measure, preview
+from .watching import Targets, chroma, draw_targets, kept, load_watcher, measure, preview, untargeted
 
 #: Side of the crops that faces are brought closer from: sharp up to a zoom of 1.3.
 FINE = 144
 #: Keys of a source that are the recipe's own: how many of a batch come from it, and by how much they come closer.
 OURS = ("share", "zoom")
-#: Steps between two checkpoints.
-_CHECKPOINT = 250
 #: Which process, of several, has what is one of a kind; reader k is the k-th's. More than there are begin anew.
 _MATCHERS, _TOLD, _CRITIC, _BUDGETS = 0, 1, 2, 3
+#: Readers that are sure say little of a change. What is kept is compared at this temperature (Hinton et al. 2015).
+_TEMPERATURE = 3.0
 #: Linear readers of descriptors are solved anew after so many looks of their matcher.
 _SOLVE_EVERY = 5
 
@@ -96,11 +108,19 @@ class HalfmaskConfig:
     may be lost for nothing by a face, ``blotch`` by any place of it, and ``chroma`` the change of a pixel's chroma (of
     Cb, Cr in [-0.5, 0.5]): budgets, that are there to be used. ``reach`` is the range of strengths, one drawn a face.
 
+    ``identity`` is ``keep``, or ``hide``: then no attribute is hidden, and ``odds``, ``told`` and what matchers may see
+    do not count. Matchers, heard in every step, are to see somebody else by a cosine of ``limit`` or less, without what
+    people of the same gender and age share, with the weight ``match``; so are ``pupils``, each ``{of, reader, lr}``
+    (:func:`~halfmask.training.pupils.open_pupil`), ``heard`` of them a step. ``keep`` times ``weights`` is how much
+    what readers read of untouched faces counts. The weight of structure starts at ``ssim_weight`` and follows what a
+    face loses in the mean, until that is ``ssim``.
+
     ``youngest`` leaves younger faces out of training, and ``sure`` those whose gender the readers, before they adapt,
     believe less than that: wrong labels, and faces that nobody can read. Readers start to adapt at step
     ``adapt_from``. ``average`` is the decay of the running mean of weights that is kept: a long one averages away what
     the generator does, since that turns as the readers follow it. ``cool`` is the share of the steps, at the end, in
-    which the learning rate falls to a twentieth. ``threads``: how many jobs at once.
+    which the learning rate falls to a twentieth. A checkpoint is written every ``checkpoint_every`` steps.
+    ``threads``: how many jobs at once.
     """
 
     train: list[dict[str, Any]]
@@ -108,6 +128,10 @@ class HalfmaskConfig:
     adapters: list[str]
     ages: list[int]
     races: dict[str, list[str]]
+    identity: str = "keep"
+    pupils: list[dict[str, Any]] = field(default_factory=list)
+    heard: int = 2
+    limit: float = 0.0
     told: list[dict[str, Any]] = field(default_factory=list)
     watchers: list[str] = field(default_factory=list)
     matchers: list[str] = field(default_factory=lambda: ["sface", "facenet"])
@@ -147,6 +171,7 @@ class HalfmaskConfig:
     watch: int = 300
     watch_at: float = 1.0
     evaluate_every: int = 500
+    checkpoint_every: int = 250
     precision: str = "bf16"
     threads: int = 2
     seed: int = 1
@@ -158,9 +183,9 @@ def train_halfmask(config: HalfmaskConfig, folder: Path, *, resume: bool = True)
     """Train, stage by stage, logging to ``folder``; returns the path of ``halfmask.safetensors``, the generator.
 
     Beside it, or in each stage's folder: ``halfmask.onnx``, ``strip.png`` (validation faces and what becomes of them),
-    ``losses.png``, in ``adapters/`` and ``told/`` the adversaries as they are now, from which the next stage goes on,
-    and in ``steps/`` a folder for each look at the validation faces, with the generator as it was. Raises
-    :class:`~halfmask.errors.UsageError` for a config that makes no sense.
+    ``losses.png``, in ``adapters/``, ``told/`` and ``pupils/`` the adversaries as they are now, from which the next
+    stage goes on, and in ``steps/`` a folder for each look at the validation faces, with the generator as it was.
+    Raises :class:`~halfmask.errors.UsageError` for a config that makes no sense.
     """
     before = Path(config.start) if config.start and Path(config.start).is_dir() else None
     for stage in _stages(config):
@@ -184,6 +209,8 @@ def _stages(config: HalfmaskConfig) -> list[HalfmaskConfig]:
         raise UsageError(f"reads is {config.reads}, expected 1 to {len(config.adapters)}, the number of adapters")
     if not 0 <= config.learns <= config.reads:
         raise UsageError(f"learns is {config.learns}, expected 0 (all) to {config.reads}, the number that judges")
+    if any(stage.identity not in ("keep", "hide") for stage in stages):
+        raise UsageError(f"identity is {', '.join({stage.identity for stage in stages})}; expected keep or hide")
     return stages
 
 
@@ -191,7 +218,8 @@ def _stages(config: HalfmaskConfig) -> list[HalfmaskConfig]:
 class Batch:
     """What a step works on: N faces as the generator sees them and as matchers do, with what is known and asked.
 
-    ``face`` and ``aligned`` are (N, 3, 112, 112) in [0, 1]; ``back`` brings a change of the former into the latter.
+    ``face`` (N, 3, 112, 112) and ``aligned``, where identity is hidden larger, are in [0, 1]; ``back`` brings a change
+    of the former into the latter.
     ``index`` says which training faces they are, ``truth`` holds ranks by attribute, ``reach`` (N,) the strengths.
     """
 
@@ -220,6 +248,9 @@ class _Run:
         self.accelerator = make_accelerator(config.precision, config.seed, config.threads)
         self.device = self.accelerator.device
         start_run(folder, config)
+        self.hiding = config.identity == "hide"
+        # a change of identity will count in the oval of a head, one of attributes in the whole crop
+        self.oval = torch.from_numpy(mask(SIDE).copy()).to(self.device) if self.hiding else None
         self._open_data()
         self._open_networks(before)
         with self.accelerator.main_process_first():
@@ -255,10 +286,10 @@ class _Run:
     def _open_networks(self, before: Path | None) -> None:
         config, device = self.config, self.device
         ages, races = (_frequencies(self.drawn_from[name], self.readings[name]) for name in ("age", "race"))
-        net = Masker(ages, races)
-        start = before / "halfmask.safetensors" if before else Path(config.start) if config.start else None
-        if start:
-            net.load_state_dict(Masker.load(start).state_dict())
+        net = Masker(ages, races, hides=IDENTITY) if self.hiding else Masker(ages, races)
+        if start := before / "halfmask.safetensors" if before else config.start:
+            shipping = str(start) in shipped.manifest()
+            net.load_state_dict(Masker.load(shipped.path(str(start)) if shipping else Path(start)).state_dict())
         self.net = channels_last(net, device)
         self.averaged = AveragedModel(self.net, avg_fn=_average(config.average))
         self.critic = _learner(channels_last(Critic(), device), config.critic_lr, betas=(0.5, 0.99))
@@ -277,6 +308,16 @@ class _Run:
                 told.load_state_dict(torch.load(later, weights_only=True))
             self.told.append(_learner(channels_last(told, device), config.told_lr))
         self.matchers = [channels_last(load_matcher(name), device) for name in config.matchers]
+        self.pupils = []
+        for k, about in enumerate(config.pupils):
+            with torch.no_grad():
+                widths = [m(torch.zeros(1, 3, SIDE, SIDE, device=device)).shape[1] for m in self.matchers]
+            known = dict(zip(config.matchers, widths, strict=True))
+            pupil = open_pupil(about, known, load_matcher, 1000 * config.seed + k)
+            later = before / "pupils" / f"{k}.pt" if before else None
+            if later and later.is_file():
+                pupil.load_state_dict(torch.load(later, weights_only=True))
+            self.pupils.append(_learner(channels_last(pupil, device), float(about.get("lr", 2e-5))))
         self.watchers = {Path(path).stem: load_watcher(shipped.find(path)).to(device) for path in config.watchers}
         self.optimizer = torch.optim.Adam(self.net.parameters(), config.lr, betas=(0.5, 0.99), fused=True)
         first = round(config.steps * (1 - config.cool))
@@ -291,13 +332,16 @@ class _Run:
             [first],
         )
         self.multipliers = Multipliers(config.match, len(self.matchers), config.distance, rate=0.02)
+        self.structure = Multipliers(config.ssim_weight, 1, config.ssim if self.hiding else 0.0, rate=0.02)
         # no process' part of a batch is its own, so there is no gradient to be averaged
         ready = partial(self.accelerator.prepare_model, evaluation_mode=True)
         self.net = ready(self.net)
         self.optimizer, self.schedule = self.accelerator.prepare(self.optimizer, self.schedule)
-        for learner in (self.critic, *self.readers, *self.told):
+        for learner in (self.critic, *self.readers, *self.told, *self.pupils):
             learner.net, learner.optimizer = ready(learner.net), self.accelerator.prepare(learner.optimizer)
         self.accelerator.register_for_checkpointing(self.averaged, self.multipliers)
+        if self.hiding:
+            self.accelerator.register_for_checkpointing(self.structure)
 
     def _ask_untouched(self, folder: Path) -> None:
         """What readers believe and matchers see of untouched faces, before anybody adapts; kept in ``folder``."""
@@ -307,9 +351,17 @@ class _Run:
             for path, reader in zip(self.config.adapters, self.originals, strict=True)
         ]
         del self.originals
-        names = self.config.matchers
+        names, gender, race = self.config.matchers, self.labels["gender"], self.labels["race"]
+        if self.hiding:
+            asked = Untouched(self.fine, self.ends.tolist(), folder, self.accelerator)
+            self.untouched = [asked.mirrored(m, name) for m, name in zip(self.matchers, names, strict=True)]
+            ages = len(self.config.ages)
+            kinds = kinds_of(gender, self.labels["age"], ages)
+            means = [kind_means(seen, kinds, gender, 2 * (ages + 1)) for seen in self.untouched]
+            self.kinds = [each[kinds.to(each.device)] for each in means]
+            self.described: list[Ring] = []
+            return
         self.untouched = [asked.described(m, name) for m, name in zip(self.matchers, names, strict=True)]
-        gender, race = self.labels["gender"], self.labels["race"]
         self.axes = [gender_axes(seen, gender, race, len(self.config.races)) for seen in self.untouched]
         self.linear: list[dict[int, tuple[Tensor, Tensor]]] = [{} for _ in self.matchers]
         # the last changed faces, for B to learn from, and what matchers saw of them, for their linear readers
@@ -350,7 +402,10 @@ class _Run:
         n = len(chosen)
         mirror = rng.random(n) < 0.5
         x, y = rng.uniform(-0.2, 0.2, (2, n)) * (1 - 1 / closer)  # at a zoom of 1 the face is where it will be
-        aligned, finer = (to_tensor(faces.pixels(chosen)).to(self.device) for faces in (self.faces, self.fine))
+        finer = to_tensor(self.fine.pixels(chosen)).to(self.device)
+        # a matcher that is to see somebody else looks as closely as it can
+        aligned = finer if self.hiding else to_tensor(self.faces.pixels(chosen)).to(self.device)
+        targets = untargeted(n) if self.hiding else draw_targets(n, config.odds, self.drawn_from, rng)
         face = relit(moved(finer, mirror=mirror, zoom=closer, shift=(x, y), side=SIDE), rng)
         reach = rng.uniform(config.reach[0], config.reach[-1], n)
         sign = np.where(mirror, -1.0, 1.0)
@@ -359,12 +414,13 @@ class _Run:
             face=face.contiguous(memory_format=torch.channels_last),
             aligned=aligned,
             truth={name: ranks[chosen].to(self.device) for name, ranks in self.labels.items()},
-            targets=draw_targets(n, config.odds, self.drawn_from, rng).to(self.device),
+            targets=targets.to(self.device),
             reach=torch.from_numpy(reach.astype(np.float32)).to(self.device),
             back=partial(
-                moved, mirror=mirror, zoom=1 / closer, shift=(-closer * sign * x, -closer * y), beyond="zeros"
+                moved, mirror=mirror, zoom=1 / closer, shift=(-closer * sign * x, -closer * y), beyond="zeros",
+                side=aligned.shape[2],
             ),
-        )
+        )  # fmt: skip
 
     def step(self, i: int) -> Mapping[str, Tensor]:
         """Change a batch, hear everybody, move the generator."""
@@ -373,6 +429,8 @@ class _Run:
         with self.accelerator.autocast():
             change = self.net(batch.face, code)
         change = batch.reach[:, None, None, None] * change.float()
+        if self.oval is not None:
+            change = change * self.oval
         gradient, terms, record = self._hear(batch, change.detach(), i)
         self.optimizer.zero_grad(set_to_none=True)
         self.accelerator.backward(change, gradient=gradient)
@@ -387,15 +445,19 @@ class _Run:
     def _kept(self, done: int) -> bool:
         """Whether what there is after so many steps is looked at or written."""
         steps = self.config.steps
-        return any(done % n == 0 for n in (_CHECKPOINT, self.config.evaluate_every or steps, steps))
+        return any(done % n == 0 for n in (self.config.checkpoint_every, self.config.evaluate_every or steps, steps))
 
     def _owned(self) -> list[tuple[int, Any]]:
         """What changes in one process only, and in which."""
         learners = [*enumerate(self.readers), *((_TOLD, t) for t in self.told), (_CRITIC, self.critic)]
+        learners += [(len(self.matchers) + k, pupil) for k, pupil in enumerate(self.pupils)]
         parts: list[tuple[int, Any]] = [
             (owner, part) for owner, learner in learners for part in (learner.net, learner.optimizer)
         ]
-        parts += [(_TOLD, self.replay), (_MATCHERS, self.multipliers), *((_MATCHERS, d) for d in self.described)]
+        if self.hiding:
+            parts.append((_BUDGETS, self.structure))
+        else:
+            parts += [(_TOLD, self.replay), (_MATCHERS, self.multipliers), *((_MATCHERS, d) for d in self.described)]
         return [(owner % self.accelerator.num_processes, part) for owner, part in parts]
 
     def _jobs(self, i: int) -> list[tuple[int, Callable[..., Say]]]:
@@ -403,10 +465,16 @@ class _Run:
         reads, learns = self.config.reads, self.config.learns or self.config.reads
         turn = [((i * reads + j) % len(self.readers), j < learns) for j in range(reads)]
         jobs: list[tuple[int, Callable[..., Say]]] = []
-        if self.matchers:
+        read = self._spare if self.hiding else self._read
+        if self.hiding:
+            pupils = in_turn(self.pupils, self.config.heard, i)
+            several = len(self.matchers) + len(pupils)
+            jobs += [(len(self.matchers) + k, partial(self._escape_pupil, k, several)) for k in pupils]
+            jobs += [(k, partial(self._escape, k, several)) for k in range(len(self.matchers))]
+        elif self.matchers:
             jobs.append((_MATCHERS, partial(self._match, i % len(self.matchers))))
-        jobs += [(k, partial(self._read, k, learns)) for k, learns in sorted(turn)]
-        if self.told:
+        jobs += [(k, partial(read, k, learns)) for k, learns in sorted(turn)]
+        if self.told and not self.hiding:
             jobs.append((_TOLD, self._told))
         return [*jobs, (_CRITIC, self._judge), (_BUDGETS, self._budgets)]
 
@@ -455,6 +523,34 @@ class _Run:
         losses = [
             config.weights[name] * heads[name].loss(logits[name].float(), batch.truth[name].repeat(2))
             for name in ATTRIBUTES
+        ]
+        return terms, {"readers": reader.learn(torch.stack(losses).sum()) / (config.learns or config.reads)}
+
+    def _spare(self, k: int, learns: bool, batch: Batch, i: int, change: Tensor, rng: np.random.Generator) -> Say:
+        """Reader ``k``, where identity is hidden: of one view it reads the same as before; the untouched teach it."""
+        config, reader = self.config, self.readers[k]
+        heads = cast(AttributeNet, self.accelerator.unwrap_model(reader.net)).heads
+        chance = int(rng.integers(2**62))
+        both = batch.changed(change), batch.face
+        now, was = (view(faces, np.random.default_rng(chance)) for faces in both)  # alike to the noise
+        with self.accelerator.autocast():
+            judge = reader.frozen()
+            said = judge(now)
+            with torch.no_grad():
+                before = judge(was)
+        everybody, terms = torch.ones_like(batch.truth["gender"], dtype=torch.bool), {}
+        for name in ATTRIBUTES:
+            after, believed = (
+                heads[name].probabilities(z[name].float() / _TEMPERATURE) for z in (said, before)
+            )  # fmt: skip
+            weight = _TEMPERATURE**2 * config.keep * config.weights[name] / config.reads
+            terms[f"keep_{name}"] = weight * l_aim(after, believed, everybody)
+        if i < config.adapt_from or not learns:
+            return terms, {}
+        with self.accelerator.autocast():
+            logits = reader.open()(view(batch.face, rng))
+        losses = [
+            config.weights[name] * heads[name].loss(logits[name].float(), batch.truth[name]) for name in ATTRIBUTES
         ]
         return terms, {"readers": reader.learn(torch.stack(losses).sum()) / (config.learns or config.reads)}
 
@@ -513,6 +609,37 @@ class _Run:
             self.described[k].add(described[asked], truth[asked], target[asked])
         return terms, {f"apart_{name}": distance.mean(), f"weight_{name}": self.multipliers.weights[k]}
 
+    def _apart(self, k: int, described: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """By how much what matcher ``k``, or a pupil of its, sees is too near to the person, and the mean cosine."""
+        index = torch.from_numpy(batch.index)
+        own, kind = self.untouched[k][index], self.kinds[k][index]
+        cosine = F.cosine_similarity(described.detach(), own).mean()
+        return l_apart(described, own, kind, self.config.limit), cosine
+
+    def _escape(self, k: int, several: int, batch: Batch, i: int, change: Tensor, rng: np.random.Generator) -> Say:
+        """Matcher ``k``, one of ``several`` that are heard, is to see somebody else."""
+        seen = shot((batch.aligned + batch.back(change)).clamp(0, 1), rng)
+        with self.accelerator.autocast():
+            described = self.matchers[k](seen.contiguous(memory_format=torch.channels_last)).float()
+        near, cosine = self._apart(k, described, batch)
+        name = self.config.matchers[k]
+        return {f"near_{name}": self.config.match / several * near}, {f"cosine_{name}": cosine}
+
+    def _escape_pupil(
+        self, k: int, several: int, batch: Batch, i: int, change: Tensor, rng: np.random.Generator
+    ) -> Say:
+        """Pupil ``k`` likewise; then it learns to see the person in changed faces as its matcher does in untouched."""
+        pupil, of = self.pupils[k], self.config.matchers.index(self.config.pupils[k]["of"])
+        seen = shot((batch.aligned + batch.back(change)).clamp(0, 1), rng).contiguous(memory_format=torch.channels_last)
+        with self.accelerator.autocast():
+            described = pupil.frozen()(seen).float()
+        near, cosine = self._apart(of, described, batch)
+        own = self.untouched[of][torch.from_numpy(batch.index)]
+        with self.accelerator.autocast():
+            told = pupil.open()(torch.cat([shot(batch.aligned, rng), seen.detach()])).float()
+        wrong = pupil.learn(1 - F.cosine_similarity(told, own.repeat(2, 1)).mean())
+        return {f"near_pupil{k}": self.config.match / several * near}, {f"cosine_pupil{k}": cosine, f"pupil{k}": wrong}
+
     def _solve(self, k: int) -> None:
         """Matcher ``k``'s linear readers of the truth, one a target, from what it saw last."""
         kept, of = self.described[k].held()
@@ -538,10 +665,11 @@ class _Run:
         lost, squares = places.mean((1, 2)), batch.reach.square()
         paint = chroma(changed - batch.face) / batch.reach[:, None, None]
         terms = {
-            "ssim": config.ssim_weight * over(lost, config.ssim * squares),
+            "ssim": float(self.structure.weights[0]) * over(lost, config.ssim * squares),
             "blotch": config.blotch_weight * over(places, config.blotch * squares[:, None, None]),
             "chroma": config.chroma_weight * over(paint, config.chroma),
         }
+        self.structure.update(0, float((lost.detach() / squares).mean()))
         return terms, {"seen_ssim": 1 - lost.mean()}
 
     # --- looking at it ---
@@ -552,7 +680,7 @@ class _Run:
         folder = self.folder
         if self.accelerator.is_main_process:
             best.save(folder / "halfmask.safetensors")
-            for name in (f"steps/{i}", "adapters", "told"):
+            for name in (f"steps/{i}", "adapters", "told", "pupils"):
                 (folder / name).mkdir(parents=True, exist_ok=True)
             export_masker(Masker.load(folder / "halfmask.safetensors"), folder / f"steps/{i}/halfmask.onnx")
             for k, learner in enumerate(self.readers):
@@ -560,10 +688,13 @@ class _Run:
                 reader.save(folder / f"adapters/{k}.safetensors")
             for k, learner in enumerate(self.told):
                 torch.save(self.accelerator.unwrap_model(learner.net).state_dict(), folder / f"told/{k}.pt")
+            for k, learner in enumerate(self.pupils):
+                torch.save(self.accelerator.unwrap_model(learner.net).state_dict(), folder / f"pupils/{k}.pt")
             cv2.imwrite(str(folder / "strip.png"), preview(best, self.valid, strength=self.config.watch_at))
         index = np.unique(np.linspace(0, len(self.valid) - 1, self.config.watch).round().astype(np.int64))
         readers = [cast(AttributeNet, learner.frozen()) for learner in self.readers]
-        return measure(best, readers, self.watchers, self.matchers, self.valid, index, self.config)
+        look = kept if self.hiding else measure
+        return look(best, readers, self.watchers, self.matchers, self.valid, index, self.config)
 
     def train(self, resume: bool) -> None:
         """All steps, then the weights as ONNX."""
@@ -574,7 +705,7 @@ class _Run:
             self.step,
             evaluate=self.evaluate,
             evaluate_every=self.config.evaluate_every,
-            checkpoint_every=_CHECKPOINT,
+            checkpoint_every=self.config.checkpoint_every,
             resume=resume,
             desc=f"halfmask {self.config.name}".strip(),
         )

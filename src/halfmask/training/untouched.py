@@ -18,6 +18,7 @@ import torch
 from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 from tqdm import tqdm
 
 from ..networks.attribute import AttributeNet
@@ -54,6 +55,14 @@ class Untouched:
         """What a matcher sees: descriptors (N, D), on the accelerator's device."""
         said = self._said(lambda faces: {"descriptor": matcher(faces)}, name)
         return torch.from_numpy(said["descriptor"]).to(self.accelerator.device)
+
+    def mirrored(self, matcher: torch.nn.Module, name: str) -> Tensor:
+        """What a matcher sees of faces and their mirror images: unit sums (N, D), on the accelerator's device."""
+
+        def ask(faces: Tensor) -> dict[str, Tensor]:
+            return {"descriptor": F.normalize(matcher(faces).float() + matcher(faces.flip(3)).float())}
+
+        return torch.from_numpy(self._said(ask, f"{name}-mirrored")["descriptor"]).to(self.accelerator.device)
 
     def _said(self, ask: Callable[[Tensor], Mapping[str, Tensor]], who: str) -> dict[str, NDArray[np.float32]]:
         parts = [self._of_source(ask, who, range(a, b)) for a, b in pairwise(self.ends)]

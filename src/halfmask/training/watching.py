@@ -17,9 +17,10 @@ from ..methods.choice import ATTRIBUTES
 from ..networks.attribute import AttributeNet
 from ..networks.classifiers import GenderOf, load_classifier
 from ..networks.gendercnn import to_gray
-from ..networks.halfmask import Masker
+from ..networks.halfmask import IDENTITY, Masker
 from ..networks.state import frozen
 from ..networks.views import ssim_map
+from ..photos.paste import mask
 from .data import Faces, to_tensor
 
 if TYPE_CHECKING:
@@ -61,6 +62,11 @@ def draw_targets(
     return Targets(**{name: torch.from_numpy(np.where(hidden[name], drawn[name], -1)) for name in ATTRIBUTES})
 
 
+def untargeted(count: int) -> Targets:
+    """What is asked where no attribute is hidden: nothing, of ``count`` faces."""
+    return Targets(*torch.full((3, count), -1))
+
+
 def load_watcher(path: Path) -> torch.nn.Module:
     """A gender classifier that only watches: faces (N, 3, 112, 112) to logits (N,) of "male".
 
@@ -85,11 +91,17 @@ class _Watcher(torch.nn.Module):
 def protected(
     net: Masker, faces: Faces, index: NDArray[np.integer], targets: Targets, strength: float = 1.0
 ) -> tuple[Tensor, Tensor]:
-    """Faces (N, 3, 112, 112) in [0, 1] before and after, by the generator's change times ``strength``."""
+    """Faces (N, 3, 112, 112) in [0, 1] before and after, by the generator's change times ``strength``.
+
+    A change of identity counts in the oval of a head.
+    """
     device = next(net.parameters()).device
     face = to_tensor(faces.pixels(index)).to(device)
     code = net.encode(targets.gender, targets.age, targets.race).to(device)
-    return face, (face + strength * net(face, code).float()).clamp(0, 1)
+    change = strength * net(face, code).float()
+    if net.hides == IDENTITY:
+        change = change * torch.from_numpy(mask(face.shape[2]).copy()).to(device)
+    return face, (face + change).clamp(0, 1)
 
 
 @torch.no_grad()
@@ -144,6 +156,43 @@ def measure(
     return figures
 
 
+@torch.no_grad()
+def kept(
+    net: Masker,
+    readers: Sequence[AttributeNet],
+    watchers: Mapping[str, torch.nn.Module],
+    matchers: Sequence[torch.nn.Module],
+    faces: Faces,
+    index: NDArray[np.integer],
+    config: HalfmaskConfig,
+) -> dict[str, float]:
+    """Of a generator that hides identity, on validation faces: the mean cosine by every matcher and the mean SSIM.
+
+    And by how much what readers believe moves: P(male), the age in groups, both in the mean of absolute values.
+    """
+    net.eval()
+    found: dict[str, list[Tensor]] = {}
+    for start in range(0, len(index), 50):
+        part = index[start : start + 50]
+        face, after = protected(net, faces, part, untargeted(len(part)), config.watch_at)
+        with torch.autocast(face.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+            for k, reader in enumerate(readers):
+                one, two = (reader.eval().probabilities(x) for x in (face, after))
+                years = torch.arange(one["age"].shape[1], device=face.device)
+                old = [(p["age"].float() * years).sum(1) for p in (one, two)]
+                found.setdefault(f"age_adapter{k}", []).append((old[0] - old[1]).abs())
+                moved = (one["gender"].float() - two["gender"].float())[:, 1].abs()
+                found.setdefault(f"gender_adapter{k}", []).append(moved)
+            for name, watcher in watchers.items():
+                moved = (watcher(face).float().sigmoid() - watcher(after).float().sigmoid()).abs()
+                found.setdefault(f"gender_{name}", []).append(moved)
+            for name, matcher in zip(config.matchers, matchers, strict=True):
+                cosine = F.cosine_similarity(matcher(face).float(), matcher(after).float())
+                found.setdefault(f"cosine_{name}", []).append(cosine)
+        found.setdefault("ssim", []).append(ssim_map(after, face).mean((1, 2)))
+    return {f"valid_{name}": float(torch.cat(parts).mean()) for name, parts in found.items()}
+
+
 def chroma(change: Tensor) -> Tensor:
     """By how much a change (N, 3, H, W) moves each pixel's chroma, (N, H, W): the length in Cb and Cr of JFIF."""
     y = to_gray(change)[:, 0]
@@ -151,7 +200,10 @@ def chroma(change: Tensor) -> Tensor:
 
 
 def preview(net: Masker, faces: Faces, count: int = 10, strength: float = 1.0) -> NDArray[np.uint8]:
-    """Columns of faces, five of each gender; rows: as it was, toward a woman, toward a man, race hidden, age hidden."""
+    """Columns of faces, five of each gender; rows: as it was, toward a woman, toward a man, race hidden, age hidden.
+
+    Of a generator that hides identity there is one row after the first.
+    """
     labels = faces.labels("gender")
     by_gender = [np.flatnonzero(labels == g) for g in (0, 1)]
     index = np.concatenate([g[np.linspace(0, len(g) - 1, count // 2).round().astype(int)] for g in by_gender])
@@ -164,7 +216,7 @@ def preview(net: Masker, faces: Faces, count: int = 10, strength: float = 1.0) -
         Targets(none, torch.from_numpy(rng.integers(0, len(net.ages), len(index))), none),
     ]
     rows: list[Tensor] = []
-    for way in ways:
+    for way in [untargeted(len(index))] if net.hides == IDENTITY else ways:
         before, after = protected(net, faces, index, way, strength)
         rows += [after] if rows else [before, after]
     pixels = torch.stack(rows).cpu().mul(255).round().byte().numpy()  # (rows, N, 3, S, S)
