@@ -3,11 +3,13 @@
     for c in attributes celeba fairface-gendercnn fairface-resnet gender-all utkface; do
         halfmask train attribute --config attributes/$c --data DIR --out runs/attributes/$c
     done
-    python scripts/attributes.py --out runs/results runs/attributes/*
+    python scripts/attributes.py --data DIR --out runs/results runs/attributes/*
+    python scripts/attributes.py --data DIR --out runs/results attributes fairface-gendercnn runs/attributes/fastcnn-ce
 
 Judges the ``attribute.onnx`` of every run on CelebA's test people, LFW, UTKFace's test part and FairFace's val: the
-tables of docs/results/predict.md. A network that saw none of UTKFace is judged on all of it, too.
-What a network was trained on is read from the run's ``config.yaml``, and it is never judged on a picture that it saw.
+tables of docs/results/predict.md. In place of a run may stand the name of a network that ships.
+A network that saw none of UTKFace is judged on all of it, too. What a network was trained on is read from the run's
+``config.yaml``, and it is never judged on a picture that it saw.
 
 This is no kind of ``halfmask benchmark``, whose tables compare ways to protect photos by referees: here nothing is
 protected, and what is judged are the networks.
@@ -17,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,12 +31,19 @@ from tqdm import tqdm
 
 from halfmask import __version__
 from halfmask.datasets.cache import Crops, open_crops
+from halfmask.errors import DataError
 from halfmask.evaluation.measuring.parts import digest_of
+from halfmask.networks.attribute import AttributeNet
 from halfmask.predicting.network import AttributeNetwork
 from halfmask.storage import ensure_folder, save_arrays
 from halfmask.training.attribute import AttributeConfig
 from halfmask.training.config import load_config
+from halfmask.training.config import shipped as shipped_configs
+from halfmask.training.export import export_attribute
+from halfmask.training.packs import read_pack
 from halfmask.training.sources import source_table
+from halfmask.weights import shipped
+from halfmask.weights.store import sha256_of
 
 #: Set → its layout and the split that is judged.
 SETS = {
@@ -54,16 +64,43 @@ NOTES = (
 )
 
 
+@dataclass(frozen=True)
+class Trained:
+    """A network that is to be judged, and the config that it was trained by."""
+
+    name: str
+    network: Path
+    config: AttributeConfig
+
+
+def find(run: Path, data: Path, work: Path) -> Trained | None:
+    """A run's network, or that which ships by this name; None when there is neither."""
+    if (run / "attribute.onnx").is_file():
+        return Trained(run.name, run / "attribute.onnx", load_config(AttributeConfig, run / "config.yaml"))
+    if f"attributes/{run}" not in shipped_configs() or f"{run}.safetensors" not in shipped.manifest():
+        return None
+    file = shipped.path(f"{run}.safetensors")
+    network = work / f"{run}-{sha256_of(file)[:8]}.onnx"
+    if not network.is_file():
+        export_attribute(AttributeNet.load(file), network)
+    return Trained(str(run), network, load_config(AttributeConfig, f"attributes/{run}", data))
+
+
 def seen(config: AttributeConfig) -> tuple[str, set[tuple[str, str]]]:
     """What a run was trained on, in words, and the pictures that it saw: layout and key."""
     names: list[str] = []
     keys: set[tuple[str, str]] = set()
     for part in (config.train, config.valid):
         for source in part:
-            wanted = source.get("splits")
+            if "layout" not in source:
+                raise DataError(f"{source} does not say which layout it was; write it beside the pack, in config.yaml")
+            if "pack" in source:
+                rows = read_pack(Path(source["pack"]), source["part"], 8).rows
+            else:
+                wanted = source.get("splits")
+                rows = [row for row in source_table(source) if not wanted or row.split in wanted]
             if part is config.train and source["layout"] not in names:
                 names.append(source["layout"])
-            rows = (row for row in source_table(source) if not wanted or row.split in wanted)
             keys |= {(source["layout"], row.key) for row in rows}
     return " + ".join(names), keys
 
@@ -81,11 +118,10 @@ def ask(
     return {name: np.concatenate([p[name] for p in parts]) for name in network.classes}
 
 
-def judge(run: Path, data: Path, work: Path, threads: int) -> list[Answers]:
-    """What the network of a run says of every set that is there and that it did not see; kept in ``work``."""
-    file = run / "attribute.onnx"
-    network = AttributeNetwork(file, threads)
-    trained_on, known = seen(load_config(AttributeConfig, run / "config.yaml"))
+def judge(run: Trained, data: Path, work: Path, threads: int) -> list[Answers]:
+    """What a network says of every set that is there and that it did not see; kept in ``work``."""
+    network = AttributeNetwork(run.network, threads)
+    trained_on, known = seen(run.config)
     found = []
     for name, (layout, split) in SETS.items():
         if not (data / layout).is_dir():
@@ -96,7 +132,7 @@ def judge(run: Path, data: Path, work: Path, threads: int) -> list[Answers]:
         if any((layout, crops.rows[i].key) in known for i in chosen):
             continue
         pictures = [crops.rows[i] for i in chosen]
-        files = [("network", file), *((row.key, row.path) for row in pictures)]
+        files = [("network", run.network), *((row.key, row.path) for row in pictures)]
         kept = work / f"{run.name}-{name.replace(', ', '-').replace(' ', '-')}-{digest_of(__version__, files)}.npz"
         if not kept.is_file():
             save_arrays(kept, ask(network, crops, chosen, f"{run.name} on {name}"))
@@ -108,15 +144,18 @@ def judge(run: Path, data: Path, work: Path, threads: int) -> list[Answers]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", type=Path, help="run folders, each with attribute.onnx and config.yaml")
+    parser.add_argument(
+        "runs", nargs="+", type=Path, help="run folders, each with attribute.onnx and config.yaml, or names"
+    )
     parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--out", type=Path, default=Path("runs/results"))
     parser.add_argument("--threads", type=int, default=2)
     asked = parser.parse_args()
     work = ensure_folder(asked.out / "work" / "attributes")
-    ready = [run for run in asked.runs if (run / "attribute.onnx").is_file()]
+    found_by_run = {run: find(run, asked.data, work) for run in asked.runs}
+    ready = [run for run in found_by_run.values() if run is not None]
     notes = list(NOTES)
-    if waiting := [run.name for run in asked.runs if run not in ready]:
+    if waiting := [run.name for run, found in found_by_run.items() if found is None]:
         notes.append(f"Not trained yet, so not here: {', '.join(waiting)}.")
     if absent := sorted({layout for layout, _ in SETS.values() if not (asked.data / layout).is_dir()}):
         notes.append(f"Not in {asked.data.name}, so not judged on: {', '.join(absent)}.")
