@@ -70,7 +70,7 @@ class Earlier:
     @torch.no_grad()
     def __call__(self, faces: Tensor, gender: Tensor, group: Tensor) -> Tensor:
         """The last one's OP output, of the shape of ``faces``."""
-        means = self.means.to(faces.device)
+        self.means = means = self.means.to(faces.device)
         for san, grouped in zip(self.sans, self.grouped, strict=False):
             kind = group if grouped else torch.zeros_like(group)
             same, opposite = means[kind, gender], means[kind, 1 - gender]

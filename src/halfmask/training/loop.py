@@ -231,23 +231,25 @@ def fit(
     if main:
         _trim_log(folder / "log.jsonl", first)
     began = time.perf_counter()
-    seen: dict[str, list[float]] = {}  # since the last line of the log; a step need not return every figure
+    # since the last line of the log; a step need not return every figure, and asking for one would wait for the device
+    seen: dict[str, list[torch.Tensor | float]] = {}
     with (
         open(folder / "log.jsonl" if main else os.devnull, "a", encoding="utf-8") as log,
         tqdm(total=steps, initial=first, desc=desc, unit="step", disable=not main) as bar,
     ):
         for i in range(first, steps):
             for name, value in step(i).items():
-                seen.setdefault(name, []).append(_over_all(accelerator, value))
+                seen.setdefault(name, []).append(value.detach().clone() if torch.is_tensor(value) else value)
             bar.update()
             done = i + 1
             due = bool(evaluate and (done == steps or (evaluate_every and done % evaluate_every == 0)))
             if due or done % 20 == 0 or done == steps:
+                means = {k: sum(_over_all(accelerator, value) for value in v) / len(v) for k, v in seen.items()}
                 record: dict[str, Any] = {"step": done, "seconds": round(time.perf_counter() - began, 1)}
-                record |= {k: round(sum(v) / len(v), 6) for k, v in seen.items()}
+                record |= {k: round(mean, 6) for k, mean in means.items()}
                 if not np.all(np.isfinite([v for v in record.values() if isinstance(v, float)])):
                     raise FloatingPointError(f"step {done}: the loss is not finite: {record}; lower the learning rate")
-                bar.set_postfix({k: f"{sum(v) / len(v):.3f}" for k, v in seen.items()})
+                bar.set_postfix({k: f"{mean:.3f}" for k, mean in means.items()})
                 if due and evaluate and main:
                     record |= {k: round(float(v), 6) for k, v in evaluate(done).items()}
                 log.write(json.dumps(record) + "\n")

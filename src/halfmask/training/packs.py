@@ -21,10 +21,10 @@ from ..datasets.table import Row
 from ..errors import DataError
 from ..storage import save_arrays
 
-_QUALITY = 82
+QUALITY = 82
 
 
-def write_pack(path: Path, parts: Mapping[str, Crops], quality: int = _QUALITY) -> int:
+def write_pack(path: Path, parts: Mapping[str, Crops], quality: int = QUALITY) -> int:
     """Write the crops of several sources, each under a name; returns the file's size in bytes.
 
     ``quality`` is WebP's, from 1 to 100: at 82 a crop of 224 pixels takes some 4.6 kB, at 92 half as much again.

@@ -115,13 +115,16 @@ class SanConfig:
 
 
 def random_view(faces: Tensor, generator: torch.Generator) -> Tensor:
-    """A random shift (up to 6 px), low resolution (full, half or a quarter) and noise, the same for the whole batch."""
-    dx, dy, level = torch.randint(0, 13, (3,), generator=generator).tolist()
+    """A random shift (up to 6 px), low resolution (full, half or a quarter) and noise, the same for the whole batch.
+
+    ``generator`` is one of the faces' device.
+    """
+    dx, dy, level = torch.randint(0, 13, (3,), generator=generator, device=generator.device).tolist()
     out = F.pad(faces, (6, 6, 6, 6), mode="replicate")[:, :, dy : dy + faces.shape[2], dx : dx + faces.shape[3]]
     factor = (1, 2, 4)[level % 3]
     if factor > 1:
         out = F.interpolate(F.avg_pool2d(out, factor), scale_factor=factor, mode="bilinear")
-    return out + 0.02 * torch.randn(out.shape, generator=generator).to(out.device)
+    return out + 0.02 * torch.randn(out.shape, generator=generator, device=generator.device)
 
 
 #: What SANs that are trained together have in common: they see one set of faces and share their prototypes.
@@ -272,7 +275,7 @@ def _stage(config: SanConfig, net: SAN, material: Material, folder: Path, *, sta
         assert classifier is not None
         assert matcher is not None
         whole, face, gender, same, opposite = batch(i)
-        generator = torch.Generator().manual_seed((config.seed + 7919 * accelerator.process_index) * 1_000_003 + i)
+        generator = torch.Generator(device).manual_seed((config.seed + 7919 * accelerator.process_index) * 1_000_003 + i)
         with accelerator.autocast():
             sm, op = wrapped(face, same, [same, opposite])
             sm, op = (face + oval * (out - face) for out in (sm.float(), op.float()))

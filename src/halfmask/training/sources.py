@@ -12,7 +12,8 @@ from ..datasets import Split, Table, read, subject_disjoint
 from ..datasets.labels import read_label_file
 from ..errors import DataError, UsageError
 
-_KEYS = ("layout", "root", "splits", "lists", "hold_out")
+#: What a source may say of its data.
+KEYS = ("layout", "root", "splits", "lists", "hold_out")
 
 
 def source_table(source: Mapping[str, Any]) -> Table:
@@ -32,8 +33,8 @@ def source_table(source: Mapping[str, Any]) -> Table:
     Raises :class:`~halfmask.errors.UsageError` for a source that makes no sense, and
     :class:`~halfmask.errors.DataError` for data or lists that are not there.
     """
-    if unknown := sorted(set(source) - set(_KEYS)):
-        raise UsageError(f"unknown key {unknown} in a data source; known: {', '.join(_KEYS)}")
+    if unknown := sorted(set(source) - set(KEYS)):
+        raise UsageError(f"unknown key {unknown} in a data source; known: {', '.join(KEYS)}")
     if absent := sorted({"layout", "root"} - set(source)):
         raise UsageError(f"a data source lacks {', '.join(absent)}: {dict(source)}")
     wanted = source.get("splits") or []
