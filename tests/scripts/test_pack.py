@@ -39,10 +39,9 @@ def test_the_pack_lies_beside_its_configs(
     asked_for = []
 
     class Opened:
-        rows = [Row(f"{i}.png", Path(f"{i}.png"), None, i % 2) for i in range(3)]
-
         def __init__(self, sources: list[dict[str, object]], size: int) -> None:
             asked_for.append(sources)
+            self.rows = [Row(f"{i}.png", Path(f"{i}.png"), None, i % 2) for i in range(3)]
             self.faces = np.stack([cv2.resize(face, (size, size)) for face in small])
 
         def __len__(self) -> int:

@@ -275,7 +275,9 @@ def _stage(config: SanConfig, net: SAN, material: Material, folder: Path, *, sta
         assert classifier is not None
         assert matcher is not None
         whole, face, gender, same, opposite = batch(i)
-        generator = torch.Generator(device).manual_seed((config.seed + 7919 * accelerator.process_index) * 1_000_003 + i)
+        generator = torch.Generator(device).manual_seed(
+            (config.seed + 7919 * accelerator.process_index) * 1_000_003 + i
+        )
         with accelerator.autocast():
             sm, op = wrapped(face, same, [same, opposite])
             sm, op = (face + oval * (out - face) for out in (sm.float(), op.float()))
