@@ -5,7 +5,8 @@ put through ``halfmask deidentify`` into a folder, and both are measured as file
 on the originals, every two photos of different people being an impostor pair. Ages come from UTKFace (--ages photos),
 since LFW knows none; on LFW stands how far the age that a referee reads moves.
 
-A variant is a strength and settings of the method, such as "mid" or "mid steps=24 smoothing=0". Photos and answers are
+A variant is a strength and settings of the method, such as "mid" or "mid steps=24 smoothing=0"; one of another method
+begins with its name, such as "stranger mid weights=runs/stranger". Photos and answers are
 kept in --out, so that an interrupted run, or one with more people or variants, goes on where it was. With --prepared,
 the same photos by recognisers that know the method: washed first, or with a head that learned from half of the people.
 
@@ -30,6 +31,7 @@ from halfmask.evaluation.benchmark.protect import protect_table
 from halfmask.evaluation.measuring.protocol import BEFORE, Measured, measure
 from halfmask.evaluation.measuring.summary import Published, age_rows, gender_rows, looks_rows, match_rows
 from halfmask.evaluation.referees import Referees, load
+from halfmask.methods import METHODS
 from halfmask.protecting import pipeline
 from halfmask.protecting.options import Options
 from halfmask.tabular import markdown
@@ -73,12 +75,14 @@ def run(
     """Put the photos through every variant, and measure the files."""
     files = {}
     for variant in variants:
-        strength, *settings = variant.split()
+        words = variant.split()
+        method = words.pop(0) if words[0] in METHODS else "deidentify"
+        strength, *settings = words
         options = Options(
-            method="deidentify", strength=strength, settings=dict(s.split("=", 1) for s in settings), if_no_face="fail"
+            method=method, strength=strength, settings=dict(s.split("=", 1) for s in settings), if_no_face="fail"
         )
         engine = pipeline.load(options, workers=workers, photos=len(keys))
-        name = variant.replace(" ", ",")
+        name = variant.replace(" ", ",").replace("/", "_")
         files[name], left_out = protect_table(
             table, keys, engine, out / table.name / name, workers=workers, desc=f"{table.name}, {variant}"
         )
@@ -154,7 +158,7 @@ def main() -> None:
     parser.add_argument("--folds", default="2-4", help="folds of LFW's view 2, first-last; 0-1 are for choosing")
     parser.add_argument("--people", type=int, default=300)
     parser.add_argument("--ages", type=int, default=0, help="photos of UTKFace, for the error of ages")
-    parser.add_argument("--variant", action="append", dest="variants", help="STRENGTH [NAME=VALUE ...]; repeatable")
+    parser.add_argument("--variant", action="append", dest="variants", help="[METHOD] STRENGTH [NAME=VALUE ...]")
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--prepared", action="store_true", help="also recognisers that know the method")
     parser.add_argument("--figure", type=Path, help="PNG for the curve")

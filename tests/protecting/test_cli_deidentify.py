@@ -14,7 +14,9 @@ from PIL import Image
 
 from halfmask.methods import deidentify
 from halfmask.methods.match import SFace
+from halfmask.networks.halfmask import Masker
 from halfmask.networks.identity import ModelA
+from halfmask.training.export import export_masker
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -111,6 +113,26 @@ def test_the_papers_methods_against_one_network(run: Run, jpeg: bytes, tmp_path:
     assert "(SFace is an auxiliary, so it judges nothing; halfmask audit asks others)" in said
     before, after = (np.asarray(Image.open(f)).astype(int) for f in (source, out))
     assert 0 < np.abs(before - after).max() < 20
+
+
+def test_a_trained_network(run: Run, jpeg: bytes, tmp_path: Path) -> None:
+    net = Masker({"young": 1.0}, {"a": 1.0}, hides="identity")
+    torch.nn.init.constant_(net.luma.bias, 0.05)  # type: ignore[arg-type]
+    (tmp_path / "run").mkdir()
+    export_masker(net, tmp_path / "run/halfmask.onnx")
+    source, out = tmp_path / "a.jpg", tmp_path / "out.png"
+    source.write_bytes(jpeg)
+    given = ("deidentify", source, "-o", out, "--format", "png", "--method", "stranger")
+    code, _, error = run(*given)
+    assert code == 2
+    assert "stranger ships no weights yet; name a training run: --set weights=FOLDER" in error
+    code, _, error = run(*given, "--set", "weights=nowhere")
+    assert code == 2
+    assert "weights=nowhere holds no halfmask.onnx; expected the folder of a finished training run" in error
+    code, said, error = run(*given, "--set", f"weights={tmp_path / 'run'}")
+    assert code == 0, error
+    assert "strength mid" in said
+    assert out.is_file()
 
 
 @pytest.mark.parametrize(

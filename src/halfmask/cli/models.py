@@ -55,7 +55,7 @@ def _size(size: int) -> str:
 #: Which method to take, by what is wanted; a few lines, whatever methods there are.
 _ADVICE = (
     ("machines should not read the gender (or age, race)", "halfmask (default)", "matches the person; no label needed"),
-    ("machines should not recognise the person", "deidentify", "run it by: halfmask deidentify; takes seconds"),
+    ("machines should not recognise the person", "deidentify, stranger", "run by: halfmask deidentify; seconds, ms"),
     ("people should see next to nothing of it", "privacynet", "hides the gender less"),
     (
         "you compare with the papers on SANs",

@@ -70,6 +70,7 @@ METHODS: dict[str, Kind] = {
         Kind("flowsan", "flowsan", "FlowSan"),
         Kind("mixing", "mixing", "Mixing"),
         Kind("deidentify", "deidentify", "Deidentify"),
+        Kind("stranger", "stranger", "Stranger"),
         Kind("privacynet", "privacynet", "PrivacyNet"),
         Kind("p-fgvm", "against", "PFgvm"),
         Kind("i-fgvm", "against", "IFgvm"),

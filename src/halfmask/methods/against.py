@@ -66,6 +66,7 @@ class Against(Method):
     hides = frozenset({choice.IDENTITY})
     whole = True  # the slides change the whole picture
     needs = ("torch", "onnx")  # SFace's file is ONNX
+    required = frozenset({"against"})
     rule: ClassVar[Rule]
 
     def __init__(

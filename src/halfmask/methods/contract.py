@@ -73,6 +73,8 @@ class Method(ABC):
     settings: ClassVar[Mapping[str, str]] = {}
     #: of those settings that are one of a few words, the words
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    #: those settings without which it cannot be loaded
+    required: ClassVar[frozenset[str]] = frozenset()
     #: of those settings that nobody else may know, :data:`~halfmask.methods.choice.SECRET` is all that is ever told
     secrets: ClassVar[frozenset[str]] = frozenset()
     #: whether it must be told each face's gender

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -11,13 +10,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import UsageError, WeightsError
-from ..weights import shipped
-from ..weights.store import sha256_of
 from . import choice
 from .contract import Crops, Method, Subject
+from .generator import ATTRIBUTES, open_generator
 from .key import own_key
-from .runtime import Network
 
 #: What the change is multiplied by at strength 1. It was trained with factors of 1 to 2. Where the words stand was set
 #: by auxiliary models on validation people (scripts/choose.py): mid is 2, at a mean match distance of .09.
@@ -70,22 +66,10 @@ class Halfmask(Method):
         self.share = np.float32(choice.strength(strength, STRENGTHS))
         self._given_key = choice.secret("key", key)
         self._person = choice.secret("person", person)
-        path = shipped.path(SHIPPED[str(weights)]) if weights in SHIPPED else Path(weights) / "halfmask.onnx"
-        if not path.is_file():
-            raise UsageError(
-                f"weights={weights} is neither {' nor '.join(SHIPPED)}, and holds no halfmask.onnx; expected one of "
-                "these, or the folder of a finished training run (halfmask train halfmask makes one)"
-            )
-        self._net = Network(path, threads)
-        self.fingerprint = sha256_of(path)[:12]
-        try:
-            #: group → its share among the targets, by attribute
-            self.groups: dict[str, dict[str, float]] = {
-                name: {str(word): float(share) for word, share in json.loads(self._net.about[f"{name}s"]).items()}
-                for name in ("age", "race")
-            }
-        except (KeyError, ValueError, AttributeError) as error:
-            raise WeightsError(f"{path} does not name the groups it knows: {error}. Train or fetch it again") from error
+        generator = open_generator(weights, SHIPPED, ATTRIBUTES, threads)
+        self._net, self.fingerprint = generator.net, generator.fingerprint
+        #: group → its share among the targets, by attribute
+        self.groups = generator.groups
 
     @classmethod
     def notes(cls, settings: Mapping[str, Any]) -> tuple[str, ...]:

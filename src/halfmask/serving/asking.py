@@ -31,8 +31,8 @@ OPTIONS: Mapping[str, tuple[type, ...]] = {
     "keep_metadata": (bool,),
     "if_no_face": (str,),
 }
-#: The methods that are served: not those that have to be told of a file, the network that they go against.
-SERVED = tuple(name for name, kind in METHODS.items() if "against" not in kind.cls.settings)
+#: The methods that are served: not those that have to be told of a file.
+SERVED = tuple(name for name, kind in METHODS.items() if not kind.cls.required)
 _WORDS = {str: "a text", int: "a number", float: "a number", bool: "true or false"}
 
 

@@ -305,7 +305,7 @@ class _Run:
             told.start_afresh(about, 1000 * config.seed + k)
             later = before / "told" / f"{k}.pt" if before else None
             if later and later.is_file():
-                told.load_state_dict(torch.load(later, weights_only=True))
+                told.load_state_dict(torch.load(later, map_location="cpu", weights_only=True))
             self.told.append(_learner(channels_last(told, device), config.told_lr))
         self.matchers = [channels_last(load_matcher(name), device) for name in config.matchers]
         self.pupils = []
@@ -316,7 +316,7 @@ class _Run:
             pupil = open_pupil(about, known, load_matcher, 1000 * config.seed + k)
             later = before / "pupils" / f"{k}.pt" if before else None
             if later and later.is_file():
-                pupil.load_state_dict(torch.load(later, weights_only=True))
+                pupil.load_state_dict(torch.load(later, map_location="cpu", weights_only=True))
             self.pupils.append(_learner(channels_last(pupil, device), float(about.get("lr", 2e-5))))
         self.watchers = {Path(path).stem: load_watcher(shipped.find(path)).to(device) for path in config.watchers}
         self.optimizer = torch.optim.Adam(self.net.parameters(), config.lr, betas=(0.5, 0.99), fused=True)

@@ -1,0 +1,52 @@
+"""Hide who is shown in one pass: a generator trained to make a stranger of a face, of the same gender, age and race.
+
+:mod:`halfmask.methods.deidentify` searches for each face's change anew, for seconds and with torch. Here a network
+learned once what to add to any face (``halfmask train halfmask --config stranger``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from ..errors import UsageError
+from . import choice
+from .contract import Crops, Method, Subject
+from .generator import open_generator
+
+#: What the change is multiplied by at strength 1; it was trained with factors of 0.75 to 1.35.
+FULL = 1.4
+STRENGTHS: Mapping[str, float] = {"low": 0.56, "mid": 0.71, "high": 0.96}
+
+
+class Stranger(Method):
+    """One forward pass a face, and no torch: recognisers are to see somebody else (docs/deidentify.md).
+
+    ``strength`` scales the change. ``weights`` is the folder of a training run with ``halfmask.onnx``. Nothing is
+    drawn, so the same face gets the same change. Raises :class:`~halfmask.errors.UsageError` for a setting that makes
+    no sense.
+    """
+
+    hides = frozenset({choice.IDENTITY})
+    steady = True
+    proportional = STRENGTHS
+    settings: ClassVar[Mapping[str, str]] = {
+        "strength": "low, mid, high or 0..1, the size of the change  [default: mid]",
+        "weights": "the folder of a run of halfmask train halfmask --config stranger; must be given",
+    }
+    required = frozenset({"weights"})
+
+    def __init__(self, threads: int = 0, strength: str | float = "mid", weights: Path | str = "") -> None:
+        self.name = "stranger"
+        self.share = np.float32(choice.strength(strength, STRENGTHS))
+        if not str(weights):
+            raise UsageError("stranger ships no weights yet; name a training run: --set weights=FOLDER")
+        self._generator = open_generator(weights, {}, choice.IDENTITY, threads)
+        self.fingerprint = self._generator.fingerprint
+
+    def _change(self, crops: Crops, subjects: Sequence[Subject]) -> Crops:
+        nothing = np.zeros((len(crops), self._generator.code), np.float32)  # no attribute has a target
+        return self.share * (np.float32(FULL) * self._generator.net(crops, nothing))
