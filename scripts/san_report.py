@@ -2,10 +2,11 @@
 
     python scripts/san_report.py --data DIR --weights runs/san-report --out runs/report
 
-``--weights`` is a run of ``halfmask train san``; without it SAN+, which ships, is run. Of CelebA's test people all
-outputs are written to ``OUT/celeba/generated/{female,male}/{SM,NT,OP}``, and of LFW the first two photos of everybody
-who has two to ``OUT/lfw/{female,male}/{OR_1,OR_2}``, the outputs for OR_1 beside them. All are aligned gray crops of
-224 x 224 pixels. Files that are there are not made again.
+``--weights`` is a run of ``halfmask train san``; without it SAN+, which ships, is run. Of CelebA's test people, of
+whom ``--pictures`` are drawn by seed 1 where there are more, all outputs are written to
+``OUT/celeba/generated/{female,male}/{SM,NT,OP}``, and of LFW the first two photos of everybody who has two to
+``OUT/lfw/{female,male}/{OR_1,OR_2}``, the outputs for OR_1 beside them. All are aligned gray crops of 224 x 224 pixels.
+Files that are there are not made again.
 
 Printed are the AUC of gender before and after by the auxiliary classifier and the referees, and the AUC of matching
 OR_2 with OR_1 and its outputs by equation 6, P = 1 / (1 + ||r(X) - r(X')||^2), on descriptors whose length is left as
@@ -174,13 +175,15 @@ def main() -> None:
     parser.add_argument("--classifier", default="gender", help="the auxiliary gender classifier, a file or a name")
     parser.add_argument("--vggface", type=Path, help="the published VGG-Face weights")
     parser.add_argument("--out", type=Path, default=Path("runs/report"))
-    parser.add_argument("--pictures", type=int, default=PICTURES, help="of CelebA, to judge the gender by")
+    parser.add_argument("--pictures", type=int, default=PICTURES, help="of CelebA, at most")
     parser.add_argument("--pairs", type=int, default=PAIRS, help="of LFW, of each gender")
     parser.add_argument("--workers", type=int, default=1)
     asked = parser.parse_args()
     san = San(weights=asked.weights) if asked.weights else San()
     classifier = load_classifier(asked.classifier)
     celeba = cropped(read("celeba", asked.data / "celeba").split("test"))
+    drawn = sorted(np.random.default_rng(1).permutation(len(celeba.rows))[: asked.pictures].tolist())
+    celeba = Crops(celeba.take(drawn), [celeba.rows[i] for i in drawn], celeba.problems)
     test = originals(celeba, asked.out / "celeba" / "test", "")
     made = generate(celeba, san, asked.out / "celeba" / "generated")
     pairs = one_pair_each(read("lfw", asked.data / "lfw"))
@@ -190,9 +193,8 @@ def main() -> None:
     first, second = (cropped(Table("lfw", asked.data / "lfw", [pair[k] for pair in pairs])) for k in (0, 1))
     one, two = originals(first, home, "OR_1"), originals(second, home, "OR_2")
     lfw = generate(first, san, home)
-    drawn = np.random.default_rng(1).permutation(len(celeba.rows))[: asked.pictures]
     how = {"classifier": classifier, "workers": asked.workers}
-    rows = gender_table("celeba", test, made, [celeba.rows[i] for i in drawn], work=asked.out / "work", **how)
+    rows = gender_table("celeba", test, made, celeba.rows, work=asked.out / "work", **how)
     rows += gender_table("lfw", one, lfw, first.rows, work=asked.out / "work", **how)
     variants = (protocol.BEFORE, *OUTPUTS)
     heads = {"set": "set", "by": "by"} | {name: f"{name}|.3f" for name in variants}
