@@ -90,7 +90,7 @@ def main() -> None:
         folder.mkdir(exist_ok=True)
         if not (folder / "untouched").exists():  # what everybody says of untouched faces is asked once
             (folder / "untouched").symlink_to(untouched)
-        arm |= {"steps": asked.steps, "evaluate_every": min(asked.steps, 1000), "seed": asked.seed}
+        arm |= {"steps": asked.steps, "evaluate_every": min(asked.steps, 400), "seed": asked.seed}
         if asked.cool is not None:
             arm["cool"] = asked.cool
         train_halfmask(HalfmaskConfig(**arm), folder)
