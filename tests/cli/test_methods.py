@@ -84,7 +84,9 @@ def test_lists_what_was_measured(
     code, said = call(capsys, "--figures")
     assert code == 0
     lines = [" ".join(line.split()) for line in said.splitlines()]
-    size = sum(shipped.path(f"san.{kind}").stat().st_size for kind in ("onnx", "npz"))
+    size = sum(
+        shipped.path(f"{name}.{kind}").stat().st_size for name in ("san", "san-plus") for kind in ("onnx", "npz")
+    )
     assert f"san gender sm, nt, op given, or estimated {size / 1e6:.1f} MB 9.12–21" in lines
     at = lines.index("on celeba AUC r retrained TMR 0.1 % m SSIM")
     assert lines[at + 1 : at + 4] == [

@@ -125,7 +125,7 @@ def test_the_label_decides_the_partner(middle: Mixing, crop: np.ndarray) -> None
 def mixing_means() -> Path:
     from halfmask.weights import shipped
 
-    return shipped.path("san.npz")
+    return shipped.path("mixing.npz")
 
 
 def test_the_partner_takes_on_colour_and_contrast(rng: np.random.Generator) -> None:

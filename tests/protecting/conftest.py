@@ -95,8 +95,9 @@ def standin_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     _save_halfmask(folder / "halfmask.onnx", nodes)
     female, male = (np.full((224, 224, 3), level, np.uint8) for level in (100, 180))
-    np.savez(folder / "san.npz", female=female, male=male, male_share=0.5)
-    names = ("san.onnx", "gender.onnx", "san.npz", "halfmask.onnx")
+    for name in ("san", "mixing"):
+        np.savez(folder / f"{name}.npz", female=female, male=male, male_share=0.5)
+    names = ("san.onnx", "gender.onnx", "san.npz", "mixing.npz", "halfmask.onnx")
     sums = {n: {"sha256": hashlib.sha256((folder / n).read_bytes()).hexdigest(), "card": "card.md"} for n in names}
     (folder / "manifest.json").write_text(json.dumps(sums), "utf-8")
     return folder

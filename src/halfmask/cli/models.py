@@ -27,6 +27,9 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 _OURS = {
     "san.onnx": ("SAN, hides gender", "method"),
     "san.npz": ("SAN's prototypes, mean faces", "method"),
+    "san-plus.onnx": ("SAN+, hides gender", "method"),
+    "san-plus.npz": ("SAN+'s prototypes, mean faces", "method"),
+    "mixing.npz": ("mean faces to mix with", "method"),
     "gender.onnx": ("gender, when no label is given", "auxiliary"),
     "attributes.onnx": ("gender, age, race: halfmask predict", "auxiliary"),
     "fairface-gendercnn.safetensors": ("gender, age, race, to train against", "auxiliary"),

@@ -1,4 +1,4 @@
-"""Whom a face is mixed with: the mean faces that ship with SAN, or crops of a folder of photos, by gender."""
+"""Whom a face is mixed with: the mean faces that ship, or crops of a folder of photos, by gender."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ Pools = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 
 def means() -> Pools:
-    """The mean female and male face of FairFace, which ship as SAN's prototypes."""
-    with np.load(shipped.path("san.npz")) as kept:
+    """The mean female and male face of FairFace, which ship."""
+    with np.load(shipped.path("mixing.npz")) as kept:
         return kept["female"][None], kept["male"][None]
 
 

@@ -19,6 +19,8 @@ from .prototypes import GroupEstimate, Prototypes
 from .runtime import Faces, Network
 from .runtime import gray as to_gray
 
+#: The weights of SAN+ by their name in the setting ``weights`` (docs/results/san.md).
+PLUS = "plus"
 #: The help of the setting ``prototype``.
 PROTOTYPE = "the mean face mixed in: sm, same gender; nt, neutral; op, opposite, which hides most  [default: op]"
 
@@ -67,17 +69,17 @@ class SanFamily(Method):
 class San(SanFamily):
     """Semi-adversarial network (Mirjalili, Raschka, Namboodiri, Ross 2018) with one set of trained weights.
 
-    ``weights`` is the folder of a training run, with ``san.onnx`` and ``san.npz``; without it, ``name`` is that of the
-    shipped weights. The two files can also be given one by one: ``network`` is the ONNX file of a SAN,
-    ``means`` the prototypes of its training set, see :class:`~halfmask.methods.prototypes.Prototypes`. Raises
-    :class:`~halfmask.errors.UsageError` when ``weights`` does not hold the two files.
+    ``weights`` is ``plus``, for SAN+, ours, or the folder of a training run, with ``san.onnx`` and ``san.npz``; without
+    it, ``name`` is that of the shipped weights. The two files can also be given one by one: ``network`` is the ONNX
+    file of a SAN, ``means`` the prototypes of its training set, see :class:`~halfmask.methods.prototypes.Prototypes`.
+    Raises :class:`~halfmask.errors.UsageError` when ``weights`` does not hold the two files.
 
     A SAN that was trained with prototypes of age and race groups has both estimated by our own attribute network.
     """
 
     settings: ClassVar[Mapping[str, str]] = {
         "prototype": PROTOTYPE,
-        "weights": "folder of a training run, with san.onnx and san.npz  [default: the shipped weights]",
+        "weights": "plus, for SAN+, ours; or the folder of a training run  [default: SAN's]",
     }
 
     def __init__(
@@ -90,7 +92,9 @@ class San(SanFamily):
         network: Path | None = None,
         means: Path | None = None,
     ) -> None:
-        if weights is not None:
+        if weights == PLUS:
+            name = "san-plus"
+        elif weights is not None:
             network, means = (in_run(Path(weights), file, "san") for file in ("san.onnx", "san.npz"))
         network = network or shipped.path(f"{name}.onnx")
         means = means or shipped.path(f"{name}.npz")
