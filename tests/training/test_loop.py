@@ -26,7 +26,7 @@ class Killed(Exception):
     """What a kill looks like from inside."""
 
 
-def run(folder: Path, steps: int, kill_at: int | None = None) -> torch.Tensor:
+def run(folder: Path, steps: int, kill_at: int | None = None, seconds: float | None = None) -> torch.Tensor:
     """Train a tiny network with dropout, so that random state matters; die before step ``kill_at``."""
     config = Config()
     loop.start_run(folder, config)
@@ -46,7 +46,7 @@ def run(folder: Path, steps: int, kill_at: int | None = None) -> torch.Tensor:
         optimizer.step()
         return {"loss": loss.detach()}
 
-    loop.fit(folder, accelerator, steps, step, checkpoint_every=5)
+    loop.fit(folder, accelerator, steps, step, checkpoint_every=5, seconds=seconds)
     return torch.cat([p.detach().flatten() for p in net.parameters()])
 
 
@@ -60,6 +60,18 @@ def test_a_killed_run_resumes_to_the_same_weights(tmp_path: Path) -> None:
     assert steps == sorted(set(steps))
     assert steps[-1] == 33
     assert (tmp_path / "broken" / "losses.png").stat().st_size > 1000
+
+
+def test_a_run_ends_when_its_time_is_over_and_is_then_done(tmp_path: Path) -> None:
+    ended = run(tmp_path / "run", 10**6, seconds=0.3)
+    log = loop.read_log(tmp_path / "run")
+    assert 0.3 <= log[-1]["seconds"] < 60
+    assert 1 < log[-1]["step"] < 10**6
+    again = run(tmp_path / "run", 10**6, seconds=0.3)
+    assert loop.read_log(tmp_path / "run") == log
+    assert torch.equal(ended, again)
+    run(tmp_path / "short", 3, seconds=60)
+    assert loop.read_log(tmp_path / "short")[-1]["step"] == 3
 
 
 def test_a_kill_between_the_two_renames_loses_nothing(tmp_path: Path) -> None:

@@ -219,12 +219,16 @@ def fit(
     checkpoint_every: int = 200,
     resume: bool = True,
     desc: str = "training",
+    seconds: float | None = None,
 ) -> None:
     """Run ``step(i)`` for i in 0..steps-1, logging what it returns, with a progress bar and an ETA.
 
     ``evaluate(i)`` runs every ``evaluate_every`` steps and at the end. A checkpoint is written every
-    ``checkpoint_every`` steps, whole or not at all; with ``resume`` the run goes on from it.
+    ``checkpoint_every`` steps, whole or not at all; with ``resume`` the run goes on from it. ``seconds`` ends it
+    sooner, after so many in this process, which must then be the only one.
     """
+    if seconds is not None:
+        alone(accelerator, "what ends after some seconds")
     checkpoint = folder / "checkpoint"
     first = _restore(checkpoint, accelerator) if resume else 0
     main = accelerator.is_main_process
@@ -242,8 +246,9 @@ def fit(
                 seen.setdefault(name, []).append(value.detach().clone() if torch.is_tensor(value) else value)
             bar.update()
             done = i + 1
-            due = bool(evaluate and (done == steps or (evaluate_every and done % evaluate_every == 0)))
-            if due or done % 20 == 0 or done == steps:
+            last = done == steps or (seconds is not None and time.perf_counter() - began >= seconds)
+            due = bool(evaluate and (last or (evaluate_every and done % evaluate_every == 0)))
+            if due or done % 20 == 0 or last:
                 means = {k: sum(_over_all(accelerator, value) for value in v) / len(v) for k, v in seen.items()}
                 record: dict[str, Any] = {"step": done, "seconds": round(time.perf_counter() - began, 1)}
                 record |= {k: round(mean, 6) for k, mean in means.items()}
@@ -255,8 +260,10 @@ def fit(
                 log.write(json.dumps(record) + "\n")
                 log.flush()
                 seen = {}
-            if done % checkpoint_every == 0 or done == steps:
-                _save(checkpoint, accelerator, done)
+            if done % checkpoint_every == 0 or last:
+                _save(checkpoint, accelerator, steps if last else done)  # what ended by its time is done, too
+            if last:
+                break
     if main:
         plot_losses(folder)
     accelerator.wait_for_everyone()

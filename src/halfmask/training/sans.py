@@ -52,7 +52,8 @@ class SanConfig:
     of both stages' learning rate is a falling ``cosine``, or ``constant``. ``pretrain_optimizer`` is ``adam``, or
     ``adadelta`` (the report by Marino and Pepe). ``pretrain_epochs`` and ``epochs`` say in epochs what
     ``pretrain_steps`` and ``steps`` say in steps, and win; ``pretrain_batch`` is stage 1's, by default ``batch``.
-    ``samples`` draws so many faces for stage 2 (the report: 10,000).
+    ``samples`` draws so many faces for stage 2 (the report: 10,000). ``seconds`` ends stage 2 after so many, if its
+    steps are not done by then: for networks that are to have the same time.
 
     ``matcher`` is one of :func:`~halfmask.networks.matchers.load_matcher`, or several joined by ``+``: J_M is then
     their mean.
@@ -91,6 +92,7 @@ class SanConfig:
     pretrain_lr: float = 2e-3
     steps: int = 3000
     epochs: int | None = None
+    seconds: float | None = None
     samples: int | None = None
     batch: int = 16
     lr: float = 5e-4
@@ -326,6 +328,7 @@ def _stage(config: SanConfig, net: SAN, material: Material, folder: Path, *, sta
         checkpoint_every=250,
         resume=resume,
         desc=f"{folder.name}, stage {stage}",
+        seconds=config.seconds if stage == 2 else None,
     )
 
 
