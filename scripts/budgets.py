@@ -33,6 +33,8 @@ def networks(run: Path) -> list[Path]:
 def taken(folder: Path) -> tuple[int, float]:
     """Steps and seconds of a log; of a run that was resumed, which counts anew, the seconds of all parts."""
     log = read_log(folder)
+    if not log:
+        raise SystemExit(f"{folder / 'log.jsonl'} is empty: this run ended before its first line")
     ends = [one["seconds"] for one, two in zip(log, [*log[1:], {"seconds": 0.0}], strict=True)
             if two["seconds"] < one["seconds"]]  # fmt: skip
     return int(log[-1]["step"]), float(sum(ends))
