@@ -18,6 +18,7 @@ from typing import Any
 from halfmask.evaluation.measuring.protocol import BEFORE
 from halfmask.methods.figures import FORMAT, PLACE
 from halfmask.methods.halfmask import SHIPPED
+from halfmask.methods.san import PLUS
 from halfmask.storage import whole
 
 #: Figures of the table that are told; a column of a referee is called by one of these, a stroke and the referee.
@@ -54,7 +55,7 @@ def updated(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     >>> updated(old, new)["methods"], updated(old, new)["benchmark"]
     ([{'method': 'y'}, {'method': 'x', 'settings': {}}], 'a, b')
     """
-    fresh = [m for m in new["methods"] if m["settings"].get("weights") in (None, *SHIPPED)]
+    fresh = [m for m in new["methods"] if m["settings"].get("weights") in (None, *SHIPPED, PLUS)]
     measured = {m["method"] for m in fresh}
     rest = [m for m in old["methods"] if m["method"] not in measured]
     names = [*old["benchmark"].split(", "), new["benchmark"]]
