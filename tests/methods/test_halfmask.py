@@ -158,5 +158,7 @@ def test_what_has_to_be_told_is_told() -> None:
     told = Halfmask.notes({"hide": "age", "weights": "research"})
     assert "age is EXPERIMENTAL" in told[0]
     assert "non-commercial research" in told[1]
-    with pytest.raises(UsageError, match=r"weights=nowhere is neither free nor research, and holds no halfmask\.onnx"):
+    with pytest.raises(
+        UsageError, match=r"weights=nowhere holds no halfmask\.onnx; expected free, research or the folder"
+    ):
         Halfmask(1, weights="nowhere")

@@ -41,10 +41,9 @@ def open_generator(weights: Path | str, known: Mapping[str, str], hides: str, th
     """
     path = shipped.path(known[str(weights)]) if weights in known else Path(weights) / "halfmask.onnx"
     if not path.is_file():
-        none = f"is neither {' nor '.join(known)}, and holds" if known else "holds"
-        either = "one of these, or " if known else ""
+        names = f"{', '.join(known)} or " if known else ""
         raise UsageError(
-            f"weights={weights} {none} no halfmask.onnx; expected {either}the folder of a finished training run "
+            f"weights={weights} holds no halfmask.onnx; expected {names}the folder of a finished training run "
             "(halfmask train halfmask makes one)"
         )
     net = Network(path, threads)
