@@ -48,7 +48,7 @@ class Parts:
             return {key: self.packed(value, key) for key, value in values.items()}
         data = {key: value for key, value in values.items() if key in (*KEYS, "heads", "each")}
         own = {key: value for key, value in values.items() if key not in data}
-        return {"pack": self.pack, "part": self._part(data, name)} | own
+        return {"pack": self.pack, "part": self._part(data, name), "layout": values["layout"]} | own
 
     def _part(self, source: Mapping[str, Any], name: str) -> str:
         for part, known in self.sources.items():

@@ -20,7 +20,7 @@ def test_a_source_stands_in_the_pack_once_however_deep_the_config_names_it() -> 
     heads = fair | {"heads": {"layout": "folder", "root": "portraits"}}
     parts = Parts("data.npz")
     first = parts.packed({"train": [fair | {"share": 4}, heads], "valid": [fair | {"splits": ["valid"]}], "seed": 1})
-    at = {"pack": "data.npz"}
+    at = {"pack": "data.npz", "layout": "fairface"}
     assert first == {
         "train": [at | {"part": "train0", "share": 4}, at | {"part": "train1"}],
         "valid": [at | {"part": "valid0"}],
@@ -64,7 +64,7 @@ def test_the_pack_lies_beside_its_configs(
     main()
     assert asked_for == [[{"layout": "lfw", "root": str(tmp_path / "lfw")}]]
     assert yaml.safe_load((out / "two.yaml").read_text("utf-8")) == {
-        "train": [{"pack": "there.npz", "part": "train0"}],
+        "train": [{"pack": "there.npz", "part": "train0", "layout": "lfw"}],
         "steps": 7,
     }
     crops: Crops = read_pack(out / "data.npz", "train0", 64)
