@@ -42,7 +42,11 @@ def config_of(kind: str, seed: int, data: Path | None = None) -> AttributeConfig
 
 
 def figures(folder: Path) -> dict[str, float]:
-    """MAE, RMSE and CS(5) in years on the test pictures, and contradictions a picture; ordered: 1 when biases are."""
+    """MAE, RMSE and CS(5) in years on the test pictures, and contradictions a picture; of CORAL's biases, too:
+
+    ordered: 1 when they are; span: how far the last lies below the first; fall: the least that one lies below the one
+    before it.
+    """
     head = head_of(folder)
     with np.load(folder / "test.npz") as kept:
         logits, true = torch.from_numpy(kept["logits/age"]), kept["rank/age"]
@@ -51,7 +55,9 @@ def figures(folder: Path) -> dict[str, float]:
     if head.kind != "categorical":
         found["contradictions"] = float(rank_inconsistencies(head.exceedance(logits).numpy()).mean())
     if isinstance(head, Coral):  # whose logits are one number a face, the same for all ranks, and the biases
-        found["ordered"] = float(biases_ordered(logits.double().mean(0).numpy()))
+        biases = logits.double().mean(0).numpy()
+        found["ordered"] = float(biases_ordered(biases))
+        found |= {"span": float(biases[0] - biases[-1]), "fall": float(-np.diff(biases).max())}
     return found
 
 
@@ -71,6 +77,8 @@ def row(kind: str, found: Sequence[Mapping[str, float]]) -> dict[str, object]:
     line["contradictions"] = " / ".join(f"{c:.2f}" for c in counts) if counts else "–"
     ordered = [f["ordered"] for f in found if "ordered" in f]
     line["ordered"] = ("yes" if all(ordered) else "NO") if ordered else "–"
+    for name, form in (("span", "{:.2f}"), ("fall", "{:.4f}")):
+        line[name] = " / ".join(form.format(f[name]) for f in found if name in f) or "–"
     return line
 
 

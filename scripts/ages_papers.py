@@ -49,6 +49,8 @@ HEADS = {
     "OR weighted": ("or", True),
     "CORAL weighted": ("coral", True),
 }
+#: Of CORAL's biases, what else is said of our own runs.
+BIASES = {"span": "first bias − last, by seed", "fall": "least fall from one bias to the next, by seed"}
 
 
 def runs(
@@ -160,7 +162,7 @@ def page(
     for measure, title in (("mae", "MAE, years"), ("rmse", "RMSE, years")):
         parts.append(f"## {title}\n\n{markdown(lines(measure, measured, published), heads)}")
     if ours := here(measured):
-        parts.append(f"## Our own runs by seed\n\n{markdown(ours, {'set': 'set'} | OURS)}")
+        parts.append(f"## Our own runs by seed\n\n{markdown(ours, {'set': 'set'} | OURS | BIASES)}")
     told = {"set": "set", "by": "backbone"} | {head: head for head in ("CE", "OR", "CORAL")}
     for measure, title in (("mae", "MAE"), ("rmse", "RMSE")):
         parts.append(f"## {title} by seed, as the slides have it\n\n{markdown(seed_lines(measure, published), told)}")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import yaml
 from ages import HEADS, config_of, figures, row
-from ages_papers import into
+from ages_papers import BIASES, into
 
 from halfmask.errors import DataError, UsageError
 
@@ -62,13 +62,15 @@ def test_figures_need_a_runs_answers_and_not_its_weights(tmp_path: Path) -> None
     # above 24's threshold; above 21 and 22, not 23; above none
     assert (found["mae"], found["n"], found["ordered"], found["contradictions"]) == (pytest.approx(1 / 3), 3, 1, 0)
     assert found["rmse"] == pytest.approx(3**-0.5)
+    assert (found["span"], found["fall"]) == (2.0, 0.5)
     found = figures(run_of(tmp_path / "b", "coral", shared + np.array([1.0, -1.0, 0.5]), [3, 1, 0]))
-    assert (found["ordered"], found["contradictions"]) == (0, 1)
+    assert (found["ordered"], found["contradictions"], found["fall"]) == (0, 1, -1.5)
     found = figures(run_of(tmp_path / "c", "categorical", np.eye(4)[[3, 1, 0]], [3, 1, 0]))
     assert found == {"mae": 0, "rmse": 0, "cs5": 1, "n": 3}
     line = row("CORAL", [{**found, "contradictions": 0.0, "ordered": 1.0}] * 2)
     assert (line["mae"], line["seeds"], line["ordered"]) == ("0.00 ± 0.00", "0.00 / 0.00", "yes")
-    assert set(line) == set(HEADS)
+    assert (line["span"], line["fall"]) == ("–", "–")
+    assert set(line) == set(HEADS | BIASES)
 
 
 def test_tables_go_into_a_page_below_what_is_said(tmp_path: Path) -> None:
