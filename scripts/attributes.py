@@ -79,10 +79,13 @@ def find(run: Path, data: Path, work: Path) -> Trained | None:
         return Trained(run.name, run / "attribute.onnx", load_config(AttributeConfig, run / "config.yaml"))
     if f"attributes/{run}" not in shipped_configs() or f"{run}.safetensors" not in shipped.manifest():
         return None
-    file = shipped.path(f"{run}.safetensors")
-    network = work / f"{run}-{sha256_of(file)[:8]}.onnx"
-    if not network.is_file():
-        export_attribute(AttributeNet.load(file), network)
+    if f"{run}.onnx" in shipped.manifest():
+        network = shipped.path(f"{run}.onnx")
+    else:
+        file = shipped.path(f"{run}.safetensors")
+        network = work / f"{run}-{sha256_of(file)[:8]}.onnx"
+        if not network.is_file():
+            export_attribute(AttributeNet.load(file), network)
     return Trained(str(run), network, load_config(AttributeConfig, f"attributes/{run}", data))
 
 

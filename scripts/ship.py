@@ -4,6 +4,8 @@
     python scripts/ship.py runs/gender --as gender --licence "non-commercial research"
     python scripts/ship.py runs/attributes/fairface-resnet --as fairface-resnet \\
         --licence "MIT; trained on FairFace (CC BY 4.0)" --only safetensors --dtype int8
+    python scripts/ship.py runs/attributes/fairface-gendercnn --as fairface-gendercnn \\
+        --licence "MIT; trained on FairFace (CC BY 4.0)" --dtype float16
     python scripts/ship.py --cards
 
 The card is written first, by hand, where it ships: ``src/halfmask/weights/data/NAME.md``, and nowhere else.
@@ -12,7 +14,7 @@ The card is written first, by hand, where it ships: ``src/halfmask/weights/data/
 Copies ``*.onnx``, ``*.safetensors`` and ``*.npz`` of the run folder as ``NAME.*``. Of several files of a kind, as an
 ensemble has, each is called ``NAME-STEM.*``: ``ensemble-1.onnx``. What the package may weigh is limited
 (tests/weights/test_shipped.py): ``--only`` leaves the other kinds of file as they are, and ``--dtype`` rounds the
-weights of an attribute network, which only trains others then.
+weights of an attribute network, which computes in float32 all the same.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from collections import Counter
 from pathlib import Path
 
 from halfmask.networks.attribute import AttributeNet
+from halfmask.training.export import halve_weights
 from halfmask.weights.shipped import DATA
 from halfmask.weights.store import sha256_of
 
@@ -35,7 +38,7 @@ def main() -> None:
     parser.add_argument("--licence", help="one line for `halfmask models`")
     parser.add_argument("--cards", action="store_true", help="only take the sha256 of the cards anew")
     parser.add_argument("--only", choices=("onnx", "safetensors", "npz"), help="ship this kind of file alone")
-    parser.add_argument("--dtype", help="of an attribute network's safetensors: float16, bfloat16 or int8")
+    parser.add_argument("--dtype", help="of an attribute network: float16; safetensors alone also bfloat16, int8")
     asked = parser.parse_args()
     path = DATA / "manifest.json"
     manifest = json.loads(path.read_text("utf-8"))
@@ -60,6 +63,8 @@ def main() -> None:
     if not sources:
         parser.error(f"{asked.run} holds no trained weights; did the run end?")
     kinds = Counter(source.suffix for source in sources)
+    if asked.dtype not in (None, "float16") and ".onnx" in kinds:
+        parser.error(f"ONNX is kept in float16 or as it is, not in {asked.dtype}; --only safetensors leaves it out")
     targets = [
         (source, f"{asked.name}{'' if kinds[source.suffix] == 1 else f'-{source.stem}'}{source.suffix}")
         for source in sources
@@ -67,6 +72,9 @@ def main() -> None:
     for source, file in targets:
         if asked.dtype and source.suffix == ".safetensors":
             AttributeNet.load(source).save(DATA / file, asked.dtype)
+            (DATA / file).chmod(0o644)
+        elif asked.dtype and source.suffix == ".onnx":
+            halve_weights(source, DATA / file)
             (DATA / file).chmod(0o644)
         else:
             shutil.copyfile(source, DATA / file)

@@ -55,6 +55,7 @@ from halfmask.protecting.options import Options
 from halfmask.protecting.plan import Job
 from halfmask.video import run as video
 from halfmask.video.tracks import Gap
+from halfmask.weights import shipped
 
 RATE, SIGMA = 25, 2.0
 Move = Callable[[float], np.ndarray]
@@ -208,7 +209,7 @@ def frame_by_frame(engine: Engine, images: Sequence[np.ndarray], who: str) -> li
 
 
 def average(data: Path, engine: Engine, look: video.Look, count: int, length: int) -> list[dict[str, Any]]:
-    reader = AttributeNetwork(threads=1)
+    reader = AttributeNetwork(shipped.path("attributes.onnx"), 1)
     male = reader.classes["gender"].index("male")
 
     def reads(crops: Sequence[np.ndarray]) -> np.ndarray:

@@ -109,17 +109,18 @@ def test_without_a_key_the_users_own_is_taken(run: Path, crops: Faces, monkeypat
     np.testing.assert_array_equal(a.aim(crops, own)["age"], b.aim(crops, own)["age"])
 
 
-def test_reads_age_and_race_of_a_face_as_halfmask_predict_does(run: Path, astronaut: np.ndarray) -> None:
+def test_reads_age_and_race_of_a_face_as_attributes_does(run: Path, astronaut: np.ndarray) -> None:
     """The astronaut is a white woman of 37 to 39; the groups sum the classes of the network."""
     from halfmask.photos.align import crop_face
     from halfmask.photos.detect import Detector
     from halfmask.predicting.network import AttributeNetwork
+    from halfmask.weights import shipped
 
     crop = crop_face(astronaut, Detector()(astronaut)[0].points)[0].transpose(2, 0, 1)[None].astype(np.float32) / 255
     method = made(run)
     own = method.read(crop, np.array([0]))
     assert own["gender"].tolist() == [0]
-    reader = AttributeNetwork(threads=1)
+    reader = AttributeNetwork(shipped.path("attributes.onnx"), 1)
     said = {n: dict(zip(reader.classes[n], p[0], strict=True)) for n, p in reader.probabilities(crop).items()}
     race = [sum(said["race"][word] for word in words) for words in RACES.values()]
     assert own["race"].tolist() == [int(np.argmax(race))]

@@ -26,7 +26,7 @@ from halfmask.photos.align import crop_face
 from halfmask.photos.detect import Detector
 from halfmask.predicting import api
 from halfmask.predicting.api import age_of
-from halfmask.predicting.network import BATCH, AttributeNetwork
+from halfmask.predicting.network import BATCH, SHIPPED, AttributeNetwork
 from halfmask.weights import shipped
 
 AGES = ("0-2", "3-9", "10-19", "20-29", "30-39", "40-49", "50-59", "60-69", "70+")
@@ -210,11 +210,11 @@ def ships(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_the_shipped_network_is_the_default(
     ships: Path, onnx_file: Path, astronaut: np.ndarray, detector: Detector
 ) -> None:
-    with pytest.raises(WeightsError, match=r"brings no attributes\.onnx\. Train one .*--network FILE, network=FILE"):
+    with pytest.raises(WeightsError, match=r"brings no fairface-gendercnn\.onnx\. Train one .*--network FILE, network=FILE"):
         halfmask.predict(astronaut)
-    shutil.copy(onnx_file, ships / "attributes.onnx")
+    shutil.copy(onnx_file, ships / SHIPPED)
     entry = {"sha256": hashlib.sha256(onnx_file.read_bytes()).hexdigest(), "card": "card.md"}
-    (ships / "manifest.json").write_text(json.dumps({"attributes.onnx": entry}))
+    (ships / "manifest.json").write_text(json.dumps({SHIPPED: entry}))
     shipped.manifest.cache_clear()
     assert halfmask.predict(astronaut)[0].age == halfmask.predict(astronaut, network=onnx_file)[0].age
 

@@ -23,7 +23,7 @@ TARGETS = ("drawn", "flip")
 
 
 class _Reader(Network):
-    """Our network for ``halfmask predict``, of which one head is asked at a time."""
+    """Our network ``attributes``, of which one head is asked at a time."""
 
     def probabilities(self, crops: Faces, head: str) -> Faces:
         feed = {self._names[0]: np.ascontiguousarray(crops, np.float32)}
@@ -35,7 +35,7 @@ class PrivacyNet(Method):
 
     ``hide`` names one or several of gender, age and race, joined by commas, in any order. Of these the generator is
     given a *target* class, of the others the face's own, so that they stay: the gender that the caller gives, age group
-    and race as our network for ``halfmask predict`` reads them.
+    and race as our network ``attributes`` reads them.
 
     ``target`` says how the target is found. ``drawn``, the default, takes any class with equal chance, the face's own
     among them, so that an answer inverted is as wrong as the answer. ``flip`` is the paper's: another class than the
