@@ -210,7 +210,7 @@ def ships(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_the_shipped_network_is_the_default(
     ships: Path, onnx_file: Path, astronaut: np.ndarray, detector: Detector
 ) -> None:
-    with pytest.raises(WeightsError, match=r"brings no fairface-gendercnn\.onnx\. Train one .*--network FILE, network=FILE"):
+    with pytest.raises(WeightsError, match=rf"brings no {SHIPPED}\. Train one .*--network FILE, network=FILE"):
         halfmask.predict(astronaut)
     shutil.copy(onnx_file, ships / SHIPPED)
     entry = {"sha256": hashlib.sha256(onnx_file.read_bytes()).hexdigest(), "card": "card.md"}
