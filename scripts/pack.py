@@ -1,7 +1,7 @@
 """Put the data of configs into one file, for a machine that has none of them (a lent GPU).
 
     python scripts/pack.py halfmask --size 144 --out runs/pack --data DIR
-    python scripts/pack.py gender-free san san-plus ensemble flowsan --quality 75 --out runs/pack-san --data DIR
+    python scripts/pack.py gender-free san ensemble equal/flowsan --quality 75 --out runs/pack-san --data DIR
 
 The first line writes ``runs/pack/data.npz`` and ``runs/pack/halfmask.yaml``, the same config with that file as its
 data; every source's crops at 144 pixels. Then, there: ``halfmask train halfmask --config runs/pack/halfmask.yaml --out
