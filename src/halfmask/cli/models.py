@@ -60,7 +60,7 @@ def _size(size: int) -> str:
 _ADVICE = (
     ("machines should not read the gender (or age, race)", "halfmask (default)", "matches the person; no label needed"),
     ("machines should not recognise the person", "deidentify, stranger", "run by: halfmask deidentify; seconds, ms"),
-    ("people should see next to nothing of it", "privacynet", "hides the gender less"),
+    ("age or race is to be hidden, too, the rest kept", "privacynet", "hides the gender less"),
     (
         "you compare with the papers on SANs",
         "san, ensemble, flowsan",
