@@ -19,7 +19,7 @@ def load_matcher(name: str, weights: str | None = None, normalize: bool = True) 
     """A frozen auxiliary matcher: faces (N, 1 or 3, 224, 224) in [0, 1] of our template to descriptors (N, D).
 
     Without ``normalize`` a descriptor keeps its length, as in the SAN paper, but that of ``own``, which is 1:
-    a matcher of ``halfmask train matcher``, its file in ``weights``; none was trained in full here. ``vggface``, the
+    a matcher of ``halfmask train matcher``, its file in ``weights``, how good: docs/lab-log.md. ``vggface``, the
     paper's, needs its published weights in ``weights``. Names joined by ``+`` make one matcher of several. Raises
     :class:`~halfmask.errors.UsageError` for another name, :class:`~halfmask.errors.WeightsError` when the network
     cannot be had.

@@ -35,8 +35,8 @@ def shipped() -> dict[str, Path]:
 def about(path: Path) -> str:
     """The first sentence of what a config says of itself, to list it; of one that was not run, that first.
 
-    >>> about(shipped()["san-official"])
-    "NOT RUN. SAN as the authors' released code trains it"
+    >>> about(shipped()["age-papers/morph2"])
+    'NOT RUN. MORPH-2, ages 16 to 70'
     """
     lines = path.read_text("utf-8").splitlines()
     comment = " ".join(line[2:] for line in takewhile(lambda line: line.startswith("# "), lines))
