@@ -26,6 +26,7 @@ from halfmask.evaluation.measuring.groups import AGE_GROUPS
 from halfmask.evaluation.measuring.metrics import auc, balanced_accuracy, cumulative_score, error_rate, mae, rmse
 from halfmask.evaluation.measuring.summary import several_auc, several_balanced_accuracy
 from halfmask.evaluation.referees.race import GROUPS, group_of
+from halfmask.predicting.api import LEVEL, age_of
 from halfmask.storage import ensure_folder, whole
 from halfmask.tabular import csv_text, markdown
 
@@ -150,9 +151,11 @@ def age_rows(answers: Sequence[Answers], *, resamples: int = 500) -> list[Row]:
     set gives only a range, the error is the distance to it, 0 within; ``truth`` says which. Faces whose age lies
     outside the network's classes count, too. Of a network of age groups, ``group`` is the share of faces whose
     likeliest group is their own and ``group_1`` that of those at most one group off, among faces whose label lies
-    within one group.
+    within one group. ``held`` is the share of faces of known age whose age lies in the interval that ``halfmask
+    predict`` shows, and ``width`` its mean in years, an open class at the end counted as ten.
 
-    Keys: network, trained_on, set, n, people, truth, mae, rmse, cs5, group, group_1, each with _low and _high, refused.
+    Keys: network, trained_on, set, n, people, truth, mae, rmse, cs5, group, group_1, held, width, each with _low and
+    _high, refused.
     """
     rows = []
     for a in answers:
@@ -174,12 +177,19 @@ def age_rows(answers: Sequence[Answers], *, resamples: int = 500) -> list[Row]:
             )
         ]
         steps, within = _group_steps(a, low, high)
-        for name, most in (("group", 0), ("group_1", 1)):
+        exact = low == high
+        held, width = _intervals(a, low)
+        for name, values, told in (
+            ("group", steps <= 0, within),
+            ("group_1", steps <= 1, within),
+            ("held", held, exact),
+            ("width", width, exact),
+        ):
             figure = Figure(measure=name)
-            if within.any():
-                right = steps[within] <= most
+            if told.any():
+                chosen = np.asarray(values[told], np.float64)
                 figure = with_interval(
-                    replace(figure, value=float(right.mean())), mean_of(right), a.persons[within], resamples
+                    replace(figure, value=float(chosen.mean())), mean_of(chosen), a.persons[told], resamples
                 )
             figures.append(figure)
         rows.append(Row(facts, figures))
@@ -278,6 +288,15 @@ def _years(a: Answers) -> Floats:
     )
 
 
+def _intervals(a: Answers, ages: Floats) -> tuple[Mask, Floats]:
+    """Whether each face's interval holds its age, (N,), and how many completed years it has, (N,)."""
+    classes = [age_class(word) for word in a.classes["age"]]
+    found = [age_of(p, classes)[1] for p in a.probabilities["age"]]
+    low, high = np.array([(first, np.inf if last is None else last) for first, last in found], np.float64).T
+    width = np.minimum(high, classes[-1].low + 9) - low + 1
+    return (low <= np.floor(ages)) & (np.floor(ages) <= high), width
+
+
 def _group_steps(a: Answers, low: Floats, high: Floats) -> tuple[NDArray[np.int64], Mask]:
     """How many groups the likeliest one is off, (N,), and for whom that can be said: not for networks of years."""
     groups = [age_class(word) for word in a.classes["age"]]
@@ -325,6 +344,8 @@ def to_markdown(found: Mapping[str, Sequence[Row]], notes: Sequence[str] = ()) -
         ("Age, mean error in years (distance to the range where only that is known)", "age", "mae", ".2f"),
         ("Age, likeliest group is the right one", "age", "group", ".1%"),
         ("Age, at most one group off", "age", "group_1", ".1%"),
+        (f"Age, the interval of {LEVEL:.0%} holds it", "age", "held", ".1%"),
+        ("Age, years of that interval", "age", "width", ".1f"),
     ):
         rows = [row for row in found[table] if row[figure] is not None]
         parts += [f"## {title}", matrix(rows, figure, form)] if rows else []

@@ -112,6 +112,7 @@ def test_age_error_is_the_distance_to_what_the_label_allows() -> None:
     assert row["cs5"] == pytest.approx(2 / 3)
     assert row["group"] == pytest.approx(2 / 3)  # 30 is in 30-39
     assert row["group_1"] == pytest.approx(2 / 3)  # 50-59 is two groups off
+    assert (row["held"], row["width"]) == (1.0, 10.0)  # of the one whose age is known
 
 
 def test_age_is_the_expectation_over_the_classes() -> None:
@@ -120,6 +121,17 @@ def test_age_is_the_expectation_over_the_classes() -> None:
     row = at.age_rows([answers(rows, age=(("21", "31", "41"), p))], resamples=20)[0]
     assert row["mae"] == pytest.approx((6 + 6.5) / 2)
     assert (row["group"], row["group_low"]) == (None, None)  # years are no groups
+
+
+def test_how_often_the_interval_holds_the_age_and_how_wide_it_is() -> None:
+    rows = people(3, age=[25.0, 39.0, 95.0])
+    p = np.zeros((3, 9))
+    p[0, [3, 4]] = 0.5, 0.5  # 20-39
+    p[1, [4, 5, 8]] = 0.03, 0.95, 0.02  # 40-49
+    p[2, 7:] = 0.5, 0.5  # 60 and over
+    row = at.age_rows([answers(rows, age=(AGES, p))], resamples=20)[0]
+    assert (row["held"], row["width"]) == (pytest.approx(2 / 3), pytest.approx((20 + 10 + 20) / 3))
+    assert "## Age, the interval of 90% holds it" in at.to_markdown(at.tables([answers(rows, age=(AGES, p))]))
 
 
 def test_groups_of_faces() -> None:
