@@ -134,6 +134,10 @@ def test_a_class_says_what_it_is_before_it_is_loaded(name: str) -> None:
     assert set(method.choices) <= set(method.settings)
     assert isinstance(method.needs_label, bool)
     assert isinstance(method.whole, bool)
+    # the page's dial has steps of .005, and stands at mid unless told otherwise
+    assert list(method.strengths) == (["low", "mid", "high"] if "strength" in method.settings else [])
+    assert list(method.strengths.values()) == sorted({round(200 * s) / 200 for s in method.strengths.values()})
+    assert all(0.05 <= share <= 1 for share in method.strengths.values())
 
 
 def test_shape_kind_and_range(change: np.ndarray, faces: np.ndarray) -> None:

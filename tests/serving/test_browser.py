@@ -112,8 +112,8 @@ def test_a_photo_is_dropped_looked_at_and_downloaded(opened: Opened, pair: bytes
     assert "1 of 2 UNPROTECTED" in page.locator("#photos").inner_text()
 
     # the dial shows at once what it will do, and the result follows
-    page.locator("#strength").fill("0.9")
-    assert page.locator("#strength-word").inner_text() == "90 % (high)"
+    page.locator("#strength").fill("0.96")
+    assert page.locator("#strength-word").inner_text() == "96 % (high)"
     page.wait_for_timeout(600)
     opened.settled()
     page.locator("#command-line summary").click()
@@ -189,7 +189,7 @@ def test_a_photo_that_was_forgotten_is_given_again(opened: Opened, server: Runni
     page.locator("#faces li.off").wait_for()
     opened.settled()
     server.app.state.house.shelf.clear()
-    page.locator("#strength").fill("0.5")
+    page.locator("#strength").fill("0.53")
     page.wait_for_timeout(600)
     opened.settled()
     assert page.locator("#face-1").is_checked() is False

@@ -86,9 +86,10 @@ class Method(ABC):
     steady: bool = False
     #: whether its own output is a gray face, so that its change is the same in every channel
     gray: ClassVar[bool] = False
-    #: what the words of its setting ``strength`` are, as shares of the change at strength 1, to which the change is
-    #: proportional; empty when it has no strength, or is not
-    proportional: ClassVar[Mapping[str, float]] = {}
+    #: what the words of its setting ``strength`` are as numbers in [0, 1]; empty when it has no strength
+    strengths: ClassVar[Mapping[str, float]] = {}
+    #: whether its change at a strength is that share of its change at strength 1
+    proportional: ClassVar[bool] = False
     #: what it fetches, of :data:`halfmask.weights.store.MODELS`
     models: ClassVar[tuple[str, ...]] = ()
     #: packages of an extra that it imports, so that their absence is told before anything is fetched

@@ -83,6 +83,7 @@ class Deidentify(Method):
     """
 
     hides = frozenset({choice.IDENTITY})
+    strengths = STRENGTHS
     settings: ClassVar[Mapping[str, str]] = {
         "strength": "low, mid, high or 0..1, how much MSSIM a face may lose, in tenths  [default: mid]",
         "steps": "updates a face, a whole number; fewer is faster and hides less  [default: 12]",

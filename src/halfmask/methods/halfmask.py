@@ -42,7 +42,8 @@ class Halfmask(Method):
     hides = frozenset(choice.ATTRIBUTES)
     whole = True
     steady = True
-    proportional = STRENGTHS
+    strengths = STRENGTHS
+    proportional = True
     settings: ClassVar[Mapping[str, str]] = {
         "hide": "gender, age, race, or several joined by commas; the last two are EXPERIMENTAL  [default: gender]",
         "strength": "low, mid, high or 0..1, the size of the change  [default: mid]",

@@ -182,6 +182,7 @@ class Mixing(Method):
 
     hides = frozenset({"gender"})
     needs_label = True
+    strengths = STRENGTHS
     settings: ClassVar[Mapping[str, str]] = {
         "strength": "low, mid, high or 0..1, the partner's share in shape and texture  [default: mid]",
         "partners": "photos of partners, [LAYOUT:]FOLDER[:SPLIT]  [default: the mean face of the other gender]",

@@ -32,7 +32,8 @@ class Stranger(Method):
 
     hides = frozenset({choice.IDENTITY})
     steady = True
-    proportional = STRENGTHS
+    strengths = STRENGTHS
+    proportional = True
     settings: ClassVar[Mapping[str, str]] = {
         "strength": "low, mid, high or 0..1, the size of the change  [default: mid]",
         "weights": "the folder of a run of halfmask train halfmask --config stranger; must be given",

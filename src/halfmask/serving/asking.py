@@ -53,8 +53,10 @@ class Ask:
     @property
     def share(self) -> float | None:
         """The strength as a share of the change at strength 1; None for a method that is not proportional to it."""
-        words = METHODS[self.method].cls.proportional
-        return share_of("mid" if self.strength is None else self.strength, words) if words else None
+        method = METHODS[self.method].cls
+        if not method.proportional:
+            return None
+        return share_of("mid" if self.strength is None else self.strength, method.strengths)
 
     def options(self, *, max_pixels: int, skip: Sequence[int] = (), score: bool = False, full: bool = False) -> Options:
         """The options; ``full`` has a method that is proportional to its strength at 1, whose change is then scaled.

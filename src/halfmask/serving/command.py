@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from ..methods import DEFAULT, METHODS
+from ..methods.choice import IDENTITY
 from ..photos.detect import Face
 from ..tabular import csv_line
 from .asking import Ask
@@ -21,12 +22,12 @@ def of(name: str, output: str, ask: Ask, choice: Choice, faces: Sequence[Face]) 
     'halfmask protect a.jpg -o protected/a.jpg --strength 0.6'
     """
     photo, result = PurePosixPath(name).name, PurePosixPath(output).name
-    verb = "deidentify" if ask.method == "deidentify" else "protect"
+    method = METHODS[ask.method].cls
+    verb = "deidentify" if IDENTITY in method.hides else "protect"
     words = ["halfmask", verb, photo, "-o", f"protected/{result}"]
     if ask.method not in (DEFAULT, verb):
         words += ["--method", ask.method]
     told = {"--hide": ask.hide, "--prototype": ask.prototype}
-    method = METHODS[ask.method].cls
     gender = ask.gender if method.needs_label else None
     for option, value in {"--strength": ask.strength, "--quality": ask.quality, "--gender": gender, **told}.items():
         if value is not None and not (option in told and verb == "deidentify"):

@@ -418,7 +418,6 @@ $("options").addEventListener("submit", (event) => event.preventDefault());
 for (const id of ["hide", "method", "prototype", "format"]) {
   $(id).addEventListener("change", () => {
     if (id === "method") panel.settle();
-    panel.sayStrength();
     if (!current) return;
     current.forget("full");
     if (current.info) protect(current);
@@ -447,7 +446,6 @@ addEventListener("pagehide", () => {
 
 try {
   panel.fill(await json("methods"));
-  panel.sayStrength();
   await askForModels();
 } catch (error) {
   notice(sentence(error));

@@ -16,6 +16,7 @@ const METHODS = {
   mixing: "Blends each face with one of another person. Costs more of the likeness.",
   privacynet: "Shows least to people; hides less.",
   deidentify: "The other way round: machines should not recognise who it is. Takes seconds for each face.",
+  stranger: "The same at once, by a trained network. Hides less, and shows more.",
 };
 
 let methods = [];
@@ -44,6 +45,12 @@ export function settle() {
   if (!can.length) rows.push(make("p", { textContent: "who it is" }));
   $("hide").replaceChildren($("hide").querySelector("legend"), ...rows);
   $("strength-row").hidden = !chosen.strength;
+  if (chosen.strength) {
+    const marks = Object.values(chosen.strengths).map((value) => make("option", { value }));
+    $("marks").replaceChildren(...marks);
+    $("strength").value = chosen.strengths.mid;
+    sayStrength();
+  }
   $("prototype-row").hidden = !chosen.prototypes.length;
   $("method-help").textContent = METHODS[chosen.name] ?? "";
 }
@@ -66,17 +73,18 @@ export function options() {
   return asked;
 }
 
-const WORDS = { 0.5: "low", 0.775: "mid", 0.9: "high" };
+// The method's own word for where the dial stands, if there is one: low, mid, high.
+const named = (value) => Object.entries(method().strengths).find(([, at]) => Math.abs(at - value) < 0.001)?.[0];
 
 export function strength() {
   const value = Number($("strength").value);
-  return method().at_once ? (WORDS[value] ?? value) : value;
+  return named(value) ?? value;
 }
 
 export function sayStrength() {
   const value = Number($("strength").value);
-  const word = (method().at_once && { low: "low", mid: "usual", high: "high" }[WORDS[value]]) || "";
-  $("strength-word").textContent = `${Math.round(100 * value)} %${word && ` (${word})`}`;
+  const word = named(value)?.replace("mid", "usual");
+  $("strength-word").textContent = `${Math.round(100 * value)} %${word ? ` (${word})` : ""}`;
   $("strength").setAttribute("aria-valuetext", $("strength-word").textContent);
 }
 
