@@ -1,6 +1,7 @@
 """The picture at the top of the README: the included portrait, and what three strengths make of it.
 
 python scripts/before_after.py docs/figures/before-after.jpg
+python scripts/before_after.py docs/figures/stranger.jpg stranger   # by another method
 """
 
 from __future__ import annotations
@@ -13,15 +14,18 @@ import numpy as np
 from PIL import Image
 
 import halfmask
+from halfmask.methods import DEFAULT, METHODS
 
 HEIGHT, CAPTION = 360, 34
 
 
 def main() -> None:
+    method = sys.argv[2] if len(sys.argv) > 2 else DEFAULT
+    settings = {"key": "README"} if "key" in METHODS[method].cls.settings else {}
     portrait = np.asarray(Image.open("examples/astronaut.jpg").convert("RGB"))
     columns = {"before": portrait}
     for strength in ("low", "mid", "high"):
-        result = halfmask.protect(portrait, strength=strength, settings={"key": "README"})
+        result = halfmask.protect(portrait, method=method, strength=strength, settings=settings)
         columns[strength] = result.image
     x, y, w, h = (int(v) for v in result.faces[0].box)  # found on the portrait, so the same at each strength
     part = slice(max(0, y - h // 2), y + h + h // 2), slice(max(0, x - w // 2), x + w + w // 2)

@@ -99,7 +99,9 @@ def rows_of(measured: Mapping[str, Measured], referees: Referees) -> list[Publis
         rows[row["variant"]] |= {name: row["tmr@0.01"], "genuine": row["genuine"], "impostors": row["impostors"]}
         rows[row["variant"]] |= {f"{name} {end}": row[f"tmr@0.01_{end}"] for end in ("low", "high")}
     for row in gender_rows(measured):
-        rows[row["variant"]][f"gender {row['referee']}"] = None if row["error"] is None else 1 - row["error"]
+        name = f"gender {row['referee']}"
+        for end, error in {name: "error", f"{name} low": "error_high", f"{name} high": "error_low"}.items():
+            rows[row["variant"]][end] = None if row[error] is None else 1 - row[error]
     for row in looks_rows(measured):
         side = 3 * 224 * 224
         rows[row["variant"]] |= {
@@ -185,7 +187,7 @@ def main() -> None:
         told = age_rows(run(table, keys, variants, asked.out, referees, asked.workers), table)
         heads = {"variant": "variant", "referee": "referee", "n": "faces", "lost": "lost", "mae": "MAE, years|.2f"}
         print("\n" + markdown(told, heads | {"mae_low": "95 % from|.2f", "mae_high": "to|.2f"}))
-        found["utkface"] = told
+        found["utkface"] = [dict(row) for row in told]
     asked.out.mkdir(parents=True, exist_ok=True)
     (asked.out / f"folds-{asked.folds}.json").write_text(json.dumps(found, indent=1), "utf-8")
     if asked.figure:

@@ -17,12 +17,10 @@ import halfmask
 from halfmask.errors import ExtraMissingError, UsageError, WeightsError
 from halfmask.methods import METHODS, Method, Subject, load
 from halfmask.methods.contract import genders
-from halfmask.networks.halfmask import Masker
 from halfmask.networks.identity import ModelA
 from halfmask.protecting.engine import Engine, networks_for
 from halfmask.protecting.known import Known
 from halfmask.protecting.options import Options
-from halfmask.training.export import export_masker
 from halfmask.weights import store
 
 #: What each method is set to, so that it draws where it can and takes no longer than it must; more than one a method
@@ -36,7 +34,7 @@ TABLE: dict[str, dict[str, Any]] = {
     "mixing": {},
     "mixing partners": {"partners": "made up"},
     "deidentify": {"steps": 1, "matchers": "sface", "keep": 0},
-    "stranger": {"weights": "made up"},
+    "stranger": {},
     "privacynet": {"hide": "gender,race", "key": "mine"},
     "p-fgvm": {"against": "made up", "steps": 40},
     "i-fgvm": {"against": "made up", "steps": 40, "target": "away"},
@@ -71,22 +69,9 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run's folder with a generator that hides identity, untrained."""
-    folder: Path = tmp_path_factory.mktemp("stranger")
-    torch.manual_seed(0)
-    net = Masker({"young": 1.0}, {"a": 1.0}, hides="identity")
-    with torch.no_grad():
-        for p in net.parameters():
-            p.add_(0.05 * torch.randn_like(p))
-    export_masker(net, folder / "halfmask.onnx")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def settings(people: Path, classifier: Path, generator: Path) -> dict[str, dict[str, Any]]:
+def settings(people: Path, classifier: Path) -> dict[str, dict[str, Any]]:
     """The table with its made-up files; only models that truly cannot be had skip a row."""
-    made = {"partners": str(people), "against": str(classifier), "weights": str(generator)}
+    made = {"partners": str(people), "against": str(classifier)}
     return {case: {name: made.get(name, value) if value == "made up" else value for name, value in given.items()}
             for case, given in TABLE.items()}  # fmt: skip
 

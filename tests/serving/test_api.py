@@ -140,6 +140,7 @@ def test_the_command_that_is_shown_does_the_same(
         {"strength": 0.4, "faces": [{"number": 2, "on": False}]},
         {"format": "jpg", "quality": 80, "faces": [{"number": 2, "on": True}, {"number": 1, "who": "anna"}]},
         {"method": "san", "gender": "female", "prototype": "nt"},
+        {"method": "stranger", "strength": "low", "gender": None, "prototype": None},
     ]
     for options in asked:
         result = protected(client, photo["id"], **options)
