@@ -101,7 +101,7 @@ def rows_of(measured: Mapping[str, Measured], referees: Referees) -> list[Publis
     for row in gender_rows(measured):
         name = f"gender {row['referee']}"
         for end, error in {name: "error", f"{name} low": "error_high", f"{name} high": "error_low"}.items():
-            rows[row["variant"]][end] = None if row[error] is None else 1 - row[error]
+            rows[row["variant"]][end] = None if row.get(error) is None else 1 - row[error]
     for row in looks_rows(measured):
         side = 3 * 224 * 224
         rows[row["variant"]] |= {

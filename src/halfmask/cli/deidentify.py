@@ -18,7 +18,8 @@ from .photos import care, carry_out, named, places, settings_option
     default="deidentify",
     show_default=True,
     help="deidentify and stranger hide from recognisers that nobody has seen, deidentify by a search, stranger by a "
-    "trained network. The others are the papers', and deceive the one NETWORK of --against.",
+    "trained network, which is fast, hides less and shows more. The others are the papers', and deceive the one "
+    "NETWORK of --against.",
 )
 @click.option(
     "--against",

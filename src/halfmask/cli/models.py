@@ -45,11 +45,17 @@ def _of_method(stem: str) -> tuple[str, str]:
 
     >>> _of_method("ensemble-1"), _of_method("other")
     (('for protect --method ensemble', 'method'), ("halfmask's own", 'ours'))
+    >>> _of_method("stranger")
+    ('for deidentify --method stranger', 'method')
     """
     from ..methods import METHODS
+    from ..methods.choice import IDENTITY
 
     name = stem.partition("-")[0]
-    return (f"for protect --method {name}", "method") if name in METHODS else ("halfmask's own", "ours")
+    if name not in METHODS:
+        return "halfmask's own", "ours"
+    verb = "deidentify" if IDENTITY in METHODS[name].cls.hides else "protect"
+    return f"for {verb} --method {name}", "method"
 
 
 def _size(size: int) -> str:
@@ -59,7 +65,11 @@ def _size(size: int) -> str:
 #: Which method to take, by what is wanted; a few lines, whatever methods there are.
 _ADVICE = (
     ("machines should not read the gender (or age, race)", "halfmask (default)", "matches the person; no label needed"),
-    ("machines should not recognise the person", "deidentify, stranger", "run by: halfmask deidentify; seconds, ms"),
+    (
+        "machines should not recognise the person",
+        "deidentify, stranger",
+        "by halfmask deidentify; stranger is fast, hides less",
+    ),
     ("age or race is to be hidden, too, the rest kept", "privacynet", "hides the gender less"),
     (
         "you compare with the papers on SANs",

@@ -16,7 +16,7 @@ const METHODS = {
   mixing: "Blends each face with one of another person. Costs more of the likeness.",
   privacynet: "Shows least to people; hides less.",
   deidentify: "The other way round: machines should not recognise who it is. Takes seconds for each face.",
-  stranger: "The same at once, by a trained network. Hides less, and shows more.",
+  stranger: "The same at once, by a trained network. Hides less, and paints the same heavy brows on everybody.",
 };
 
 let methods = [];
