@@ -166,6 +166,25 @@ def test_a_missed_face_is_marked_by_the_keyboard(opened: Opened, astronaut: np.n
     assert opened.saved("#save") == expected.photo.encode()
 
 
+def test_who_it_is_can_be_hidden_and_the_dial_stands_at_the_methods_own_mid(opened: Opened, portrait: bytes) -> None:
+    page = opened.page
+    said = page.locator("#strength-word")
+    assert said.inner_text() == "83 % (usual)"
+    opened.give(("a.jpg", portrait))
+    opened.settled()
+    page.locator("#more summary").click()
+    page.locator("#method").select_option("stranger")
+    assert said.inner_text() == "66 % (usual)"
+    assert "who it is" in page.locator("#hide").inner_text()
+    page.wait_for_timeout(600)
+    opened.settled()
+    page.locator("#command-line summary").click()
+    api.expect(page.locator("#command")).to_contain_text("halfmask deidentify a.jpg")
+    api.expect(page.locator("#command")).to_contain_text("--method stranger --strength mid")
+    expected = halfmask.protect(portrait, method="stranger", score=False)
+    assert opened.saved("#save") == expected.photo.encode()
+
+
 def test_many_photos_come_as_one_zip(opened: Opened, portrait: bytes, dot: bytes, key: str) -> None:
     page = opened.page
     opened.give(("a.jpg", portrait), ("dot.png", dot), ("notes.txt", b"no picture"), ("odd.png", b"no picture"))
