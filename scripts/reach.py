@@ -1,11 +1,12 @@
 """Choose how far networks of the SAN family go (``reach``), by auxiliary models on people who trained none of them.
 
     python scripts/reach.py --data DIR SAN=runs/san SAN+=runs/san-plus Ensemble=runs/ensemble FlowSAN=runs/flowsan
-    python scripts/reach.py --data DIR san plus ensemble flowsan --figure docs/figures/reach.png
+    python scripts/reach.py --data DIR san@1,2,3 plus@0.5,1,1.6 ensemble@2,2.5,3 --figure docs/figures/reach.png
     python scripts/reach.py --data DIR SAN=runs/san --lose 5 --write
 
 Each network is the folder of a run, under a name, or one that ships: san, plus (SAN+), ensemble (the average of its
-members) or flowsan (all its steps). No referee is asked, and for each reach this tells:
+members) or flowsan (all its steps); behind an @ its own reaches may stand. No referee is asked, and for each reach this
+tells:
 
 - AUC of the gender by classifiers, the shipped ``gender`` unless told otherwise by ``--watcher``: of faces of
   FairFace's held-out tenth and the portraits' valid people (*read*), and of CelebA's validation people (*people*). The
@@ -163,7 +164,8 @@ def main() -> None:
         parser.error("--write puts the reach of --lose into the runs; give --lose too")
     if asked.threads:
         torch.set_num_threads(asked.threads)
-    networks = dict(opened(given, asked.threads) for given in asked.network)
+    wanted = [given.partition("@") for given in asked.network]
+    networks = dict(opened(given, asked.threads) for given, _, _ in wanted)
     watchers = {name_of(path): load_watcher(path) for path in asked.watcher or [shipped.path("gender.safetensors")]}
     matchers = {name: load_matcher(name) for name in ("sface", "facenet")}
     oval = mask(224).squeeze()
@@ -190,7 +192,11 @@ def main() -> None:
 
     originals = row_of(0.0, pixels)
     found: dict[str, list[dict[str, Any]]] = {}
-    steps = [(name, float(reach)) for name in networks for reach in asked.reach.split(",")]
+    steps = [
+        (name, float(reach))
+        for name, (_, _, own) in zip(networks, wanted, strict=True)
+        for reach in (own or asked.reach).split(",")
+    ]
     for name, reach in tqdm(steps, desc="reach"):
         networks[name].prototypes.reach = reach
         after = {where: changed(networks[name], pixels[where], gender[where], oval) for where in sets}
@@ -213,7 +219,7 @@ def main() -> None:
         asked.out.write_text(table + "\n", "utf-8")
     if asked.figure:
         draw(found, published(), asked.figure)
-    for given, (name, rows) in zip(asked.network, found.items(), strict=True):
+    for (given, _, _), (name, rows) in zip(wanted, found.items(), strict=True):
         if asked.lose is None:
             break
         reach = reach_at(rows, asked.lose)

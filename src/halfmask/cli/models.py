@@ -74,7 +74,7 @@ _ADVICE = (
     (
         "you compare with the papers on SANs",
         "san, ensemble, flowsan",
-        "san is SAN+, ours; trained readers read all",
+        "trained readers read all; weights=plus is SAN+, ours",
     ),
     ("you compare with the paper on P-FGVM", "p-fgvm, i-fgvm, i-fgsm", "deceive the one network that you name"),
     ("you need a baseline: a blend with another face", "mixing", "costs more of the match"),
