@@ -2,7 +2,7 @@
 
     halfmask benchmark family --data DIR -o runs/benchmark
     python scripts/method_figures.py runs/benchmark/family.json
-    python scripts/method_figures.py --update runs/benchmark/halfmask.json   # this method's rows alone
+    python scripts/method_figures.py --update runs/benchmark/halfmask.json   # this method's rows alone, of those weights
 
 Writes ``src/halfmask/methods/figures.json``. A quick look (``--most``) is no measurement and is refused.
 """
@@ -48,7 +48,7 @@ def figures_of(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def updated(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """The old file with the methods of a new result in place of its own; weights that do not ship are left out.
+    """The old file with the methods of a new result in place of its own, by their weights; what does not ship is left out.
 
     >>> old = {"benchmark": "a", "halfmask": "1", "methods": [{"method": "x"}, {"method": "y"}]}
     >>> new = {"benchmark": "b", "halfmask": "2", "methods": [{"method": "x", "settings": {}}]}
@@ -56,8 +56,9 @@ def updated(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     ([{'method': 'y'}, {'method': 'x', 'settings': {}}], 'a, b')
     """
     fresh = [m for m in new["methods"] if m["settings"].get("weights") in (None, *SHIPPED, PLUS)]
-    measured = {m["method"] for m in fresh}
-    rest = [m for m in old["methods"] if m["method"] not in measured]
+    weights = lambda m: (m["method"], m.get("settings", {}).get("weights"))  # noqa: E731
+    measured = {weights(m) for m in fresh}
+    rest = [m for m in old["methods"] if weights(m) not in measured]
     names = [*old["benchmark"].split(", "), new["benchmark"]]
     return {**old, **new, "originals": old.get("originals", {}), "methods": rest + fresh} | {
         "benchmark": ", ".join(dict.fromkeys(names))
