@@ -2,7 +2,7 @@
 
     halfmask benchmark family --data DIR -o runs/benchmark
     python scripts/method_figures.py runs/benchmark/family.json
-    python scripts/method_figures.py --update runs/benchmark/halfmask.json   # this method's rows alone, of those weights
+    python scripts/method_figures.py --update runs/benchmark/halfmask.json   # its rows alone: by method and weights
 
 Writes ``src/halfmask/methods/figures.json``. A quick look (``--most``) is no measurement and is refused.
 """
@@ -48,7 +48,7 @@ def figures_of(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def updated(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """The old file with the methods of a new result in place of its own, by their weights; what does not ship is left out.
+    """The old file with the methods of a new result in place of its own, by weights; what does not ship is left out.
 
     >>> old = {"benchmark": "a", "halfmask": "1", "methods": [{"method": "x"}, {"method": "y"}]}
     >>> new = {"benchmark": "b", "halfmask": "2", "methods": [{"method": "x", "settings": {}}]}
