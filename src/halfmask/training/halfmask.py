@@ -518,13 +518,16 @@ class _Run:
         if i < config.adapt_from or not learns:
             return terms, {}
         both = torch.cat([view(batch.face, rng), view(changed.detach(), rng)])
+        return terms, self._teach(k, both, {name: ranks.repeat(2) for name, ranks in batch.truth.items()})
+
+    def _teach(self, k: int, faces: Tensor, truth: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Reader ``k`` learns the truth of faces; returns its share of what the log says of those who learn."""
+        config, reader = self.config, self.readers[k]
+        heads = cast(AttributeNet, self.accelerator.unwrap_model(reader.net)).heads
         with self.accelerator.autocast():
-            logits = reader.open()(both)
-        losses = [
-            config.weights[name] * heads[name].loss(logits[name].float(), batch.truth[name].repeat(2))
-            for name in ATTRIBUTES
-        ]
-        return terms, {"readers": reader.learn(torch.stack(losses).sum()) / (config.learns or config.reads)}
+            logits = reader.open()(faces)
+        losses = [config.weights[name] * heads[name].loss(logits[name].float(), truth[name]) for name in ATTRIBUTES]
+        return {"readers": reader.learn(torch.stack(losses).sum()) / (config.learns or config.reads)}
 
     def _spare(self, k: int, learns: bool, batch: Batch, i: int, change: Tensor, rng: np.random.Generator) -> Say:
         """Reader ``k``, where identity is hidden: of one view it reads the same as before; the untouched teach it."""
@@ -547,12 +550,7 @@ class _Run:
             terms[f"keep_{name}"] = weight * l_aim(after, believed, everybody)
         if i < config.adapt_from or not learns:
             return terms, {}
-        with self.accelerator.autocast():
-            logits = reader.open()(view(batch.face, rng))
-        losses = [
-            config.weights[name] * heads[name].loss(logits[name].float(), batch.truth[name]) for name in ATTRIBUTES
-        ]
-        return terms, {"readers": reader.learn(torch.stack(losses).sum()) / (config.learns or config.reads)}
+        return terms, self._teach(k, view(batch.face, rng), batch.truth)
 
     def _told(self, batch: Batch, i: int, change: Tensor, rng: np.random.Generator) -> Say:
         """Population B: who counts knows nothing; then all of them learn from this batch and earlier ones."""

@@ -26,8 +26,8 @@ from ..storage import ensure_folder, save_arrays
 from ..weights.store import sha256_of
 from .data import Faces
 
-#: Faces a batch on a CPU, and on what has more to do.
-_AT_ONCE = (32, 256)
+#: Faces a batch on a CPU, and on what can do more at once.
+_AT_ONCE, _MANY = 32, 256
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Untouched:
         file = self.folder / f"{who}-{hashlib.sha256(keys).hexdigest()[:12]}.npz"
         if not file.is_file():
             parts: list[Mapping[str, Tensor]] = []
-            count = _AT_ONCE[self.accelerator.device.type != "cpu"]
+            count = _AT_ONCE if self.accelerator.device.type == "cpu" else _MANY
             for start in tqdm(range(places.start, places.stop, count), desc=f"asking {who}", unit="batch"):
                 faces = self.faces.take(np.arange(start, min(start + count, places.stop)))
                 with torch.no_grad(), self.accelerator.autocast():
