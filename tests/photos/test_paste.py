@@ -215,6 +215,13 @@ def test_overlapping_faces_are_averaged_in_any_order(rng: np.random.Generator) -
         assert np.abs(got - exact).max() <= 0.501  # rounded once
 
 
+def test_shared_rows_are_the_same_in_any_parts(rng: np.random.Generator) -> None:
+    for change in combine(overlapping(rng)):
+        height = change.box[3] - change.box[1]
+        parts = [change.rows(y, min(y + 13, height)) for y in range(0, height, 13)]
+        assert np.array_equal(np.concatenate(parts), change.delta)
+
+
 def test_the_same_face_twice_is_changed_once(rng: np.random.Generator) -> None:
     one = overlapping(rng)[0]
     photo = read(np.full((260, 240, 3), 120, np.uint8))

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from .paste import Change, FaceChange
+from .paste import Change, FaceChange, Shared
 
 Pixels = NDArray[np.uint8]
 
@@ -22,7 +22,7 @@ class Palette:
     alpha: Pixels | None = None
 
 
-def recolour(indices: Pixels, palette: Palette, changes: Sequence[Change | FaceChange]) -> Palette:
+def recolour(indices: Pixels, palette: Palette, changes: Sequence[Change | FaceChange | Shared]) -> Palette:
     """Add changes to a palette picture, in place of ``indices``, uint8 (H, W); returns the palette that fits it now.
 
     Slots that no pixel uses are filled with the changed pixels' colours (median cut), and each changed pixel takes

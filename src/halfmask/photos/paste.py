@@ -21,7 +21,7 @@ bit-identical. Three choices are worth knowing:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -79,6 +79,12 @@ class Change:
         """The delta of some rows, counted from the box's first."""
         return self.delta[y0:y1]
 
+    def weight_rows(self, y0: int, y1: int) -> NDArray[np.float32]:
+        """The weight of some rows, counted from the box's first."""
+        if self.weight is None:
+            return np.asarray(self.delta[y0:y1].any(axis=-1), np.float32)
+        return self.weight[y0:y1]
+
 
 _NOT_FINITE = "a change holds NaN or infinity; expected finite numbers in [-1, 1]"
 
@@ -100,6 +106,10 @@ class FaceChange:
         """The delta of some rows, counted from the box's first; the same in whatever parts they are asked for."""
         return self._enlarged(self.values, y0, y1)
 
+    def weight_rows(self, y0: int, y1: int) -> NDArray[np.float32]:
+        """The weight of some rows, likewise."""
+        return self._enlarged(self.weights, y0, y1)
+
     @cached_property
     def delta(self) -> NDArray[np.float32]:
         """All rows, as in a :class:`Change`."""
@@ -108,7 +118,7 @@ class FaceChange:
     @cached_property
     def weight(self) -> NDArray[np.float32]:
         """The mask, as in a :class:`Change`."""
-        return self._enlarged(self.weights, 0, self.box[3] - self.box[1])
+        return self.weight_rows(0, self.box[3] - self.box[1])
 
     def _enlarged(self, grid: NDArray[np.float32], y0: int, y1: int) -> NDArray[np.float32]:
         if self.coarse == 1:
@@ -119,6 +129,49 @@ class FaceChange:
         large = cv2.resize(grid[first:last], size, interpolation=cv2.INTER_LINEAR)
         top = first * self.coarse
         return np.asarray(large[y0 - top : y1 - top, : self.box[2] - self.box[0]], np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Shared:
+    """A change where others reach into its box: averaged with them by weight, and without what an earlier one covers.
+
+    ``others`` are those that overlap it, each with the box that both share, in photo pixels, and whether it comes
+    first. Rows are made when they are asked for, as a :class:`FaceChange`'s.
+    """
+
+    own: Change | FaceChange
+    others: Sequence[tuple[Change | FaceChange, tuple[int, int, int, int], bool]]
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """That of the change."""
+        return self.own.box
+
+    def rows(self, y0: int, y1: int) -> NDArray[np.float32]:
+        """The delta of some rows, counted from the box's first."""
+        left, top = self.box[:2]
+        delta, total = self.own.rows(y0, y1).copy(), self.own.weight_rows(y0, y1).copy()
+        covered = []
+        for other, shared, first in self.others:
+            begin, end = max(shared[1], top + y0), min(shared[3], top + y1)
+            if begin >= end:
+                continue
+            here = slice(begin - top - y0, end - top - y0), slice(shared[0] - left, shared[2] - left)
+            x, y = other.box[:2]
+            columns = slice(shared[0] - x, shared[2] - x)
+            delta[here] += other.rows(begin - y, end - y)[:, columns]
+            total[here] += other.weight_rows(begin - y, end - y)[:, columns]
+            if first:
+                covered.append(here)
+        delta /= np.maximum(total, 1.0)[..., None]
+        for here in covered:
+            delta[here] = 0.0
+        return delta
+
+    @cached_property
+    def delta(self) -> NDArray[np.float32]:
+        """All rows, as in a :class:`Change`."""
+        return self.rows(0, self.box[3] - self.box[1])
 
 
 @lru_cache(maxsize=8)
@@ -210,12 +263,11 @@ def _sample(
     return np.asarray(warped, np.float32)
 
 
-def combine(changes: Iterable[Change | FaceChange]) -> list[Change | FaceChange]:
+def combine(changes: Iterable[Change | FaceChange]) -> list[Change | FaceChange | Shared]:
     """Make several changes disjoint in effect: afterwards each pixel is changed by at most one of them.
 
     Where boxes overlap the delta is ``sum(delta_i) / max(1, sum(weight_i))``. Since each pixel ends up in one change,
-    the caller rounds once, and memory stays at the size of the boxes rather than the photo. Boxes are kept; a
-    change's share of a pixel that an earlier box covers is set to 0.
+    the caller rounds once. Boxes are kept; a change's share of a pixel that an earlier box covers is set to 0.
 
     >>> one = Change((0, 0, 2, 1), np.full((1, 2, 3), 0.2, np.float32))
     >>> two = Change((1, 0, 3, 1), np.full((1, 2, 3), 0.4, np.float32))
@@ -223,37 +275,18 @@ def combine(changes: Iterable[Change | FaceChange]) -> list[Change | FaceChange]
     [[0.2..., 0.3...], [0.0, 0.4...]]
     """
     given = list(changes)
-    result: list[Change | FaceChange] = []
+    result: list[Change | FaceChange | Shared] = []
     for i, change in enumerate(given):
-        others = [(j, shared) for j, other in enumerate(given) if j != i and (shared := _overlap(change, other))]
-        if not others:
-            result.append(change)
-            continue
-        delta = change.delta.copy()
-        total = _weight(change).copy()
-        for j, shared in others:
-            delta[_within(change, shared)] += given[j].delta[_within(given[j], shared)]
-            total[_within(change, shared)] += _weight(given[j])[_within(given[j], shared)]
-        delta /= np.maximum(total, 1.0)[..., None]
-        for j, shared in others:
-            if j < i:
-                delta[_within(change, shared)] = 0.0
-        result.append(Change(change.box, delta, None))
+        others = [
+            (other, shared, j < i)
+            for j, other in enumerate(given)
+            if j != i and (shared := _overlap(change, other)) is not None
+        ]
+        result.append(Shared(change, others) if others else change)
     return result
-
-
-def _weight(change: Change | FaceChange) -> NDArray[np.float32]:
-    if change.weight is not None:
-        return change.weight
-    return np.asarray(change.delta.any(axis=-1), np.float32)
 
 
 def _overlap(a: Change | FaceChange, b: Change | FaceChange) -> tuple[int, int, int, int] | None:
     x0, y0 = max(a.box[0], b.box[0]), max(a.box[1], b.box[1])
     x1, y1 = min(a.box[2], b.box[2]), min(a.box[3], b.box[3])
     return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
-
-
-def _within(change: Change | FaceChange, box: tuple[int, int, int, int]) -> tuple[slice, slice]:
-    x, y = change.box[:2]
-    return slice(box[1] - y, box[3] - y), slice(box[0] - x, box[2] - x)

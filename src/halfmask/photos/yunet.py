@@ -60,20 +60,23 @@ class YuNet:
             pictures = padded
         batch = cv2.dnn.blobFromImages(list(pictures), swapRB=True)  # BGR, in [0, 255]
         outputs = iter(self._session.run(self._outputs, {"input": batch}))
-        found: list[Rows] = []
-        where: list[NDArray[np.int64]] = []  # the picture of each
+        found: list[Rows] = [np.zeros((0, COLUMNS), np.float32)]
+        where: list[NDArray[np.int64]] = [np.zeros(0, np.int64)]  # the picture of each
         for stride in _STRIDES:
             classes, objects, boxes, points = (
                 np.asarray(next(outputs), np.float32).reshape(count, -1, n) for n in (1, 1, 4, 10)
             )
-            scores = np.sqrt(np.clip(classes[..., 0], 0, 1) * np.clip(objects[..., 0], 0, 1))
-            picture, place = np.nonzero(scores >= threshold)
+            products = classes[..., 0] * objects[..., 0]  # both are sigmoids
+            picture, place = np.nonzero(products >= threshold**2)
+            if not len(place):
+                continue
+            scores = np.sqrt(products[picture, place])
             cell = np.stack(np.divmod(place, wide // stride)[::-1], 1).astype(np.float32)
             box = boxes[picture, place]
             size = np.exp(box[:, 2:]) * stride
             corner = (cell + box[:, :2]) * stride - size / 2
             spots = (points[picture, place] + np.tile(cell, 5)) * stride
-            found.append(np.concatenate([corner, size, spots, scores[picture, place, None]], 1))
+            found.append(np.concatenate([corner, size, spots, scores[:, None]], 1))
             where.append(picture)
         rows, owner = np.concatenate(found), np.concatenate(where)
         return [suppressed(rows[owner == n]) for n in range(count)]

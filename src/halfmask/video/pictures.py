@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..errors import PhotoError
 from ..photos import tones
-from ..photos.paste import Change, FaceChange, combine
+from ..photos.paste import Change, FaceChange, Shared, combine
 
 if TYPE_CHECKING:
     import av
@@ -145,7 +145,7 @@ def views(frame: av.VideoFrame, colours: Colours) -> list[NDArray[Any]]:
     return found
 
 
-def _possible(change: Change | FaceChange, samples: NDArray[Any], colours: Colours) -> NDArray[np.float32]:
+def _possible(change: Change | FaceChange | Shared, samples: NDArray[Any], colours: Colours) -> NDArray[np.float32]:
     """A change, in units of the samples' full scale, as far as it stays within their range."""
     x0, y0, x1, y1 = change.box
     before = samples[y0:y1, x0:x1]
