@@ -57,6 +57,40 @@ def test_equals_torch(run: Path, crops: Faces) -> None:
     assert np.abs(method.change(crops) / (FULL * method.share) - expected).max() < 2e-3  # kernels in float16
 
 
+def test_resampling_is_that_of_the_matrices(run: Path, crops: Faces) -> None:
+    from halfmask.networks.halfmask import SIDE, Masker, MaskerForExport
+    from halfmask.networks.resize import Resize, triangle
+
+    net = Masker.load(run / "halfmask.safetensors")
+    code = net.encode(*(torch.tensor([0, -1, 1]) for _ in range(3)))
+    faces, wide = torch.from_numpy(crops), triangle(224, SIDE, 0.5, 0.0)
+    with torch.no_grad():
+        expected = wide @ net(Resize(SIDE, 2.0)(faces), code) @ wide.T
+        assert torch.allclose(MaskerForExport(net)(faces, code), expected, atol=1e-5)
+
+
+def test_eight_bits_change_little(run: Path, tmp_path: Path, rng: np.random.Generator) -> None:
+    import onnx
+
+    from halfmask.networks.halfmask import Masker
+    from halfmask.training.export import export_masker
+
+    net = Masker.load(run / "halfmask.safetensors")
+    taught, crops = rng.random((2, 12, 3, 224, 224), np.float32)
+    export_masker(net, tmp_path / "halfmask.onnx", torch.from_numpy(taught))
+    kinds = [n.op_type for n in onnx.load(tmp_path / "halfmask.onnx").graph.node]
+    assert kinds.count("QuantizeLinear") >= 3 * 16, "input, kernel and output of each inner convolution"
+    again, plain = Masker.load(tmp_path / "halfmask.onnx"), Masker.load(run / "halfmask.onnx")
+    for name, value in plain.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name]), f"{name}: the file holds the weights as they were trained"
+    changes = [made(folder, hide="gender,age,race").change(crops) for folder in (run, tmp_path)]
+    off = np.sqrt(np.mean((changes[0] - changes[1]) ** 2))
+    assert 0 < off < 0.15 * np.sqrt(np.mean(changes[0] ** 2))
+    # no face depends on those beside it
+    one = made(tmp_path, hide="gender,age,race").change(crops[:1])
+    assert np.abs(one - changes[1][:1]).max() < 1e-6
+
+
 def test_targets_are_the_keys(run: Path, rng: np.random.Generator) -> None:
     faces = rng.random((200, 3, 4, 4), np.float32)
     one, again, other = (made(run, key=k) for k in ("mine", "mine", "yours"))

@@ -14,11 +14,13 @@ from safetensors.torch import load_file
 from halfmask.datasets.ages import age_class
 from halfmask.errors import WeightsError
 from halfmask.methods import Subject
+from halfmask.methods.halfmask import FULL, Halfmask
 from halfmask.methods.labels import GenderEstimate
 from halfmask.methods.runtime import Network, gray
 from halfmask.methods.san import San
 from halfmask.networks.attribute import AttributeNet
 from halfmask.networks.gendercnn import load_gender
+from halfmask.networks.halfmask import Masker, MaskerForExport
 from halfmask.networks.san import SAN
 from halfmask.photos.align import crop_face, template
 from halfmask.predicting.network import AttributeNetwork
@@ -149,3 +151,15 @@ def test_no_card_or_page_holds_a_placeholder() -> None:
         assert not {"FIGURES", "READING", "TABLE", "GENDERTABLE", "CELEBATABLE", "LFWTABLE", "SPEEDTABLE"} & set(
             words
         ), page
+
+
+def test_shipped_generator_in_eight_bits_equals_torch(face: np.ndarray) -> None:
+    method = Halfmask(1, key="a key", strength=1.0)
+    net = Masker.load(shipped.path("halfmask.onnx"))
+    code = torch.from_numpy(method.code(method.targets(face[0])))[None]
+    with torch.no_grad():
+        expected = FULL * MaskerForExport(net)(torch.from_numpy(face), code).numpy()
+    off = 255 * (method.change(face) - expected)
+    assert 255 * np.sqrt(np.mean(expected**2)) > 5
+    assert np.sqrt(np.mean(off**2)) < 1.5
+    assert np.abs(off).max() < 15

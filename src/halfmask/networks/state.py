@@ -58,8 +58,10 @@ def read_exported(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         model = onnx.load(path)
     except Exception as error:  # onnx raises protobuf's own classes, which it does not export
         raise ValueError(f"it is no ONNX file: {error}") from error
+    steps = ("_scale", "_zero_point")  # of kernels that run in 8 bits
     arrays = {t.name.removesuffix(".half"): numpy_helper.to_array(t) for t in model.graph.initializer}
-    state = {k.removeprefix("net."): torch.from_numpy(v.copy()) for k, v in arrays.items() if k.startswith("net.")}
+    ours = {k.removeprefix("net."): v for k, v in arrays.items() if k.startswith("net.") and not k.endswith(steps)}
+    state = {k: torch.from_numpy(v.copy()) for k, v in ours.items()}
     return {p.key: p.value for p in model.metadata_props}, state
 
 
