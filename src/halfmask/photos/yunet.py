@@ -54,11 +54,11 @@ class YuNet:
         """
         count, height, width = pictures.shape[:3]
         high, wide = -(-height // 32) * 32, -(-width // 32) * 32
-        if (high, wide) != (height, width):
-            padded = np.zeros((count, high, wide, 3), np.uint8)
-            padded[:, :height, :width] = pictures
-            pictures = padded
-        batch = cv2.dnn.blobFromImages(list(pictures), swapRB=True)  # BGR, in [0, 255]
+        batch = np.empty((count, 3, high, wide), np.float32)  # BGR, in [0, 255]
+        batch[..., height:, :], batch[..., width:] = 0, 0
+        for picture, planes in zip(pictures, batch, strict=True):
+            for k, plane in enumerate(cv2.split(picture)):  # half the time of cv2.dnn.blobFromImages
+                planes[2 - k, :height, :width] = plane
         outputs = iter(self._session.run(self._outputs, {"input": batch}))
         found: list[Rows] = [np.zeros((0, COLUMNS), np.float32)]
         where: list[NDArray[np.int64]] = [np.zeros(0, np.int64)]  # the picture of each
