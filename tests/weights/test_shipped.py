@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,12 @@ from safetensors.torch import load_file
 
 from halfmask.datasets.ages import age_class
 from halfmask.errors import WeightsError
-from halfmask.methods import Subject
-from halfmask.methods.halfmask import FULL, Halfmask
+from halfmask.methods import Method, Subject, halfmask, stranger
+from halfmask.methods.halfmask import Halfmask
 from halfmask.methods.labels import GenderEstimate
 from halfmask.methods.runtime import Network, gray
 from halfmask.methods.san import San
+from halfmask.methods.stranger import Stranger
 from halfmask.networks.attribute import AttributeNet
 from halfmask.networks.gendercnn import load_gender
 from halfmask.networks.halfmask import Masker, MaskerForExport
@@ -153,13 +155,22 @@ def test_no_card_or_page_holds_a_placeholder() -> None:
         ), page
 
 
-def test_shipped_generator_in_eight_bits_equals_torch(face: np.ndarray) -> None:
-    method = Halfmask(1, key="a key", strength=1.0)
-    net = Masker.load(shipped.path("halfmask.onnx"))
-    code = torch.from_numpy(method.code(method.targets(face[0])))[None]
+@pytest.mark.parametrize(
+    ("file", "method", "full"),
+    [
+        ("halfmask.onnx", lambda: Halfmask(1, key="a key", strength=1.0), halfmask.FULL),
+        ("halfmask-research.onnx", lambda: Halfmask(1, key="a key", strength=1.0, weights="research"), halfmask.FULL),
+        ("stranger.onnx", lambda: Stranger(1, strength=1.0), stranger.FULL),
+    ],
+)
+def test_shipped_generators_in_eight_bits_are_near_torch(
+    face: np.ndarray, file: str, method: Callable[[], Method], full: float
+) -> None:
+    made, net = method(), Masker.load(shipped.path(file))
+    code = made.code(made.targets(face[0])) if isinstance(made, Halfmask) else np.zeros(net.code, np.float32)
     with torch.no_grad():
-        expected = FULL * MaskerForExport(net)(torch.from_numpy(face), code).numpy()
-    off = 255 * (method.change(face) - expected)
+        expected = full * MaskerForExport(net)(torch.from_numpy(face), torch.from_numpy(code)[None]).numpy()
+    off = 255 * (made.change(face) - expected)
     assert 255 * np.sqrt(np.mean(expected**2)) > 5
     assert np.sqrt(np.mean(off**2)) < 1.5
     assert np.abs(off).max() < 15

@@ -16,7 +16,7 @@ from torch.jit._trace import TracerWarning  # torch.jit has it too, but does not
 
 from ..networks.attribute import AttributeNet
 from ..networks.gendercnn import GenderCNN
-from ..networks.halfmask import Masker, MaskerForExport
+from ..networks.halfmask import IDENTITY, Masker, MaskerForExport
 from ..networks.privacynet import Generator
 from ..networks.san import SAN, SANForExport
 from ..photos.align import CROP
@@ -117,13 +117,8 @@ def export_masker(net: Masker, path: Path, faces: Tensor | None = None) -> Path:
         export_onnx(wrapped, fresh, {"face": torch.rand(2, 3, CROP, CROP), "code": code}, "change")
         model = onnx.load(fresh)
         if faces is not None:
-            model = _in_eight_bits(
-                model,
-                [
-                    {"face": f[None].numpy(), "code": c[None].numpy()}
-                    for f, c in zip(faces, _codes(net, len(faces)), strict=True)
-                ],
-            )
+            asked = zip(faces, _codes(net, len(faces)), strict=True)
+            model = _in_eight_bits(model, [{"face": f[None].numpy(), "code": c[None].numpy()} for f, c in asked])
         _halve(model.graph)
         about = {"ages": json.dumps(net.ages), "races": json.dumps(net.races), "hides": net.hides}
         onnx.helper.set_model_props(model, about)
@@ -132,9 +127,10 @@ def export_masker(net: Masker, path: Path, faces: Tensor | None = None) -> Path:
 
 
 def _codes(net: Masker, count: int) -> Tensor:
-    """Codes (N, C) of every gender, age and race in turn, each hidden in two of three."""
+    """Codes (N, C) as faces meet them: every gender, age and race in turn, or that of no target."""
     place = torch.arange(count)
-    return net.encode(place % 3 - 1, place % (len(net.ages) + 1) - 1, place % (len(net.races) + 1) - 1)
+    sizes = (0, 0, 0) if net.hides == IDENTITY else (2, len(net.ages), len(net.races))
+    return net.encode(*(place % (size + 1) - 1 for size in sizes))
 
 
 def export_privacynet(
