@@ -146,6 +146,19 @@ def test_a_whole_crops_change_goes_on_as_its_mirror_image_and_fades(rng: np.rand
     assert (np.diff(weight[100, : round(BEYOND * SIZE)]) > 0).all()
 
 
+def test_the_edge_of_a_whole_crops_change_is_what_is_further_in(rng: np.random.Generator) -> None:
+    delta, spoilt = smooth_change(rng), np.full((SIZE, SIZE, 3), 9.0, np.float32)
+    spoilt[8:-8, 8:-8] = delta[8:-8, 8:-8]
+    place = np.array([[1, 0, -100], [0, 1, -100]], np.float32)
+    change = face_change(spoilt, place, 424, 424, whole=True, edge=8)
+    assert change is not None
+    full = into(change, 424, 424)
+    np.testing.assert_allclose(full[108:316, 108:316], delta[8:-8, 8:-8], atol=1e-6)
+    for step in (1, 5, 8):
+        np.testing.assert_allclose(full[108 - step, 108:316], delta[8 + step, 8:-8], atol=1e-5)
+    assert np.abs(full).max() < 1
+
+
 def test_small_faces_do_not_alias() -> None:
     """A checkerboard of crop pixels means nothing to a face of a quarter of the size."""
     checks = np.where(np.indices((SIZE, SIZE)).sum(0) % 2, 1.0, -1.0).astype(np.float32)

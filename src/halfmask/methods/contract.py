@@ -82,6 +82,8 @@ class Method(ABC):
     #: whether its change is for the whole crop, hair and background included, and not for the oval of a head
     #: (:func:`halfmask.photos.paste.face_change`)
     whole: ClassVar[bool] = False
+    #: pixels at the edges of a whole crop where its change is not to be used in a photo
+    edge: ClassVar[int] = 0
     #: whether its change moves only a little where the crop does, for one subject, so that it can follow a video
     steady: bool = False
     #: whether its own output is a gray face, so that its change is the same in every channel

@@ -21,6 +21,9 @@ FULL = 2.4
 STRENGTHS: Mapping[str, float] = {"low": 0.53, "mid": 0.83, "high": 0.96}
 #: The weights that ship by their names (docs/method.md), the first the default.
 SHIPPED: Mapping[str, str] = {"free": "halfmask.onnx", "research": "halfmask-research.onnx"}
+#: Its network sees nothing beyond the crop, so over this width its change is weaker, down to half. Mirrored beyond the
+#: crop that would be a line on a plain wall.
+EDGE = 8
 #: What halfmask hides well enough to say so.
 _PROVEN = frozenset({"gender"})
 
@@ -41,6 +44,7 @@ class Halfmask(Method):
 
     hides = frozenset(choice.ATTRIBUTES)
     whole = True
+    edge = EDGE
     steady = True
     strengths = STRENGTHS
     proportional = True

@@ -207,13 +207,14 @@ def frame(size: int) -> NDArray[np.float32]:
 
 
 def face_change(
-    delta: NDArray[np.float32], matrix: Array, width: int, height: int, *, whole: bool = False
+    delta: NDArray[np.float32], matrix: Array, width: int, height: int, *, whole: bool = False, edge: int = 0
 ) -> FaceChange | None:
     """Resample a crop's change into a photo of ``width`` x ``height`` pixels.
 
     ``delta`` is float32 (S, S, 3) in [-1, 1], ``matrix`` the 2 x 3 transform from photo to crop that
     :func:`~halfmask.photos.align.crop_face` gave. The change counts within an oval, or in the ``whole`` crop and a
-    little beyond. Returns None when the crop lies outside the photo or reaches it with
+    little beyond; there the outer ``edge`` pixels are left out, and what is further in goes on in their place. Returns
+    None when the crop lies outside the photo or reaches it with
     nothing but the mask's zero edge. Raises ``ValueError`` on any other shape, or NaN.
 
     >>> identity = np.array([[1, 0, 0], [0, 1, 0]], np.float32)
@@ -230,8 +231,8 @@ def face_change(
     if whole:
         weights = frame(size)
         beyond = (len(weights) - size) // 2
-        wide = cv2.copyMakeBorder(delta, beyond, beyond, beyond, beyond, cv2.BORDER_REFLECT_101)
-        delta = np.asarray(wide, np.float32)
+        inner = delta[edge : size - edge, edge : size - edge]
+        delta = np.asarray(cv2.copyMakeBorder(inner, *4 * (beyond + edge,), cv2.BORDER_REFLECT_101), np.float32)
         matrix = matrix + np.array([[0, 0, beyond], [0, 0, beyond]], np.float32)
     box = matrix_bounds(invert(matrix), weights.shape, width, height, margin=1)
     if box is None:

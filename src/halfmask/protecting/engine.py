@@ -281,11 +281,12 @@ class Engine:
         Raises :class:`~halfmask.errors.PhotoError` when there were faces to change and none took a change, since the
         photo would pass for a protected one.
         """
-        photo, seconds = prepared.photo, prepared.seconds
+        photo, seconds, method = prepared.photo, prepared.seconds, self.networks.method
         with timed(seconds, "paste"):
-            whole = self.networks.method.whole
             changes = {
-                i: paste.face_change(delta, prepared.matrices[i], photo.width, photo.height, whole=whole)
+                i: paste.face_change(
+                    delta, prepared.matrices[i], photo.width, photo.height, whole=method.whole, edge=method.edge
+                )
                 for i, delta in changed.deltas.items()
             }
             after = photo.with_changes([c for c in changes.values() if c is not None])

@@ -259,7 +259,8 @@ class Changer:
         width, height = self._clip.seen_size
         pasted: dict[int, paste.FaceChange] = {}
         for n, (delta, matrix) in self._changes(i, places, seen).items():
-            change = paste.face_change(delta, matrix, width, height, whole=self._engine.networks.method.whole)
+            method = self._engine.networks.method
+            change = paste.face_change(delta, matrix, width, height, whole=method.whole, edge=method.edge)
             if change is not None:
                 pasted[n] = change
         for n, differs in zip(pasted, pictures.add(frame, pasted.values(), samples, colours), strict=True):
