@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from halfmask.methods import key
+from halfmask.protecting import records as records_module
 from halfmask.protecting.options import Options
 from halfmask.protecting.records import Records
 from halfmask.storage import RECORD, whole
@@ -255,3 +257,75 @@ def test_a_record_that_cannot_be_written(run: Run, album: Path, tmp_path: Path, 
     assert f"its record {RECORD} beside it could not" in said
     assert not (out / "a.jpg").exists()
     assert (tmp_path / "elsewhere").read_text() == "theirs"
+
+
+def write(records: Records, output: Path, text: bytes, mark: str) -> None:
+    """An output as a run writes it."""
+    output.parent.mkdir(exist_ok=True)
+    with whole(output, placing=lambda part: records.placing(output, mark, part)) as fresh:
+        fresh.write_bytes(text)
+
+
+def test_a_record_is_read_once_however_long_it_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parse, seen = records_module._parse, [0]
+
+    def counted(data: bytes, known: records_module._Known) -> None:
+        seen[0] += len(data)
+        parse(data, known)
+
+    monkeypatch.setattr(records_module, "_parse", counted)
+    outputs = [tmp_path / f"{i:03d}.jpg" for i in range(60)]
+    with Records({}) as records:
+        for i, output in enumerate(outputs):
+            assert not records.skipped(output, "mine")  # looks for a line that is not there
+            if i % 2:
+                records.note([(output, records_module.NONE, "mine")])
+                assert records.skipped(output, "mine")
+            else:
+                write(records, output, b"%d" % i, "mine")
+                assert records.there(tmp_path / "photo.jpg", output, "mine") == ""
+        size = (tmp_path / RECORD).stat().st_size
+        assert size <= seen[0] < 2 * size
+
+
+def test_a_record_that_others_wrote_anew_is_read_anew(tmp_path: Path) -> None:
+    one, two = tmp_path / "one.jpg", tmp_path / "two.jpg"
+    with Records({}) as records:
+        write(records, one, b"1", "first")
+        write(records, two, b"2", "first")
+        assert records.there(tmp_path / "photo.jpg", one, "first") == ""
+        record = tmp_path / RECORD
+        text = record.read_text("utf-8")
+        with record.open("r+", encoding="utf-8") as same:  # the same file, longer, with another text
+            same.write(text.replace("first", "other") + " " * 40 + "\n")
+        two.write_bytes(b"22")  # nobody noted it, so the record is looked at again
+        assert records.there(tmp_path / "photo.jpg", two, "first") is not None
+        assert records.there(tmp_path / "photo.jpg", one, "other") == ""
+
+
+def test_a_half_line_counts_once_it_is_whole(tmp_path: Path) -> None:
+    one, two = tmp_path / "one.jpg", tmp_path / "two.jpg"
+    with Records({}) as records:
+        write(records, one, b"1", "mine")
+        assert records.there(tmp_path / "photo.jpg", one, "mine") == ""
+        two.write_bytes(b"2")
+        line = json.dumps({"file": two.name, "sha256": hashlib.sha256(b"2").hexdigest(), "made": "mine"}).encode()
+        with (tmp_path / RECORD).open("ab") as record:
+            record.write(line[:50])
+            record.flush()
+            assert "was not made by halfmask" in str(records.there(tmp_path / "photo.jpg", two, "mine"))
+            record.write(line[50:] + b"\n")
+            record.flush()
+            assert records.there(tmp_path / "photo.jpg", two, "mine") == ""
+
+
+def test_more_folders_than_are_kept_in_mind(tmp_path: Path) -> None:
+    outputs = [tmp_path / f"{i}" / "a.jpg" for i in range(records_module._FOLDERS + 5)]
+    with Records({}) as records:
+        for output in outputs:
+            write(records, output, output.parent.name.encode(), "mine")
+    with Records({}) as records:
+        for output in [*outputs, *outputs]:
+            assert records.there(tmp_path / "photo.jpg", output, "mine") == ""
+            assert records.there(tmp_path / "photo.jpg", output, "other") is None
+        assert len(records._folders) == records_module._FOLDERS

@@ -23,8 +23,9 @@ import json
 import os
 import stat
 import threading
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from types import TracebackType
 
@@ -38,6 +39,8 @@ from .known import NOTHING, Known
 NONE, BEGUN = "none", "begun"
 #: Name → sha256 → mark, in the order of the lines.
 _Known = dict[str, dict[str, str]]
+#: Folders whose records are kept in mind: a line takes half a kilobyte. And by how much a record is known again.
+_FOLDERS, _LAST = 32, 256
 
 
 def mark_of(how: str, state: Sequence[object], known: Known = NOTHING) -> str:
@@ -59,6 +62,54 @@ def state_of(source: Path | bytes) -> list[object]:
 def text_of(how: Mapping[str, object]) -> str:
     """All that outputs depend on beside the photo, as one text; the same for the same."""
     return json.dumps(how, sort_keys=True, default=str)
+
+
+@dataclass
+class _Part:
+    """What was read of a record, to which lines are added all the time: up to ``end``, and ``last`` stood before that.
+
+    ``untidy`` says that a run was killed, or is at work.
+    """
+
+    known: _Known = field(default_factory=dict)
+    untidy: bool = False
+    state: tuple[int, ...] = ()
+    end: int = 0
+    last: bytes = b""
+
+    def read(self, path: Path) -> None:
+        """Read what is new; all of it when another text stands there than before. Raises ``OSError``."""
+        try:
+            about = path.lstat()
+        except FileNotFoundError:
+            self.known, self.untidy, self.state, self.end, self.last = {}, False, (), 0, b""
+            return
+        state = (about.st_ino, about.st_size, about.st_mtime_ns)
+        if state == self.state:
+            return
+        if not (self.end and state[0] == self.state[0] and self._more(path)):
+            data, self.known = _read(path)
+            self.untidy = _untidy(data, self.known)
+            self.end, self.last = 0, b""
+            self._went_on(data)
+        self.state = state  # as it was before: what was added meanwhile is read the next time
+
+    def _more(self, path: Path) -> bool:
+        with path.open("rb") as record:
+            record.seek(self.end - len(self.last))
+            data = record.read()
+        if not data.startswith(self.last):
+            return False
+        new = data[len(self.last) :]
+        _parse(new, self.known)
+        self.untidy |= bool(new)
+        self._went_on(new)
+        return True
+
+    def _went_on(self, data: bytes) -> None:
+        lines = data[: data.rfind(b"\n") + 1]  # a half line is read again, once it is whole
+        self.end += len(lines)
+        self.last = lines[-_LAST:] or self.last
 
 
 class Records:
@@ -87,8 +138,7 @@ class Records:
     def __init__(self, how: Mapping[str, object], *, overwrite: bool = False) -> None:
         self._how = text_of(how)
         self._overwrite = overwrite
-        self._known: dict[Path, _Known] = {}
-        self._seen: dict[Path, tuple[int, int, int]] = {}  # what the record was like when it was read
+        self._folders: OrderedDict[Path, _Part] = OrderedDict()  # those that were asked for last
         self._untidy: set[Path] = set()
         self._lock = threading.Lock()
 
@@ -133,8 +183,6 @@ class Records:
             with _needed(output):
                 _append(held.enter_context(_held(folder / RECORD)), f"{line}\n".encode())
             self._untidy.add(folder)
-            if folder in self._known:
-                _add(self._known[folder], output.name, digest, mark)
             yield
 
     def note(self, lines: Iterable[tuple[Path, str, str]]) -> None:
@@ -173,23 +221,16 @@ class Records:
         """The mark of the output with this content, "" when it was begun; None when no record has it."""
         folder, name = output.parent, output.name
         with self._lock:
-            if digest not in self._known.get(folder, {}).get(name, {}):  # another run may have made it meanwhile
-                self._reread(folder)
-            known = self._known[folder].get(name, {})
+            part = self._folders.setdefault(folder, _Part())
+            self._folders.move_to_end(folder)
+            if len(self._folders) > _FOLDERS:
+                self._folders.popitem(last=False)
+            if digest not in part.known.get(name, {}):  # another run may have made it meanwhile
+                part.read(folder / RECORD)
+                if part.untidy:
+                    self._untidy.add(folder)
+            known = part.known.get(name, {})
             return known.get(digest, "" if BEGUN in known else None)
-
-    def _reread(self, folder: Path) -> None:
-        try:
-            now = (folder / RECORD).lstat()
-        except FileNotFoundError:
-            self._known[folder] = {}
-            return
-        state = (now.st_ino, now.st_size, now.st_mtime_ns)
-        if self._seen.get(folder) != state:
-            self._known[folder], tidy = _read(folder / RECORD)
-            self._seen[folder] = state
-            if not tidy:  # a run was killed, or is at work
-                self._untidy.add(folder)
 
     def __enter__(self) -> Records:
         return self
@@ -204,7 +245,7 @@ class Records:
     def _tidy(self, folder: Path) -> None:
         path = folder / RECORD
         with _held(path):
-            known, _ = _read(path)
+            _, known = _read(path)
             for name, digests in known.items():
                 if len(digests) > 1 and (stands := _standing(folder / name, digests)) in digests:
                     known[name] = {stands: digests[stands]}
@@ -243,12 +284,6 @@ def _copied(source: Path | bytes, output: Path, digest: str) -> bool:
         return False  # reading it will say what is wrong
 
 
-def _add(known: _Known, name: str, digest: str, mark: str) -> None:
-    digests = known.setdefault(name, {})
-    digests.pop(digest, None)  # the last line counts
-    digests[digest] = mark
-
-
 def _text(known: _Known) -> str:
     """A record in the order of the names."""
     lines = [
@@ -259,26 +294,33 @@ def _text(known: _Known) -> str:
     return "".join(lines)
 
 
-def _read(path: Path) -> tuple[_Known, bool]:
-    """What a record says, and whether it is in order.
-
-    A last line that a killed run wrote half does not count. Raises ``OSError``.
-    """
+def _read(path: Path) -> tuple[bytes, _Known]:
+    """A record, and what it says. Raises ``OSError``."""
     known: _Known = {}
     try:
-        if not stat.S_ISREG(path.lstat().st_mode):
-            return known, True
-        text = path.read_text("utf-8", "replace")
+        data = path.read_bytes() if stat.S_ISREG(path.lstat().st_mode) else b""
     except FileNotFoundError:
-        return known, True
-    for line in text.splitlines():
+        data = b""
+    _parse(data, known)
+    return data, known
+
+
+def _parse(data: bytes, known: _Known) -> None:
+    """Add what lines say. A last line that a killed run wrote half does not count."""
+    for line in data.decode("utf-8", "replace").splitlines():
         try:
             entry = json.loads(line)
             name, digest, mark = (str(entry[key]) for key in ("file", "sha256", "made"))
         except (ValueError, KeyError, TypeError):
             continue
-        _add(known, name, digest, mark)
-    return known, text == _text(known) and all(len(digests) == 1 for digests in known.values())
+        digests = known.setdefault(name, {})
+        digests.pop(digest, None)  # the last line counts
+        digests[digest] = mark
+
+
+def _untidy(data: bytes, known: _Known) -> bool:
+    """Whether a record is not in order."""
+    return data != _text(known).encode() or any(len(digests) > 1 for digests in known.values())
 
 
 @contextlib.contextmanager
