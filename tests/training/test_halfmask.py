@@ -27,8 +27,10 @@ from halfmask.networks.backbones import BACKBONES
 from halfmask.networks.halfmask import SIDE, Masker
 from halfmask.networks.heads import Binary, Categorical, Coral
 from halfmask.training import halfmask as recipe
-from halfmask.training import loop, watching
+from halfmask.training import hide_identity, loop, stage, watching
 from halfmask.training.data import Faces
+from halfmask.training.hide_attributes import HideAttributes
+from halfmask.training.hide_identity import HideIdentity
 
 RACES = {"a": ["a"], "b": ["b"]}
 AGES = [0, 30, 60]
@@ -93,8 +95,8 @@ def small(folder: Path) -> recipe.HalfmaskConfig:
 
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[recipe.HalfmaskConfig]:
-    monkeypatch.setattr(recipe, "open_faces", lambda sources, keep, size: made_up())
-    monkeypatch.setattr(recipe, "load_matcher", lambda name: Tiny())
+    monkeypatch.setattr(stage, "open_faces", lambda sources, keep, size: made_up())
+    monkeypatch.setattr(stage, "load_matcher", lambda name: Tiny())
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     AcceleratorState._reset_state()  # it takes one precision a process
@@ -119,7 +121,7 @@ def test_writes_what_it_promises_and_the_method_runs_it(config: recipe.HalfmaskC
 
 
 def test_readers_take_turns_wait_and_then_adapt(config: recipe.HalfmaskConfig, tmp_path: Path) -> None:
-    run = recipe._Run(replace(config, adapt_from=2), tmp_path / "run", None, tmp_path / "asked")
+    run = HideAttributes(replace(config, adapt_from=2), tmp_path / "run", None, tmp_path / "asked")
     heads = [learner.net.heads["gender"].linear.weight for learner in run.readers]
     seen = [[h.detach().clone() for h in heads]]
     for i in range(4):
@@ -130,7 +132,7 @@ def test_readers_take_turns_wait_and_then_adapt(config: recipe.HalfmaskConfig, t
 
 
 def test_told_readers_learn_and_one_starts_afresh(config: recipe.HalfmaskConfig, tmp_path: Path) -> None:
-    run = recipe._Run(replace(config, told_lr=0.0), tmp_path / "run", None, tmp_path / "asked")
+    run = HideAttributes(replace(config, told_lr=0.0), tmp_path / "run", None, tmp_path / "asked")
     heads = [learner.net.head.weight for learner in run.told]
     seen = [[h.detach().clone() for h in heads]]
     for i in range(5):
@@ -221,7 +223,7 @@ def test_resumes_to_the_same_weights(config: recipe.HalfmaskConfig, tmp_path: Pa
         killed()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recipe, "fit", short)
+        patch.setattr(stage, "fit", short)
         with pytest.raises(KeyboardInterrupt):
             recipe.train_halfmask(config, tmp_path / "cut")
     again = Masker.load(recipe.train_halfmask(config, tmp_path / "cut")).state_dict()
@@ -231,7 +233,7 @@ def test_resumes_to_the_same_weights(config: recipe.HalfmaskConfig, tmp_path: Pa
 
 def test_targets(rng: np.random.Generator) -> None:
     pools = {"age": np.array([0, 0, 0, 2]), "race": np.array([0, 1])}
-    drawn = recipe.draw_targets(4000, {"gender": 0.5, "age": 0.25}, pools, rng)
+    drawn = watching.draw_targets(4000, {"gender": 0.5, "age": 0.25}, pools, rng)
     assert (drawn.race == -1).all()
     hidden = (drawn.gender >= 0) | (drawn.age >= 0)
     assert hidden.all()
@@ -264,12 +266,12 @@ def test_refused(config: recipe.HalfmaskConfig, tmp_path: Path) -> None:
 def test_only_faces_that_can_be_read_are_drawn_women_and_men_alike(
     config: recipe.HalfmaskConfig, tmp_path: Path
 ) -> None:
-    run = recipe._Run(config, tmp_path / "all", None, tmp_path / "asked")
+    run = HideAttributes(config, tmp_path / "all", None, tmp_path / "asked")
     labels = made_up().labels("gender")
     believed = np.mean([b["gender"][np.arange(len(labels)), labels] for b in run.beliefs], 0)
     least = min(np.sort(believed[labels == g])[-4] for g in (0, 1))  # four of each, or more
     AcceleratorState._reset_state()
-    run = recipe._Run(replace(config, sure=float(least)), tmp_path / "sure", None, tmp_path / "asked")
+    run = HideAttributes(replace(config, sure=float(least)), tmp_path / "sure", None, tmp_path / "asked")
     for i in range(3):
         batch = run.draw(i)
         assert (believed[batch.index] >= least - 1e-6).all()
@@ -280,7 +282,7 @@ def test_only_faces_that_can_be_read_are_drawn_women_and_men_alike(
 
 def test_a_change_comes_back_to_where_the_aligned_face_is(config: recipe.HalfmaskConfig, tmp_path: Path) -> None:
     """What the generator draws on an eye of the face brought closer lies on the eye that matchers see."""
-    run = recipe._Run(config, tmp_path / "run", None, tmp_path / "asked")
+    run = HideAttributes(config, tmp_path / "run", None, tmp_path / "asked")
     batch = run.draw(0)
     step = torch.zeros(4, 3, SIDE, SIDE)
     step[:, :, 40:72, 40:72] = 1
@@ -299,8 +301,8 @@ def test_young_faces_are_left_out(
         )
         return made_up()
 
-    monkeypatch.setattr(recipe, "open_faces", look)
-    recipe._Run(replace(config, youngest=10), tmp_path / "run", None, tmp_path / "asked")
+    monkeypatch.setattr(stage, "open_faces", look)
+    HideAttributes(replace(config, youngest=10), tmp_path / "run", None, tmp_path / "asked")
     assert asked[:4] == [False, True, True, True]
 
 
@@ -327,7 +329,8 @@ class Copied(Tiny):
 def test_identity_is_hidden_and_pupils_adapt(
     config: recipe.HalfmaskConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recipe, "load_matcher", lambda name: Copied())
+    monkeypatch.setattr(stage, "load_matcher", lambda name: Copied())
+    monkeypatch.setattr(hide_identity, "load_matcher", lambda name: Copied())
     path = recipe.train_halfmask(hiding(config, tmp_path), tmp_path / "run")
     log = loop.read_log(path.parent)
     assert {"near_tiny", "near_pupil0", "near_pupil1", "keep_gender", "keep_age", "keep_race", "ssim"} <= set(log[-1])
@@ -350,10 +353,10 @@ def test_readers_of_who_is_hidden_see_untouched_faces_alone(config: recipe.Halfm
     for size in (0.0, 0.3):
         AcceleratorState._reset_state()
         asked = replace(hiding(config, tmp_path), pupils=[])
-        run = recipe._Run(asked, tmp_path / f"run{size}", None, tmp_path / "asked")
+        run = HideIdentity(asked, tmp_path / f"run{size}", None, tmp_path / "asked")
         batch = run.draw(0)
         change = torch.full_like(batch.face, size).requires_grad_()
-        terms, _ = run._spare(1, True, batch, 0, change, np.random.default_rng(5))
+        terms, _ = run._read(1, True, batch, 0, change, np.random.default_rng(5))
         learned.append({n: v.clone() for n, v in run.readers[1].net.state_dict().items()})
         kept = {name: float(term.detach()) for name, term in terms.items()}
         assert all(abs(v) < 1e-5 for v in kept.values()) == (size == 0), kept
@@ -365,7 +368,9 @@ def test_hiding_stages_go_on_from_each_others_pupils(config: recipe.HalfmaskConf
     stages = [{"name": "one", "steps": 2}, {"name": "two", "steps": 1}]
     asked = replace(hiding(config, tmp_path), stages=stages, pupils=hiding(config, tmp_path).pupils[1:])
     recipe.train_halfmask(asked, tmp_path / "run")
-    run = recipe._Run(replace(asked, stages=[], name="three"), tmp_path / "x", tmp_path / "run/two", tmp_path / "asked")
+    run = HideIdentity(
+        replace(asked, stages=[], name="three"), tmp_path / "x", tmp_path / "run/two", tmp_path / "asked"
+    )
     saved = torch.load(tmp_path / "run/two/pupils/0.pt", weights_only=True)
     for name, value in run.pupils[0].net.state_dict().items():
         assert torch.equal(value, saved[name]), name
@@ -381,8 +386,8 @@ def test_what_cannot_be_hidden_so_is_refused(config: recipe.HalfmaskConfig, tmp_
 def _train(folder: Path) -> None:
     """A run of two stages, as one of several processes: each has some of the readers, of B and of what is counted."""
     torch.set_num_threads(1)
-    recipe.open_faces = lambda sources, keep, size: made_up()  # type: ignore[assignment]
-    recipe.load_matcher = lambda name: Tiny()  # type: ignore[assignment]
+    stage.open_faces = lambda sources, keep, size: made_up()  # type: ignore[assignment]
+    stage.load_matcher = lambda name: Tiny()  # type: ignore[assignment]
     stages = [{"name": "first", "steps": 2}, {"name": "second", "steps": 4, "learns": 1}]
     recipe.train_halfmask(replace(small(folder), reads=2, evaluate_every=2, stages=stages), folder / "run")
 

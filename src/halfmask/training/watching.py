@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -23,9 +22,6 @@ from ..networks.views import ssim_map
 from ..photos.paste import mask
 from .data import Faces, to_tensor
 
-if TYPE_CHECKING:
-    from .halfmask import HalfmaskConfig
-
 
 @dataclass(frozen=True)
 class Targets:
@@ -39,6 +35,10 @@ class Targets:
         """The targets of one attribute."""
         targets: Tensor = getattr(self, name)
         return targets
+
+    def part(self, which: slice) -> Targets:
+        """The same of some of the faces."""
+        return Targets(*(self.of(name)[which] for name in ATTRIBUTES))
 
     def to(self, device: torch.device) -> Targets:
         """The same on another device."""
@@ -104,51 +104,69 @@ def protected(
     return face, (face + change).clamp(0, 1)
 
 
-@torch.no_grad()
-def measure(
-    net: Masker,
-    adapters: Sequence[AttributeNet],
-    watchers: Mapping[str, torch.nn.Module],
-    matchers: Sequence[torch.nn.Module],
-    faces: Faces,
-    index: NDArray[np.integer],
-    config: HalfmaskConfig,
-) -> dict[str, float]:
-    """Gender's AUC on validation faces, targets at random and all flipped, by every adapter and every watcher.
+@dataclass(frozen=True)
+class Look:
+    """A look at a generator as it is: at validation faces, before and after its change times ``strength``.
 
-    And the mean cosine by every matcher (the last on a third of the faces), and the mean SSIM.
+    ``index`` says which of ``faces``. Readers, which the log numbers, classifiers that only watch, and matchers, both
+    by name, say what they find, in ``precision``, ``bf16`` or ``no``.
+    """
+
+    net: Masker
+    faces: Faces
+    index: NDArray[np.integer]
+    strength: float
+    precision: str
+    readers: Sequence[AttributeNet]
+    watchers: Mapping[str, torch.nn.Module]
+    matchers: Mapping[str, torch.nn.Module]
+
+    @torch.no_grad()
+    def collect(
+        self, targets: Targets, find: Callable[[int, Tensor, Tensor], Mapping[str, Tensor]]
+    ) -> dict[str, Tensor]:
+        """What ``find(first, before, after)`` says of some of the faces, from the ``first`` on: of all, by name, (N,).
+
+        ``targets`` are all faces'. A name may be said of some faces only.
+        """
+        self.net.eval()
+        found: dict[str, list[Tensor]] = {}
+        for first in range(0, len(self.index), 50):
+            part = slice(first, first + 50)
+            before, after = protected(self.net, self.faces, self.index[part], targets.part(part), self.strength)
+            with torch.autocast(before.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+                for name, values in find(first, before, after).items():
+                    found.setdefault(name, []).append(values)
+        return {name: torch.cat(values) for name, values in found.items()}
+
+
+def gender_read(look: Look, seed: int) -> dict[str, float]:
+    """Where attributes are hidden: gender's AUC by every reader and watcher, targets at random and all flipped.
+
+    And the mean cosine by every matcher (but the first on a third of the faces), and the mean SSIM.
     """
     from sklearn.metrics import roc_auc_score
 
-    net.eval()
-    for adapter in adapters:
-        adapter.eval()
-    true = torch.from_numpy(faces.labels("gender")[index])
+    true = torch.from_numpy(look.faces.labels("gender")[look.index])
     none = torch.full_like(true, -1)
-    rng = np.random.default_rng([config.seed, 2])
-    drawn = torch.from_numpy(rng.integers(0, 2, len(index)))
+    drawn = torch.from_numpy(np.random.default_rng([seed, 2]).integers(0, 2, len(true)))
+    first_matcher = dict(list(look.matchers.items())[:1])
+
+    def read(_: int, before: Tensor, after: Tensor) -> dict[str, Tensor]:
+        by_readers = {
+            f"adapter{k}": reader.heads["gender"].probabilities(reader(after)["gender"].float())[:, 1]
+            for k, reader in enumerate(look.readers)
+        }
+        return by_readers | {name: watcher(after) for name, watcher in look.watchers.items()}
+
+    def read_and_match(first: int, before: Tensor, after: Tensor) -> dict[str, Tensor]:
+        matchers = look.matchers if first < len(true) // 3 else first_matcher
+        return read(first, before, after) | likeness(before, after, matchers)
+
     figures: dict[str, float] = {}
-    for way, target in (("random", drawn), ("flipped", 1 - true)):
-        scores: dict[str, list[Tensor]] = {}
-        for start in range(0, len(index), 50):
-            part = slice(start, start + 50)
-            asked = Targets(target[part], none[part], none[part])
-            face, after = protected(net, faces, index[part], asked, config.watch_at)
-            with torch.autocast(face.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-                for k, adapter in enumerate(adapters):
-                    p = adapter.heads["gender"].probabilities(adapter(after)["gender"].float())
-                    scores.setdefault(f"adapter{k}", []).append(p[:, 1])
-                for name, watcher in watchers.items():
-                    scores.setdefault(name, []).append(watcher(after))
-                if way == "random":
-                    for name, matcher in zip(config.matchers, matchers, strict=True):
-                        if name == config.matchers[0] or start < len(index) // 3:
-                            cosine = F.cosine_similarity(matcher(face).float(), matcher(after).float())
-                            scores.setdefault(f"cosine_{name}", []).append(cosine)
-            if way == "random":  # outside of autocast: variances drown in bfloat16
-                scores.setdefault("ssim", []).append(ssim_map(after, face).mean((1, 2)))
-        for name, parts in scores.items():
-            values = torch.cat(parts).cpu()
+    for way, target, find in (("random", drawn, read_and_match), ("flipped", 1 - true, read)):
+        for name, each in look.collect(Targets(target, none, none), find).items():
+            values = each.cpu()
             if name.startswith(("cosine", "ssim")):
                 figures[f"valid_{name}"] = float(values.mean())
             else:
@@ -156,41 +174,33 @@ def measure(
     return figures
 
 
-@torch.no_grad()
-def kept(
-    net: Masker,
-    readers: Sequence[AttributeNet],
-    watchers: Mapping[str, torch.nn.Module],
-    matchers: Sequence[torch.nn.Module],
-    faces: Faces,
-    index: NDArray[np.integer],
-    config: HalfmaskConfig,
-) -> dict[str, float]:
-    """Of a generator that hides identity, on validation faces: the mean cosine by every matcher and the mean SSIM.
+def likeness_kept(look: Look) -> dict[str, float]:
+    """Where identity is hidden: the mean cosine by every matcher and the mean SSIM.
 
     And by how much what readers believe moves: P(male), the age in groups, both in the mean of absolute values.
     """
-    net.eval()
-    found: dict[str, list[Tensor]] = {}
-    for start in range(0, len(index), 50):
-        part = index[start : start + 50]
-        face, after = protected(net, faces, part, untargeted(len(part)), config.watch_at)
-        with torch.autocast(face.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-            for k, reader in enumerate(readers):
-                one, two = (reader.eval().probabilities(x) for x in (face, after))
-                years = torch.arange(one["age"].shape[1], device=face.device)
-                old = [(p["age"].float() * years).sum(1) for p in (one, two)]
-                found.setdefault(f"age_adapter{k}", []).append((old[0] - old[1]).abs())
-                moved = (one["gender"].float() - two["gender"].float())[:, 1].abs()
-                found.setdefault(f"gender_adapter{k}", []).append(moved)
-            for name, watcher in watchers.items():
-                moved = (watcher(face).float().sigmoid() - watcher(after).float().sigmoid()).abs()
-                found.setdefault(f"gender_{name}", []).append(moved)
-            for name, matcher in zip(config.matchers, matchers, strict=True):
-                cosine = F.cosine_similarity(matcher(face).float(), matcher(after).float())
-                found.setdefault(f"cosine_{name}", []).append(cosine)
-        found.setdefault("ssim", []).append(ssim_map(after, face).mean((1, 2)))
-    return {f"valid_{name}": float(torch.cat(parts).mean()) for name, parts in found.items()}
+
+    def find(_: int, before: Tensor, after: Tensor) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = {}
+        for k, reader in enumerate(look.readers):
+            one, two = (reader.probabilities(x) for x in (before, after))
+            years = torch.arange(one["age"].shape[1], device=before.device)
+            old = [(p["age"].float() * years).sum(1) for p in (one, two)]
+            found[f"age_adapter{k}"] = (old[0] - old[1]).abs()
+            found[f"gender_adapter{k}"] = (one["gender"].float() - two["gender"].float())[:, 1].abs()
+        for name, watcher in look.watchers.items():
+            found[f"gender_{name}"] = (watcher(before).float().sigmoid() - watcher(after).float().sigmoid()).abs()
+        return found | likeness(before, after, look.matchers)
+
+    found = look.collect(untargeted(len(look.index)), find)
+    return {f"valid_{name}": float(values.mean()) for name, values in found.items()}
+
+
+def likeness(before: Tensor, after: Tensor, matchers: Mapping[str, torch.nn.Module]) -> dict[str, Tensor]:
+    """How like its original each face (N, 3, S, S) still is: the cosine by every matcher, and the SSIM, (N,) each."""
+    found = {f"cosine_{n}": F.cosine_similarity(m(before).float(), m(after).float()) for n, m in matchers.items()}
+    with torch.autocast(before.device.type, enabled=False):  # variances drown in bfloat16
+        return found | {"ssim": ssim_map(after, before).mean((1, 2))}
 
 
 def chroma(change: Tensor) -> Tensor:
