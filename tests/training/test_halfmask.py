@@ -251,6 +251,12 @@ def test_refused(config: recipe.HalfmaskConfig, tmp_path: Path) -> None:
         recipe.train_halfmask(replace(config, adapters=[]), tmp_path / "a")
     with pytest.raises(UsageError, match="reads is 3, expected 1 to 2"):
         recipe.train_halfmask(replace(config, reads=3), tmp_path / "b")
+    with pytest.raises(UsageError, match="two columns of the name attribute; copy one"):
+        recipe.train_halfmask(
+            replace(config, watchers=["a/attribute.safetensors", "b/attribute.safetensors"]), tmp_path
+        )
+    with pytest.raises(UsageError, match="two columns of the name adapter1;"):
+        recipe.train_halfmask(replace(config, watchers=["adapter1.safetensors"]), tmp_path)
     with pytest.raises(UsageError, match="reads race as"):
         recipe.train_halfmask(replace(config, races={"x": ["a"], "y": ["b"]}), tmp_path / "c")
     with pytest.raises(UsageError, match=r"0 women and 0 men whose gender the adapters believe by at least 1\.1"):

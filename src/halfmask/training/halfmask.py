@@ -164,4 +164,11 @@ def _stages(config: HalfmaskConfig) -> list[HalfmaskConfig]:
         raise UsageError(
             f"identity is {', '.join({stage.identity for stage in stages})}; expected {' or '.join(KINDS)}"
         )
+    for stage in stages:
+        names = [f"adapter{k}" for k in range(len(stage.adapters))] + [Path(path).stem for path in stage.watchers]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise UsageError(
+                f"the log would have two columns of the name {', '.join(twice)}; copy one of the watchers' files to "
+                "another name, and name that"
+            )
     return stages
