@@ -29,10 +29,9 @@ from numpy.typing import NDArray
 from ..errors import UsageError
 from ..weights import store
 from .align import invert, warp
-from .cover import cover
+from .scales import Pixels, Tile, around, copies_of, copy_for, resized, shrunk, size_at, tile_ends
 from .yunet import COLUMNS, Rows, YuNet, suppressed
 
-Pixels = NDArray[np.uint8]
 Box = tuple[float, float, float, float]
 
 #: The smallest faces that are searched for, in photo pixels of the longer side of their box, unless told otherwise.
@@ -61,14 +60,10 @@ _NEARLY, _BY_FAR = 0.87, 0.1  # or so much, if at a glimpse upright is by far th
 _PROVEN = 0.8  # the least that a second look must say of what the first did not call a face
 _STRAIGHT = 0.92  # less, and a head may lean half-way between two quarter turns
 _CLEAR = 0.02  # by which the best turn beats those a quarter circle or more away; 99 % of the right ones do
-_TILE, _LAP = 1280, 80  # pixels; a face larger than the overlap is found at the next scale
 _LARGE = 960  # length at the finest scale from which a photo is searched smaller first
 _FIRST = 0.7  # of the finest scale
 _TRACE = 0.006  # a score there that is worth a search. Of 320 faces of 32 to 60 pixels pasted into blurred photos of 12
 # megapixels 224 are found so, and 219 by searching all of the finest; at half of that scale, from 0.01 on, 162.
-_CELL = 32  # pixels, what YuNet's sides are multiples of
-_SMALL = 500  # copies of a photo are at least as long, so that most looks need not touch the photo itself
-_COPIED = 10_000_000  # pixels of the largest copy
 _STEP = 3  # from one scale to the next
 _COARSEST = 320  # at this length a face that fills the photo is still of a size that YuNet knows
 _TURNED, _TURNED_ALONE = 512, 768  # length at which the other sides are searched, and when nothing was found upright
@@ -119,13 +114,13 @@ class Detector:
     def __call__(self, image: Pixels, boxes: Sequence[Box] = ()) -> list[Face]:
         """Faces of an RGB photo, uint8 (H, W, 3), largest first; among them one for each of the ``boxes`` given."""
         height, width = image.shape[:2]
-        copies = _copies(image)
+        copies = copies_of(image)
         faces = [self._boxed(copies, box) for box in boxes]
         if min(height, width) >= 8:  # nothing smaller holds a face
             faces = self._looked_at(copies, self._search(copies, 0), faces)
             found = len(faces) > len(boxes)
             side = min(_TURNED, max(width, height) // 2) if found else _TURNED_ALONE
-            faces = self._looked_at(copies, self._sides(_shrunk(copies[-1], side), image.shape), faces)
+            faces = self._looked_at(copies, self._sides(shrunk(copies[-1], side), image.shape), faces)
             # np.rot90 turns against the clock, so a head that is turned clockwise by as many quarters stands upright
             turns = {round(turn_of(face.points) / 90) % 4 for face in faces[len(boxes) :]}
             for quarter in sorted(turns - {0}):
@@ -139,7 +134,7 @@ class Detector:
         """
         if min(image.shape[:2]) < 8:
             return []
-        small = _shrunk(image, _GLANCE)
+        small = shrunk(image, _GLANCE)
         (rows,) = self._net(small[None], self.threshold)
         rows = _placed(rows, np.array([image.shape[1] / small.shape[1], image.shape[0] / small.shape[0]]), np.zeros(2))
         return [Face(_box(row), row[4:14].reshape(5, 2), float(row[14])) for row in rows]
@@ -162,7 +157,7 @@ class Detector:
         found = []
         if scale * longer > _LARGE:
             first = self._tiles(copies, _FIRST * scale, quarter, _TRACE)
-            places = _around(first, _size(image, scale), scale)
+            places = around(first, size_at(image, scale), scale)
             found += [self._tiles(copies, scale, quarter, least, places), first[first[:, 14] >= least]]
             scale = _next(_FIRST * scale, longer)
         while True:
@@ -189,7 +184,7 @@ class Detector:
         scale: float,
         quarter: int,
         least: float,
-        places: Sequence[tuple[int, int, int, int]] | None = None,
+        places: Sequence[Tile] | None = None,
     ) -> Rows:
         """What scores ``least`` in a photo that is resampled to ``scale`` tile by tile and turned against the clock.
 
@@ -197,17 +192,17 @@ class Detector:
         pixels of the photo.
         """
         found = [np.zeros((0, COLUMNS + 1), np.float32)]
-        shape, size = copies[0].shape, _size(copies[0], scale)
-        image = _copy_for(copies, scale)
+        shape, size = copies[0].shape, size_at(copies[0], scale)
+        image = copy_for(copies, scale)
         whole = np.array([shape[1] / image.shape[1], shape[0] / image.shape[0]])
         if places is None:
-            places = [(left, top, right, end) for top, end in _cuts(size[1]) for left, right in _cuts(size[0])]
+            places = [(left, top, right, end) for top, end in tile_ends(size[1]) for left, right in tile_ends(size[0])]
         for left, top, right, bottom in places:
             wide, high = right - left, bottom - top
             # whole pixels of the picture, so that a tile can be resampled by itself
             x0, x1 = left * image.shape[1] // size[0], -(-right * image.shape[1] // size[0])
             y0, y1 = top * image.shape[0] // size[1], -(-bottom * image.shape[0] // size[1])
-            part = _resized(image[y0:y1, x0:x1], (wide, high))
+            part = resized(image[y0:y1, x0:x1], (wide, high))
             (rows,) = self._net(np.rot90(part, quarter)[None], least)
             rows = _turned_back(rows, quarter, wide, high)
             # what a tile's edge cuts stands whole in its neighbour, or at the next scale
@@ -313,7 +308,7 @@ class _Cut:
         self._scale = side / 2 / max(box[2], box[3])
         self._room = math.ceil(side * math.sqrt(2)) + 2  # a turned square fits in
         self._middle = np.array([box[0] + box[2] / 2, box[1] + box[3] / 2])
-        copy = _copy_for(copies, self._scale)
+        copy = copy_for(copies, self._scale)
         share = np.array([copy.shape[1] / copies[0].shape[1], copy.shape[0] / copies[0].shape[0]])
         scale = self._scale / float(share[0])
         shift = self._room / 2 - self._middle * share * scale
@@ -446,86 +441,6 @@ def _usual_points(box: Box) -> NDArray[np.float32]:
 def _box(row: Rows) -> Box:
     x, y, w, h = row[:4].tolist()
     return x, y, w, h
-
-
-def _size(image: Pixels, scale: float) -> tuple[int, int]:
-    return max(8, round(image.shape[1] * scale)), max(8, round(image.shape[0] * scale))
-
-
-def _copies(image: Pixels) -> list[Pixels]:
-    """A photo and smaller copies of it, each half of the one before, none shorter than ``_SMALL``.
-
-    Of a very large photo the first copy is smaller than half, so that memory does not grow with it.
-    """
-    copies = [image]
-    whole = 2
-    while image.shape[0] * image.shape[1] > _COPIED * whole**2:
-        whole *= 2
-    while max(copies[-1].shape[:2]) >= whole * _SMALL and min(copies[-1].shape[:2]) >= 8 * whole:
-        copies.append(_by_area(copies[-1], whole))
-        whole = 2
-    return copies
-
-
-def _copy_for(copies: Sequence[Pixels], scale: float) -> Pixels:
-    """The smallest copy that is not to be enlarged for a scale."""
-    return next(c for c in reversed(copies) if c is copies[0] or c.shape[1] >= scale * copies[0].shape[1])
-
-
-def _shrunk(image: Pixels, side: int) -> Pixels:
-    """The picture with that length of its longer side, or as it is when it is smaller."""
-    return _resized(image, _size(image, min(1.0, side / max(image.shape[:2]))))
-
-
-def _resized(image: Pixels, size: tuple[int, int]) -> Pixels:
-    whole = min(image.shape[1] // size[0], image.shape[0] // size[1])
-    if whole > 1:
-        image = _by_area(image, whole)
-    if image.shape[1::-1] == size:
-        return image
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), np.uint8)  # by less than 2
-
-
-def _by_area(image: Pixels, whole: int) -> Pixels:
-    """The picture smaller by a whole number, which is ten times faster than by others.
-
-    What does not fit is less than a pixel of the result.
-    """
-    wide, high = image.shape[1] // whole, image.shape[0] // whole
-    part = image[: high * whole, : wide * whole]
-    return np.asarray(cv2.resize(part, (wide, high), interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def _cuts(length: int) -> list[tuple[int, int]]:
-    """Where tiles begin and end along a length: as few as possible, of like size, overlapping.
-
-    >>> _cuts(1280), _cuts(1300)
-    ([(0, 1280)], [(0, 690), (610, 1300)])
-    """
-    count = max(1, math.ceil((length - _LAP) / (_TILE - _LAP)))
-    size = math.ceil((length + (count - 1) * _LAP) / count)
-    starts = [round(i * (length - size) / max(1, count - 1)) for i in range(count)]
-    return [(start, start + size) for start in starts]
-
-
-def _around(rows: Rows, size: tuple[int, int], scale: float) -> list[tuple[int, int, int, int]]:
-    """The tiles, (left, top, right, bottom) in a photo of that ``size`` at ``scale``, that hold faces like the rows.
-
-    Rows are in pixels of the photo; larger faces than the tiles' overlap are left out.
-    """
-    small = rows[rows[:, 2:4].max(1) * scale <= _LAP]
-    middles = (small[:, :2] + small[:, 2:4] / 2) * scale
-    room = _LAP / 2
-    columns, lines = (-(-length // _CELL) for length in size)
-    grid = np.zeros((lines, columns), bool)
-    corners = np.concatenate([np.floor((middles - room) / _CELL), np.floor((middles + room) / _CELL) + 1], 1)
-    for x0, y0, x1, y1 in corners.astype(int).clip(0):
-        grid[y0:y1, x0:x1] = True
-    lap = math.ceil(_LAP / _CELL)
-    return [
-        (x0 * _CELL, y0 * _CELL, min(x1 * _CELL, size[0]), min(y1 * _CELL, size[1]))
-        for x0, y0, x1, y1 in cover(grid, _TILE // _CELL, lap)
-    ]
 
 
 def _next(scale: float, longer: int) -> float:
