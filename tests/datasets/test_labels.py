@@ -13,7 +13,7 @@ from halfmask.datasets import read
 from halfmask.datasets.check import check
 from halfmask.datasets.labels import csv_rows, parse_ages, read_label_file
 from halfmask.errors import DataError, UsageError
-from halfmask.evaluation.audit import pairing
+from halfmask.evaluation.audit import pairing, told
 from halfmask.photos.listing import list_photos
 from halfmask.protecting.known import read_labels
 from halfmask.protecting.plan import plan
@@ -30,7 +30,7 @@ def by_protect(folder: Path, path: Path) -> dict[str, int | None]:
 
 def by_audit(folder: Path, path: Path) -> dict[str, int | None]:
     table, _ = pairing.originals_of(folder)
-    labelled, _ = pairing.read_labels(path, table)
+    labelled, _ = told.read_labels(path, table)
     return {row.key: row.gender for row in labelled if row.gender is not None}
 
 

@@ -212,7 +212,7 @@ def _protected_first(
     """Protect a data set into the report's folder, with the true labels: its photos, their files, and the page."""
     from ..datasets.splits import most_people
     from ..evaluation.audit import run as auditing
-    from ..evaluation.audit.pairing import read_labels
+    from ..evaluation.audit.told import read_labels
     from ..evaluation.benchmark.protect import protect_table
     from ..methods import METHODS
     from ..protecting import pipeline

@@ -10,7 +10,7 @@ from PIL import Image
 
 from halfmask.datasets.table import Row, Table
 from halfmask.errors import UsageError
-from halfmask.evaluation.audit import pairing
+from halfmask.evaluation.audit import pairing, told
 
 
 def folder(root: Path, *names: str, shade: int = 0) -> Path:
@@ -172,7 +172,7 @@ def test_labels_beat_what_was_known(tmp_path: Path, table: Table) -> None:
         "file,gender,identity,age,race\n"
         f"a.jpg,F,ann,31,White\nb.jpg,male,bob,50-59,\n{tmp_path / 'sub/a.jpg'},,ann,,\nc.jpg,0,,,\nzzz.jpg,f,,,\n",
     )
-    found, notes = pairing.read_labels(path, table)
+    found, notes = told.read_labels(path, table)
     rows = {row.key: (row.gender, row.identity, row.age, row.age_range, row.race) for row in found}
     assert rows == {
         "a.jpg": (0, "ann", 31.0, None, "White"),
@@ -187,7 +187,7 @@ def test_labels_beat_what_was_known(tmp_path: Path, table: Table) -> None:
 def test_all_odd_labels_stand_in_one_message(tmp_path: Path, table: Table) -> None:
     path = labels(tmp_path, "file,gender,age\na.jpg,mail,\nc.jpg,f,-4\nsub/b.jpg,x,old\nc.jpg,m,\n")
     with pytest.raises(UsageError) as error:
-        pairing.read_labels(path, table)
+        told.read_labels(path, table)
     for part in ("gender mail (line 2)", "age -4 (line 3)", "gender x (line 4)", "age old (line 4)"):
         assert part in str(error.value)
     assert "expected female or male, and ages from 0 to 120 years" in str(error.value)
@@ -205,29 +205,29 @@ def test_all_odd_labels_stand_in_one_message(tmp_path: Path, table: Table) -> No
 )
 def test_unusable_label_files(tmp_path: Path, table: Table, text: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        pairing.read_labels(labels(tmp_path, text), table)
+        told.read_labels(labels(tmp_path, text), table)
 
 
 def test_a_name_that_several_photos_go_by(tmp_path: Path, table: Table) -> None:
     rows = [*table.rows, Row("other/b.jpg", tmp_path / "other/b.jpg")]
     with pytest.raises(UsageError, match=r"names that several photos go by: b\.jpg \(line 2\)"):
-        pairing.read_labels(labels(tmp_path, "file,gender\nb.jpg,f\n"), Table("demo", tmp_path, rows))
+        told.read_labels(labels(tmp_path, "file,gender\nb.jpg,f\n"), Table("demo", tmp_path, rows))
 
 
 def test_an_absent_label_file(tmp_path: Path, table: Table) -> None:
     with pytest.raises(UsageError, match="cannot be used: cannot read"):
-        pairing.read_labels(tmp_path / "absent.csv", table)
+        told.read_labels(tmp_path / "absent.csv", table)
 
 
 def test_pairs_that_name_absent_photos_are_listed(tmp_path: Path, table: Table) -> None:
     path = labels(tmp_path, "a,b,same\na.jpg,sub/a.jpg,1\na.jpg,zzz.jpg,0\na.jpg,c.jpg,no\n")
-    pairs, notes = pairing.read_pair_list(path, table)
+    pairs, notes = told.read_pair_list(path, table)
     assert [(p.a, p.b, p.same) for p in pairs] == [("a.jpg", "sub/a.jpg", True), ("a.jpg", "c.jpg", False)]
     assert notes == ["1 rows of labels.csv were left out: labels.csv line 3: there is no picture zzz.jpg; skipped."]
     with pytest.raises(UsageError, match=r"names no two photos that are here: .*zzz\.jpg.*ORIGINALS holds a\.jpg"):
-        pairing.read_pair_list(labels(tmp_path, "a,b,same\na.jpg,zzz.jpg,1\n"), table)
+        told.read_pair_list(labels(tmp_path, "a,b,same\na.jpg,zzz.jpg,1\n"), table)
     with pytest.raises(UsageError, match="expected a, b, same"):
-        pairing.read_pair_list(labels(tmp_path, "x,y\na.jpg,c.jpg\n"), table)
+        told.read_pair_list(labels(tmp_path, "x,y\na.jpg,c.jpg\n"), table)
 
 
 def test_lfw_pairs_are_read_as_published(tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_lfw_pairs_are_read_as_published(tmp_path: Path) -> None:
     path = tmp_path / "pairs.txt"
     path.write_text("1 1\nAnn_B 1 2\nAnn_B 1 Cid_D 1\n")
     table, _ = pairing.originals_of(root)
-    pairs, notes = pairing.read_pair_list(path, table)
+    pairs, notes = told.read_pair_list(path, table)
     assert [p.same for p in pairs] == [True, False]
     assert notes == []
 

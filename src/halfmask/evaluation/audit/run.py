@@ -24,7 +24,7 @@ from ...datasets.table import Table
 from ...errors import DataError, MetricError, UsageError, shown
 from ...storage import ensure_folder
 from ..measuring.protocol import BEFORE, Measured, measure, read_rgb
-from . import pairing
+from . import pairing, told
 from .figures import PROTECTED, figures, remarks
 from .request import Judges, Page, Sample
 
@@ -101,11 +101,11 @@ def audit(
             say(f"{len(names)} photos {what}: {pairing.some([shown(n) for n in names])}")
     notes, table = list(sets.notes), sets.table
     if labels is not None:
-        table, more = pairing.read_labels(labels, table)
+        table, more = told.read_labels(labels, table)
         notes += more
     pairs: list[Pair] | None = None
     if sample.pairs is not None:
-        pairs, more = pairing.read_pair_list(sample.pairs, table)
+        pairs, more = told.read_pair_list(sample.pairs, table)
         notes += more
     for line in notes:
         say(line)
