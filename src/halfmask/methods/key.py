@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import re
 import secrets
 from functools import cache
 from pathlib import Path
 
 from ..errors import HalfmaskError, UsageError
 from ..storage import ensure_folder, user_folder, whole
+
+_RANDOM = re.compile(r"[0-9a-f]{64}")  # what is made here
 
 
 def key_file() -> Path:
@@ -57,14 +60,15 @@ def _fallback() -> str:
 
 
 def _stretched() -> bytes:
+    given = os.environ.get("HALFMASK_KEY", "").strip()
     try:
         key = own_key()
     except UsageError:
         key = _fallback()
-    return _stretch(key)
+    return key.encode() if not given and _RANDOM.fullmatch(key) else _stretch(key)
 
 
 @cache
 def _stretch(key: str) -> bytes:
-    """A key that is a word of the user's own is slow to try (a tenth of a second)."""
+    """A key that may be a word of the user's own is slow to try (a tenth of a second); one made here is no word."""
     return hashlib.pbkdf2_hmac("sha256", key.encode("utf-8", "surrogatepass"), b"halfmask record", 200_000)
