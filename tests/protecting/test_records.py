@@ -303,6 +303,51 @@ def test_a_record_that_others_wrote_anew_is_read_anew(tmp_path: Path) -> None:
         assert records.there(tmp_path / "photo.jpg", one, "other") == ""
 
 
+def test_a_record_that_others_put_in_order_meanwhile(tmp_path: Path) -> None:
+    """Sorted, with marks of one length, in a file that got the old one's number: it ends as it did before."""
+    outputs = [tmp_path / f"{name}.jpg" for name in "abcd"]
+    with Records({}) as records:
+        for output in outputs:
+            write(records, output, output.name.encode(), "mark 9")
+        assert [records.there(tmp_path / "photo.jpg", output, "mark 9") for output in outputs] == [""] * 4
+        before, record = (tmp_path / RECORD).read_bytes(), tmp_path / RECORD
+        outputs[0].write_bytes(b"made by others")
+        lines = before.decode().splitlines()
+        lines[0] = lines[0].replace(hashlib.sha256(b"a.jpg").hexdigest(), hashlib.sha256(b"made by others").hexdigest())
+        with record.open("r+b") as same:
+            same.write("\n".join(lines).encode())
+        os.utime(record, ns=(1, 1))
+        assert record.stat().st_size == len(before)
+        assert records.there(tmp_path / "photo.jpg", outputs[0], "mark 9") == ""
+
+
+def test_a_record_that_vanishes_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = tmp_path / "ours.jpg", tmp_path / "theirs.jpg"
+    records = Records({})
+    write(records, ours, b"1", "mine")
+    assert records.there(tmp_path / "photo.jpg", ours, "mine") == ""
+    theirs.write_bytes(b"somebody's own")
+    write(Records({}), ours, b"2", "mine")
+    lstat = Path.lstat
+
+    def gone(path: Path) -> os.stat_result:
+        about = lstat(path)
+        if path.name == RECORD:
+            path.unlink()
+        return about
+
+    monkeypatch.setattr(Path, "lstat", gone)
+    assert "was not made by halfmask" in str(records.there(tmp_path / "photo.jpg", theirs, "mine"))
+
+
+def test_the_same_bytes_made_in_another_way(tmp_path: Path) -> None:
+    output = tmp_path / "out.jpg"
+    records = Records({})
+    for mark in ("first", "second"):
+        write(records, output, b"1", mark)
+        assert records.there(tmp_path / "photo.jpg", output, mark) == ""
+
+
 def test_a_half_line_counts_once_it_is_whole(tmp_path: Path) -> None:
     one, two = tmp_path / "one.jpg", tmp_path / "two.jpg"
     with Records({}) as records:

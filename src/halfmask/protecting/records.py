@@ -68,46 +68,47 @@ def text_of(how: Mapping[str, object]) -> str:
 class _Part:
     """What was read of a record, to which lines are added all the time: up to ``end``, and ``last`` stood before that.
 
-    ``untidy`` says that a run was killed, or is at work.
+    ``whole`` says that all of it was read as it is now, and not only what seemed to be new; ``untidy`` that a run was
+    killed, or is at work.
     """
 
     known: _Known = field(default_factory=dict)
     untidy: bool = False
+    whole: bool = False
     state: tuple[int, ...] = ()
     end: int = 0
     last: bytes = b""
 
-    def read(self, path: Path) -> None:
-        """Read what is new; all of it when another text stands there than before. Raises ``OSError``."""
+    def read(self, path: Path, *, whole: bool) -> None:
+        """Read what is new, or the ``whole`` again; that, too, when another text is there. Raises ``OSError``."""
         try:
-            about = path.lstat()
+            if not stat.S_ISREG(path.lstat().st_mode):
+                raise FileNotFoundError
+            with path.open("rb") as record:
+                about = os.fstat(record.fileno())  # before it is read: what is added meanwhile is read the next time
+                state = (about.st_ino, about.st_size, about.st_mtime_ns)
+                if state == self.state and (self.whole or not whole):
+                    return
+                grown = not whole and self.end > 0 and state[0] == self.state[0]
+                record.seek(self.end - len(self.last) if grown else 0)
+                data = record.read()
+                if grown and not data.startswith(self.last):
+                    grown = False
+                    record.seek(0)
+                    data = record.read()
         except FileNotFoundError:
-            self.known, self.untidy, self.state, self.end, self.last = {}, False, (), 0, b""
+            self.known, self.untidy, self.whole, self.state, self.end, self.last = {}, False, False, (), 0, b""
             return
-        state = (about.st_ino, about.st_size, about.st_mtime_ns)
-        if state == self.state:
-            return
-        if not (self.end and state[0] == self.state[0] and self._more(path)):
-            data, self.known = _read(path)
+        if grown:
+            data = data[len(self.last) :]
+            _parse(data, self.known)
+            self.untidy |= bool(data)
+        else:
+            self.known, self.end, self.last = {}, 0, b""
+            _parse(data, self.known)
             self.untidy = _untidy(data, self.known)
-            self.end, self.last = 0, b""
-            self._went_on(data)
-        self.state = state  # as it was before: what was added meanwhile is read the next time
-
-    def _more(self, path: Path) -> bool:
-        with path.open("rb") as record:
-            record.seek(self.end - len(self.last))
-            data = record.read()
-        if not data.startswith(self.last):
-            return False
-        new = data[len(self.last) :]
-        _parse(new, self.known)
-        self.untidy |= bool(new)
-        self._went_on(new)
-        return True
-
-    def _went_on(self, data: bytes) -> None:
         lines = data[: data.rfind(b"\n") + 1]  # a half line is read again, once it is whole
+        self.whole, self.state = not grown, state
         self.end += len(lines)
         self.last = lines[-_LAST:] or self.last
 
@@ -183,6 +184,8 @@ class Records:
             with _needed(output):
                 _append(held.enter_context(_held(folder / RECORD)), f"{line}\n".encode())
             self._untidy.add(folder)
+            if folder in self._folders:
+                _parse(line.encode(), self._folders[folder].known)
             yield
 
     def note(self, lines: Iterable[tuple[Path, str, str]]) -> None:
@@ -203,7 +206,7 @@ class Records:
     def skipped(self, output: Path, mark: str) -> bool:
         """Whether there is no output since no face was found, in this photo and in this way."""
         try:
-            return not (self._overwrite or os.path.lexists(output)) and self._find(output, NONE) == mark
+            return not (self._overwrite or os.path.lexists(output)) and self._find(output, NONE, sure=False) == mark
         except OSError:
             return False
 
@@ -212,21 +215,27 @@ class Records:
         while True:
             before = output.stat()
             digest = sha256_of(output)
-            found = self._find(output, digest)
+            found = self._find(output, digest, sure=True)
             if found is not None or os.path.samestat(before, output.stat()):
                 return digest, found
             # another run replaced it in between, and tidied away what it was
 
-    def _find(self, output: Path, digest: str) -> str | None:
-        """The mark of the output with this content, "" when it was begun; None when no record has it."""
+    def _find(self, output: Path, digest: str, *, sure: bool) -> str | None:
+        """The mark of the output with this content, "" when it was begun; None when no record has it.
+
+        Other runs put the record in order meanwhile, which may look as if it had only grown; to be ``sure`` of a None,
+        and not only to know what this run has noted, all of it is read again.
+        """
         folder, name = output.parent, output.name
         with self._lock:
             part = self._folders.setdefault(folder, _Part())
             self._folders.move_to_end(folder)
             if len(self._folders) > _FOLDERS:
                 self._folders.popitem(last=False)
-            if digest not in part.known.get(name, {}):  # another run may have made it meanwhile
-                part.read(folder / RECORD)
+            for whole_of_it in (False, True) if sure else (False,):
+                if digest in part.known.get(name, {}):
+                    break
+                part.read(folder / RECORD, whole=whole_of_it)  # another run may have made it meanwhile
                 if part.untidy:
                     self._untidy.add(folder)
             known = part.known.get(name, {})
@@ -245,12 +254,12 @@ class Records:
     def _tidy(self, folder: Path) -> None:
         path = folder / RECORD
         with _held(path):
-            _, known = _read(path)
+            known = _read(path)
             for name, digests in known.items():
                 if len(digests) > 1 and (stands := _standing(folder / name, digests)) in digests:
                     known[name] = {stands: digests[stands]}
             with whole(path) as fresh:
-                fresh.write_text(_text(known), "utf-8")
+                fresh.write_bytes(_text(known).encode())
 
 
 def not_ours(output: Path | str, teller: str) -> str:
@@ -294,15 +303,11 @@ def _text(known: _Known) -> str:
     return "".join(lines)
 
 
-def _read(path: Path) -> tuple[bytes, _Known]:
-    """A record, and what it says. Raises ``OSError``."""
-    known: _Known = {}
-    try:
-        data = path.read_bytes() if stat.S_ISREG(path.lstat().st_mode) else b""
-    except FileNotFoundError:
-        data = b""
-    _parse(data, known)
-    return data, known
+def _read(path: Path) -> _Known:
+    """What a record says. Raises ``OSError``."""
+    part = _Part()
+    part.read(path, whole=True)
+    return part.known
 
 
 def _parse(data: bytes, known: _Known) -> None:
