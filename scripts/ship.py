@@ -16,9 +16,9 @@ The card is written first, by hand, where it ships: ``src/halfmask/weights/data/
 Copies ``*.onnx``, ``*.safetensors`` and ``*.npz`` of the run folder as ``NAME.*``. Of several files of a kind, as an
 ensemble has, each is called ``NAME-STEM.*``: ``ensemble-1.onnx``. What the package may weigh is limited
 (tests/weights/test_shipped.py): ``--only`` leaves the other kinds of file as they are, and ``--dtype`` rounds the
-weights of an attribute network, which computes in float32 all the same. ``--eight-bits`` writes the ONNX file of
-halfmask's generator anew so that it runs in 8 bits, by the ranges that 100 faces have in it, which
-trained it: FairFace's and the portraits' of DIR, spread evenly.
+weights of an attribute network, which computes in float32 all the same. ``--eight-bits`` writes the ONNX file of a
+generator of halfmask's anew so that it runs in 8 bits. The ranges are those that 100 training faces have in it,
+FairFace's and the portraits' of DIR, spread evenly.
 """
 
 from __future__ import annotations
@@ -38,6 +38,9 @@ from halfmask.training.data import open_faces
 from halfmask.training.export import export_masker, halve_weights
 from halfmask.weights.shipped import DATA
 from halfmask.weights.store import sha256_of
+
+#: What runs in 8 bits.
+GENERATORS = ("halfmask", "halfmask-research", "stranger")
 
 
 def main() -> None:
@@ -74,6 +77,8 @@ def main() -> None:
     if not sources:
         parser.error(f"{asked.run} holds no trained weights; did the run end?")
     kinds = Counter(source.suffix for source in sources)
+    if asked.eight_bits and (asked.dtype or asked.only != "onnx" or asked.name not in GENERATORS):
+        parser.error(f"--eight-bits goes with --only onnx, without --dtype, and is for {', '.join(GENERATORS)}")
     if asked.dtype not in (None, "float16") and ".onnx" in kinds:
         parser.error(f"ONNX is kept in float16 or as it is, not in {asked.dtype}; --only safetensors leaves it out")
     targets = [

@@ -151,7 +151,9 @@ def as_photo(engine: Engine, image: np.ndarray, points: np.ndarray, who: str | N
     crop, matrix = crop_face(pixels, np.asarray(points, np.float32))
     prepared = Prepared(reading.read(pixels), [], {0: crop}, {0: matrix}, {}, who={0: who})
     delta = engine.change([prepared])[0].deltas[0]
-    change = paste.face_change(delta, matrix, image.shape[1], image.shape[0], whole=engine.networks.method.whole)
+    method = engine.networks.method
+    width, height = image.shape[1], image.shape[0]
+    change = paste.face_change(delta, matrix, width, height, whole=method.whole, edge=method.edge)
     whole = np.zeros(image.shape, np.float32)
     if change is not None:
         x0, y0, x1, y1 = change.box

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from halfmask.photos.align import crop_face, invert, template, warp
-from halfmask.photos.paste import BEYOND, INNER, OVAL, Change, combine, face_change, frame, mask
+from halfmask.photos.paste import BEYOND, INNER, OVAL, Change, Shared, combine, face_change, frame, mask
 from halfmask.photos.reading import read
 
 SIZE = 224
@@ -228,8 +228,13 @@ def test_overlapping_faces_are_averaged_in_any_order(rng: np.random.Generator) -
         assert np.abs(got - exact).max() <= 0.501  # rounded once
 
 
-def test_shared_rows_are_the_same_in_any_parts(rng: np.random.Generator) -> None:
-    for change in combine(overlapping(rng)):
+@pytest.mark.parametrize("scale", [1.4, 0.25, 0.1])
+def test_shared_rows_are_the_same_in_any_parts(rng: np.random.Generator, scale: float) -> None:
+    delta = rng.uniform(-0.4, 0.4, (2, SIZE, SIZE, 3)).astype(np.float32)
+    places = [(300, 320), (340, 360)]
+    faces = [face_change(d, placed(scale, 5.0, x, y), 700, 720) for d, (x, y) in zip(delta, places, strict=True)]
+    for change in combine([face for face in faces if face is not None]):
+        assert isinstance(change, Shared)
         height = change.box[3] - change.box[1]
         parts = [change.rows(y, min(y + 13, height)) for y in range(0, height, 13)]
         assert np.array_equal(np.concatenate(parts), change.delta)

@@ -47,6 +47,24 @@ def test_a_change_is_computed_once_and_pasted_at_any_strength(portrait: np.ndarr
     np.testing.assert_array_equal(after.pixels, expected)  # to the last bit
 
 
+def test_the_edge_that_a_method_names_does_not_count_in_a_photo(
+    portrait: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = engine()
+    prepared = own.prepare(portrait)
+    (change,) = own.change([prepared])
+    expected, _ = own.paste(prepared, change)
+    edge = own.networks.method.edge
+    assert edge > 0
+    for delta in change.deltas.values():  # whatever the network says there
+        for side in (delta[:edge], delta[-edge:], delta[:, :edge], delta[:, -edge:]):
+            side[...] = 0.5
+    after, _ = own.paste(prepared, change)
+    np.testing.assert_array_equal(after.pixels, expected.pixels)
+    monkeypatch.setattr(type(own.networks.method), "edge", 0)
+    assert not np.array_equal(own.paste(prepared, change)[0].pixels, expected.pixels)
+
+
 def test_every_method_that_says_it_is_proportional_is(portrait: np.ndarray) -> None:
     crop = engine().prepare(portrait).crops[0].astype(np.float32).transpose(2, 0, 1)[None] / 255
     tried = 0

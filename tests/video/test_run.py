@@ -197,6 +197,23 @@ def test_interrupted_leaves_nothing(tmp_path: Path, call: Call, monkeypatch: pyt
     monkeypatch.undo()
 
 
+def test_a_change_goes_into_a_frame_as_into_a_photo(
+    tmp_path: Path, engine: Engine, eyes: Squares, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    placed, given = video.paste.face_change, []
+
+    def face_change(*args: Any, **how: Any) -> Any:
+        given.append(how)
+        return placed(*args, **how)
+
+    monkeypatch.setattr(video.paste, "face_change", face_change)
+    monkeypatch.setattr(type(engine.networks.method), "whole", True)
+    monkeypatch.setattr(type(engine.networks.method), "edge", 5)
+    video.protect(job(film(tmp_path / "a.mkv", walk(3))), engine, eyes)
+    assert given
+    assert all(how == {"whole": True, "edge": 5} for how in given)
+
+
 def test_an_error_in_the_middle_leaves_what_was_there(
     tmp_path: Path, engine: Engine, eyes: Squares, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -150,6 +151,7 @@ def test_no_card_or_page_holds_a_placeholder() -> None:
     assert len(pages) > 4
     for page in pages:
         words = page.read_text("utf-8").split()
+        assert not any(word.startswith("@@") for word in words), page
         assert not {"FIGURES", "READING", "TABLE", "GENDERTABLE", "CELEBATABLE", "LFWTABLE", "SPEEDTABLE"} & set(
             words
         ), page
@@ -171,6 +173,8 @@ def test_shipped_generators_in_eight_bits_are_near_torch(
     with torch.no_grad():
         expected = full * MaskerForExport(net)(torch.from_numpy(face), torch.from_numpy(code)[None]).numpy()
     off = 255 * (made.change(face) - expected)
+    kinds = [node.op_type for node in onnx.load(shipped.path(file)).graph.node]
+    assert kinds.count("QuantizeLinear") == 3 * 16, "what goes in and out of 16 convolutions, and their kernels"
     assert 255 * np.sqrt(np.mean(expected**2)) > 5
     assert np.sqrt(np.mean(off**2)) < 1.5
     assert np.abs(off).max() < 15

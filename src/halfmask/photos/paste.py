@@ -214,8 +214,8 @@ def face_change(
     ``delta`` is float32 (S, S, 3) in [-1, 1], ``matrix`` the 2 x 3 transform from photo to crop that
     :func:`~halfmask.photos.align.crop_face` gave. The change counts within an oval, or in the ``whole`` crop and a
     little beyond; there the outer ``edge`` pixels are left out, and what is further in goes on in their place. Returns
-    None when the crop lies outside the photo or reaches it with
-    nothing but the mask's zero edge. Raises ``ValueError`` on any other shape, or NaN.
+    None when the crop lies outside the photo or reaches it with nothing but the mask's zero edge. Raises
+    ``ValueError`` on any other shape, or NaN.
 
     >>> identity = np.array([[1, 0, 0], [0, 1, 0]], np.float32)
     >>> change = face_change(np.full((224, 224, 3), 0.5, np.float32), identity, 300, 200)
