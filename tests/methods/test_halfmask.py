@@ -57,18 +57,6 @@ def test_equals_torch(run: Path, crops: Faces) -> None:
     assert np.abs(method.change(crops) / (FULL * method.share) - expected).max() < 2e-3  # kernels in float16
 
 
-def test_resampling_is_that_of_the_matrices(run: Path, crops: Faces) -> None:
-    from halfmask.networks.halfmask import SIDE, Masker, MaskerForExport
-    from halfmask.networks.resize import Resize, triangle
-
-    net = Masker.load(run / "halfmask.safetensors")
-    code = net.encode(*(torch.tensor([0, -1, 1]) for _ in range(3)))
-    faces, wide = torch.from_numpy(crops), triangle(224, SIDE, 0.5, 0.0)
-    with torch.no_grad():
-        expected = wide @ net(Resize(SIDE, 2.0)(faces), code) @ wide.T
-        assert torch.allclose(MaskerForExport(net)(faces, code), expected, atol=1e-5)
-
-
 def test_eight_bits_change_little(run: Path, tmp_path: Path, rng: np.random.Generator) -> None:
     import onnx
 

@@ -10,6 +10,7 @@ import torch
 
 from halfmask.errors import WeightsError
 from halfmask.networks.halfmask import CHROMA, LUMA, SIDE, Critic, Masker, MaskerForExport
+from halfmask.networks.resize import Resize, triangle
 
 AGES, RACES = {"young": 0.7, "old": 0.3}, {"a": 0.2, "b": 0.3, "c": 0.5}
 
@@ -75,8 +76,12 @@ def test_for_export_is_the_network_between_two_resamplings() -> None:
     change = whole(smooth, code_of(net, 1))
     assert change.shape == (1, 3, 224, 224)
     # pixel 2i of the large crop lies on pixel i of the small one
-    small = net(whole.shrink(smooth), code_of(net, 1))
+    small = net(Resize(SIDE, 2.0)(smooth), code_of(net, 1))
     assert torch.allclose(change[..., ::2, ::2], small, atol=1e-5)
+    # and what is between lies on lines, as by the matrices that training has
+    faces = torch.rand(3, 3, 224, 224)
+    wide, code = triangle(224, SIDE, 0.5, 0.0), code_of(net, 0, 1, 2)
+    assert torch.allclose(whole(faces, code), wide @ net(Resize(SIDE, 2.0)(faces), code) @ wide.T, atol=1e-5)
 
 
 def test_saved_and_loaded(tmp_path: Path) -> None:
