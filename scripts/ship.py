@@ -31,6 +31,7 @@ from pathlib import Path
 
 from choose import sources as sources_of_faces
 from choose import spread
+from eight_bits import GENERATORS
 
 from halfmask.networks.attribute import AttributeNet
 from halfmask.networks.halfmask import Masker
@@ -38,9 +39,6 @@ from halfmask.training.data import open_faces
 from halfmask.training.export import export_masker, halve_weights
 from halfmask.weights.shipped import DATA
 from halfmask.weights.store import sha256_of
-
-#: What runs in 8 bits.
-GENERATORS = ("halfmask", "halfmask-research", "stranger")
 
 
 def main() -> None:
@@ -77,8 +75,9 @@ def main() -> None:
     if not sources:
         parser.error(f"{asked.run} holds no trained weights; did the run end?")
     kinds = Counter(source.suffix for source in sources)
-    if asked.eight_bits and (asked.dtype or asked.only != "onnx" or asked.name not in GENERATORS):
-        parser.error(f"--eight-bits goes with --only onnx, without --dtype, and is for {', '.join(GENERATORS)}")
+    if asked.eight_bits and (asked.dtype or asked.only != "onnx" or f"{asked.name}.onnx" not in GENERATORS):
+        known = ", ".join(file.removesuffix(".onnx") for file in GENERATORS)
+        parser.error(f"--eight-bits goes with --only onnx, without --dtype, and is for {known}")
     if asked.dtype not in (None, "float16") and ".onnx" in kinds:
         parser.error(f"ONNX is kept in float16 or as it is, not in {asked.dtype}; --only safetensors leaves it out")
     targets = [

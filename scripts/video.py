@@ -45,7 +45,7 @@ import numpy as np
 from halfmask import tabular
 from halfmask.datasets.readers.lfw import read_lfw
 from halfmask.methods.match import SFace
-from halfmask.photos import paste, reading
+from halfmask.photos import reading
 from halfmask.photos.align import crop_face, similarity, template, warp
 from halfmask.photos.detect import Detector, Face
 from halfmask.predicting.network import AttributeNetwork
@@ -151,9 +151,7 @@ def as_photo(engine: Engine, image: np.ndarray, points: np.ndarray, who: str | N
     crop, matrix = crop_face(pixels, np.asarray(points, np.float32))
     prepared = Prepared(reading.read(pixels), [], {0: crop}, {0: matrix}, {}, who={0: who})
     delta = engine.change([prepared])[0].deltas[0]
-    method = engine.networks.method
-    width, height = image.shape[1], image.shape[0]
-    change = paste.face_change(delta, matrix, width, height, whole=method.whole, edge=method.edge)
+    change = engine.placed(delta, matrix, image.shape[1], image.shape[0])
     whole = np.zeros(image.shape, np.float32)
     if change is not None:
         x0, y0, x1, y1 = change.box

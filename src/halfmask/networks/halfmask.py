@@ -25,9 +25,9 @@ from .state import loading, read_exported, read_weights, write_weights
 SIDE = 112
 #: The largest change of luma, and of each chroma (of Y, Cb, Cr as in JFIF, full range 1).
 LUMA, CHROMA = 0.5, 0.15
-#: What a generator of the other kind hides: who is shown.
-IDENTITY = "identity"
-_FORMAT, _SOFT = "1", "attributes"
+#: What a generator hides: gender, age and race, or who is shown.
+SOFT, IDENTITY = "attributes", "identity"
+_FORMAT = "1"
 Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 #: Cb, Cr → R, G, B of JFIF
 _CHROMA_RGB = ((0.0, -0.344136, 1.772), (1.402, -0.714136, 0.0))
@@ -54,7 +54,7 @@ class Masker(nn.Module):
         ages: Mapping[str, float],
         races: Mapping[str, float],
         widths: tuple[int, int, int] = (32, 64, 128),
-        hides: str = _SOFT,
+        hides: str = SOFT,
     ) -> None:
         super().__init__()
         self.ages, self.races, self.widths, self.hides = dict(ages), dict(races), tuple(widths), hides
@@ -114,7 +114,7 @@ class Masker(nn.Module):
         with loading(path, "the generator", "Masker.save"):
             about, state = _exported(path) if path.suffix == ".onnx" else read_weights(path, _FORMAT)
             ages, races, widths = (json.loads(about[k]) for k in ("ages", "races", "widths"))
-            net = cls(ages, races, widths, about.get("hides", _SOFT))  # older files do not say
+            net = cls(ages, races, widths, about.get("hides", SOFT))  # older files do not say
             net.load_state_dict({name: v.float() for name, v in state.items()})
         return net.requires_grad_(False).eval()
 

@@ -275,18 +275,23 @@ class Engine:
                 labels[k] = Label(int(p > 0.5), "estimate", p)
         return labels
 
+    def placed(
+        self, delta: NDArray[np.float32], matrix: NDArray[np.float32], width: int, height: int
+    ) -> paste.FaceChange | None:
+        """A crop's change as :func:`~halfmask.photos.paste.face_change` puts it into a picture, as the method asks."""
+        method = self.networks.method
+        return paste.face_change(delta, matrix, width, height, whole=method.whole, edge=method.edge)
+
     def paste(self, prepared: Prepared, changed: Changed) -> tuple[Photo, tuple[FaceResult, ...]]:
         """Put the changes into the photo and say what became of each face.
 
         Raises :class:`~halfmask.errors.PhotoError` when there were faces to change and none took a change, since the
         photo would pass for a protected one.
         """
-        photo, seconds, method = prepared.photo, prepared.seconds, self.networks.method
+        photo, seconds = prepared.photo, prepared.seconds
         with timed(seconds, "paste"):
             changes = {
-                i: paste.face_change(
-                    delta, prepared.matrices[i], photo.width, photo.height, whole=method.whole, edge=method.edge
-                )
+                i: self.placed(delta, prepared.matrices[i], photo.width, photo.height)
                 for i, delta in changed.deltas.items()
             }
             after = photo.with_changes([c for c in changes.values() if c is not None])

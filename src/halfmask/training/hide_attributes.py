@@ -26,7 +26,7 @@ from torch.nn import functional as F
 
 from ..losses import e_star, l_aim, l_match, l_told, soft
 from ..methods.choice import ATTRIBUTES
-from ..networks.halfmask import SIDE
+from ..networks.halfmask import SIDE, SOFT
 from .adversaries import Learner, Multipliers, Ring, Told, linear_reader
 from .data import to_tensor
 from .stage import MATCHERS, TOLD, Batch, Job, Say, Stage, parts
@@ -41,7 +41,7 @@ _SOLVE_EVERY = 5
 class HideAttributes(Stage):
     """One stage of a generator that hides attributes."""
 
-    hides = "attributes"
+    hides = SOFT
     others_in = "told"
 
     def _open_others(self) -> list[Learner]:

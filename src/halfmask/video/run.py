@@ -259,8 +259,7 @@ class Changer:
         width, height = self._clip.seen_size
         pasted: dict[int, paste.FaceChange] = {}
         for n, (delta, matrix) in self._changes(i, places, seen).items():
-            method = self._engine.networks.method
-            change = paste.face_change(delta, matrix, width, height, whole=method.whole, edge=method.edge)
+            change = self._engine.placed(delta, matrix, width, height)
             if change is not None:
                 pasted[n] = change
         for n, differs in zip(pasted, pictures.add(frame, pasted.values(), samples, colours), strict=True):
